@@ -1,0 +1,310 @@
+"""Mappings become frozen dataclasses, and every fault is reported at once.
+
+Each knob is declared once, in a subclass of `Config` that stands beside the code that reads it:
+
+    class RoPEConfig(PositionConfig, name="rope"):
+        theta: Annotated[float, Range(above=0)] = 10_000.0
+        "Base of the wavelengths."
+
+The type says what is accepted, the default what is meant when nothing is said, the line below what it does.
+`Choice` is for families of interchangeable parts: naming a subclass registers it. No torch, no Hydra here.
+"""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_transform
+
+from microgpt.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a configuration: where it stands, what it is, what to do."""
+
+    path: str
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.path}: {self.what}" if self.path else self.what
+        return f"{text}; {self.fix}" if self.fix else text
+
+    def under(self, parent: str) -> "Fault":
+        return dataclasses.replace(self, path=f"{parent}.{self.path}" if self.path else parent)
+
+
+class ConfigError(UsageError):
+    """One or more faults in a configuration; `faults` holds them all, `str()` has one line each."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers an annotated field accepts: `min <= x <= max`, `above < x < below`."""
+
+    min: float | None = None
+    max: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __contains__(self, x: float) -> bool:
+        return (
+            math.isfinite(x)
+            and (self.min is None or x >= self.min)
+            and (self.max is None or x <= self.max)
+            and (self.above is None or x > self.above)
+            and (self.below is None or x < self.below)
+        )
+
+    def __str__(self) -> str:
+        bounds = (("at least", self.min), ("at most", self.max), ("above", self.above), ("below", self.below))
+        return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+
+
+Count = Annotated[int, Range(min=1)]
+"""A whole number, one or more."""
+Natural = Annotated[int, Range(min=0)]
+"""A whole number, zero or more."""
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(min=0)]
+Fraction = Annotated[float, Range(min=0, below=1)]
+"""A share that may be zero and is never the whole."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Config:
+    """Base of every configuration: a frozen, keyword-only dataclass that checks itself when made.
+
+    Values are converted where nothing is lost (2 to 2.0, 1e4 to 10000, a list to a tuple, a mapping to a nested
+    Config, a name to a `Choice`).
+
+    Raises:
+        ConfigError: with every fault found, not just the first.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True, kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        faults: list[Fault] = []
+        for key, annotation in fields(type(self)).items():
+            object.__setattr__(self, key, _convert(getattr(self, key), annotation, key, faults))
+        if not faults:
+            faults.extend(self.check())
+        if faults:
+            raise ConfigError(faults)
+
+    def check(self) -> Iterator[Fault]:
+        """Yield what is wrong with the values taken together; each is already of its type and in its range."""
+        return iter(())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make a config from a plain mapping, as read from YAML or JSON.
+
+        Raises:
+            ConfigError: with every fault: unknown keys, wrong types, values out of range.
+        """
+        faults = [
+            Fault(str(key), "unknown key", did_you_mean(str(key), fields(cls)))
+            for key in values
+            if key not in fields(cls)
+        ]
+        known = {key: value for key, value in values.items() if key in fields(cls)}
+        try:
+            config = cls(**known)
+        except ConfigError as error:
+            faults.extend(error.faults)
+        if faults:
+            raise ConfigError(faults)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain mapping that `from_dict` reads: str, int, float, bool, None, list and dict alone."""
+        return {key: _plain(getattr(self, key)) for key in fields(type(self))}
+
+
+class Choice(Config):
+    """A config that is one of a family, told apart by `name`.
+
+    A direct subclass starts a family; a subclass of that with `name=` joins it. Where a field has the family as its
+    type, a name or a mapping with the key `name` chooses the member.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    members: ClassVar[dict[str, type[Any]]]
+
+    def __init_subclass__(cls, *, name: str = "", family: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if Choice in cls.__bases__:
+            cls.family, cls.members = family, {}
+        elif name:
+            known = cls.members.get(name)
+            if known is not None and known.__qualname__ != cls.__qualname__:
+                raise TypeError(f"{cls.family} {name!r} is already {known.__module__}.{known.__qualname__}")
+            cls.name = name
+            cls.members[name] = cls
+
+    @classmethod
+    def choose(cls, value: Any) -> "Choice":
+        """The member of this family that a name or a mapping stands for."""
+        if isinstance(value, cls):
+            return value
+        values = {"name": value} if isinstance(value, str) else value
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                [Fault("", f"{value!r} is no {cls.family}", f"one of {', '.join(sorted(cls.members))}")]
+            )
+        values = dict(values)
+        name = values.pop("name", None)
+        if name not in cls.members:
+            fix = did_you_mean(str(name), cls.members)
+            raise ConfigError(
+                [Fault("name" if not isinstance(value, str) else "", f"no {cls.family} {name!r}", fix)]
+            )
+        member: Choice = cls.members[name].from_dict(values)
+        return member
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, **super().to_dict()}
+
+
+@cache
+def fields(cls: type[Config]) -> dict[str, Any]:
+    """The knobs of a config class: key -> annotation."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+
+def defaults(cls: type[Config]) -> dict[str, Any]:
+    """Every knob of `cls` with its default as plain data; fields that are a `Choice` stay out, as they are chosen."""
+    tree: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        annotation = fields(cls)[field.name]
+        if isinstance(annotation, type) and issubclass(annotation, Choice):
+            continue
+        if isinstance(annotation, type) and issubclass(annotation, Config):
+            tree[field.name] = defaults(annotation)
+        else:
+            make = field.default_factory
+            tree[field.name] = _plain(field.default if make is dataclasses.MISSING else make())
+    return tree
+
+
+def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
+    """The suggestion for a mistyped word: the nearest known one, else all of them."""
+    options = sorted(known)
+    near = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else f"one of {', '.join(options)}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.to_dict()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:
+    """`value` as `annotation` wants it; what cannot be converted is returned as it is and reported in `faults`."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        bound = args[1]
+        value = _convert(value, args[0], path, faults)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and isinstance(bound, Range) and value not in bound:
+            faults.append(Fault(path, f"{value!r} is out of range", f"it must be {bound}"))
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, args, path, faults)
+    if origin is Literal:
+        if isinstance(value, bool) and str(value).lower() in args:  # YAML reads a bare true as a boolean
+            value = str(value).lower()
+        if value not in args:
+            faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), map(str, args))))
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)) or (args[-1] is not Ellipsis and len(value) != len(args)):
+            size = "" if args[-1] is Ellipsis else f" of {len(args)}"
+            faults.append(Fault(path, f"{value!r} is not a list{size}", "write it as [a, b]"))
+            return value
+        items = args[:1] * len(value) if args[-1] is Ellipsis else args
+        return tuple(
+            _convert(v, a, f"{path}[{i}]", faults) for i, (v, a) in enumerate(zip(value, items, strict=True))
+        )
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return _convert_config(value, annotation, path, faults)
+    return _convert_scalar(value, annotation, path, faults)
+
+
+def _convert_union(value: Any, args: tuple[Any, ...], path: str, faults: list[Fault]) -> Any:
+    if value is None and type(None) in args:
+        return None
+    attempts: list[list[Fault]] = []
+    for option in args:
+        if option is type(None):
+            continue
+        found: list[Fault] = []
+        converted = _convert(value, option, path, found)
+        if not found:
+            return converted
+        attempts.append(found)
+    # A fault of range says more than a fault of type, and the last option is the one with names to choose from.
+    faults.extend(next((a for a in attempts if "out of range" in a[0].what), attempts[-1]))
+    return value
+
+
+def _convert_config(value: Any, annotation: type[Config], path: str, faults: list[Fault]) -> Any:
+    if isinstance(value, annotation):
+        return value
+    try:
+        if issubclass(annotation, Choice):
+            return annotation.choose(value)
+        if isinstance(value, Mapping):
+            return annotation.from_dict(value)
+    except ConfigError as error:
+        faults.extend(fault.under(path) for fault in error.faults)
+        return value
+    faults.append(
+        Fault(path, f"{value!r} is not a group of knobs", f"it holds {', '.join(fields(annotation))}")
+    )
+    return value
+
+
+def _convert_scalar(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:
+    is_bool = isinstance(value, bool)
+    if annotation is Any or (annotation is not float and annotation is not int and type(value) is annotation):
+        return value
+    if annotation is float and isinstance(value, (int, float)) and not is_bool:
+        return float(value)
+    if annotation is int and isinstance(value, (int, float)) and not is_bool and float(value).is_integer():
+        return int(value)
+    if annotation is str and isinstance(value, (int, float, Path)) and not is_bool:
+        return str(value)
+    if annotation in (int, float) and isinstance(value, str):
+        try:
+            return _convert_scalar(float(value), annotation, path, faults)
+        except ValueError:
+            pass
+    faults.append(Fault(path, f"{value!r} is not {_name(annotation)}"))
+    return value
+
+
+def _name(annotation: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -1,0 +1,1 @@
+"""Text becomes batches: tokenizers, corpora, windows. Needs torch and numpy alone."""
