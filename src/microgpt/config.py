@@ -164,16 +164,12 @@ class Choice(Config):
             return value
         values = {"name": value} if isinstance(value, str) else value
         if not isinstance(values, Mapping):
-            raise ConfigError(
-                [Fault("", f"{value!r} is no {cls.family}", f"one of {', '.join(sorted(cls.members))}")]
-            )
+            raise ConfigError([Fault("", f"{value!r} is no {cls.family}", f"one of {', '.join(sorted(cls.members))}")])
         values = dict(values)
         name = values.pop("name", None)
         if name not in cls.members:
             fix = did_you_mean(str(name), cls.members)
-            raise ConfigError(
-                [Fault("name" if not isinstance(value, str) else "", f"no {cls.family} {name!r}", fix)]
-            )
+            raise ConfigError([Fault("name" if not isinstance(value, str) else "", f"no {cls.family} {name!r}", fix)])
         member: Choice = cls.members[name].from_dict(values)
         return member
 
@@ -182,10 +178,10 @@ class Choice(Config):
 
 
 @cache
-def fields(cls: type[Config]) -> dict[str, Any]:
+def fields(cls: type[Any]) -> dict[str, Any]:
     """The knobs of a config class: key -> annotation."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def defaults(cls: type[Config]) -> dict[str, Any]:
@@ -244,9 +240,7 @@ def _convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any
             faults.append(Fault(path, f"{value!r} is not a list{size}", "write it as [a, b]"))
             return value
         items = args[:1] * len(value) if args[-1] is Ellipsis else args
-        return tuple(
-            _convert(v, a, f"{path}[{i}]", faults) for i, (v, a) in enumerate(zip(value, items, strict=True))
-        )
+        return tuple(_convert(v, a, f"{path}[{i}]", faults) for i, (v, a) in enumerate(zip(value, items, strict=True)))
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return _convert_config(value, annotation, path, faults)
     return _convert_scalar(value, annotation, path, faults)
@@ -280,9 +274,7 @@ def _convert_config(value: Any, annotation: type[Config], path: str, faults: lis
     except ConfigError as error:
         faults.extend(fault.under(path) for fault in error.faults)
         return value
-    faults.append(
-        Fault(path, f"{value!r} is not a group of knobs", f"it holds {', '.join(fields(annotation))}")
-    )
+    faults.append(Fault(path, f"{value!r} is not a group of knobs", f"it holds {', '.join(fields(annotation))}"))
     return value
 
 
