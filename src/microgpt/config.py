@@ -17,7 +17,6 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_transform
 
@@ -177,11 +176,15 @@ class Choice(Config):
         return {"name": self.name, **super().to_dict()}
 
 
-@cache
-def fields(cls: type[Any]) -> dict[str, Any]:
+_FIELDS: dict[type[Config], dict[str, Any]] = {}
+
+
+def fields(cls: type[Config]) -> dict[str, Any]:
     """The knobs of a config class: key -> annotation."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    if cls not in _FIELDS:
+        hints = typing.get_type_hints(cls, include_extras=True)
+        _FIELDS[cls] = {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return _FIELDS[cls]
 
 
 def defaults(cls: type[Config]) -> dict[str, Any]:
