@@ -1,0 +1,137 @@
+"""Causal self-attention: its weights, and three ways to compute it that give the same result.
+
+B batch, T tokens, C = n_embd, H heads, H_kv heads of keys and values, D = C / H; Tq queries meet Tk keys, and the
+queries are the last Tq of the Tk tokens. A `mask` is (H or 1, Tq, Tk) and is added to the scores; None stands for
+the plain causal mask.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from microgpt.model.cache import KVCache
+from microgpt.model.config import GPTConfig
+from microgpt.model.pos.base import Position
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
+"""(q, k, v, mask, dropout) -> (B, H, Tq, D)."""
+
+
+@dataclass(slots=True)
+class Context:
+    """What the layers of one forward pass share."""
+
+    ids: Tensor
+    "(B, T): the tokens."
+    pos: Position
+    start: int
+    "Tokens before these, in the cache."
+    mask: Tensor | None
+    attend: Attend
+    cache: KVCache | None = None
+    probabilities: list[Tensor] | None = None
+    "Where each layer leaves its (B, H, Tq, Tk), when asked to."
+
+
+def causal_mask(q_len: int, k_len: int, device: torch.device) -> Tensor:
+    """(1, Tq, Tk): 0 where a query may look, -inf in its future."""
+    return torch.full((1, q_len, k_len), -math.inf, device=device).triu(k_len - q_len + 1)
+
+
+def repeat_heads(x: Tensor, n_head: int) -> Tensor:
+    """(B, H_kv, T, D) -> (B, H, T, D): each head of keys or values, as often as queries share it."""
+    return x if x.shape[1] == n_head else x.repeat_interleave(n_head // x.shape[1], dim=1)
+
+
+def reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> tuple[Tensor, Tensor]:
+    """Attention as the paper writes it (https://arxiv.org/abs/1706.03762); returns its probabilities, too."""
+    H, Tq, D = q.shape[1:]
+    k, v = repeat_heads(k, H), repeat_heads(v, H)
+    if mask is None:
+        mask = causal_mask(Tq, k.shape[2], q.device)
+    scores = (q @ k.mT).float() / math.sqrt(D) + mask  # (B, H, Tq, Tk)
+    probabilities = scores.softmax(dim=-1).to(v.dtype)
+    return F.dropout(probabilities, dropout) @ v, probabilities
+
+
+def reference_output(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    return reference(q, k, v, mask, dropout)[0]
+
+
+def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """torch's fused attention: flash kernels on GPUs, and the fastest forward pass everywhere."""
+    is_causal = mask is None and q.shape[2] > 1
+    gqa = q.shape[1] != k.shape[1]
+    mask = None if mask is None else mask.to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal, enable_gqa=gqa)
+
+
+def batched(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """The scores as one batched matrix product, for training on CPUs, where SDPA is slow backwards.
+
+    Forward and backward in ms on two cores with AVX512-bf16, SDPA against this one, (B, H, T, D):
+
+        (64, 4, 64, 32)    float32    7.2    6.4    bfloat16   20.1    3.7
+        (128, 6, 128, 64)  float32  239.9  147.5    bfloat16  183.6   74.3
+        (32, 6, 256, 64)   float32   87.7  166.6    bfloat16   98.5   47.4
+        (8, 12, 512, 64)   float32  170.4  283.8    bfloat16  172.5  142.6
+    """
+    B, H, T, D = q.shape
+    k, v = repeat_heads(k, H), repeat_heads(v, H)
+    q, k, v = (x.reshape(B * H, T, D) for x in (q, k, v))
+    if mask is None:
+        mask = causal_mask(T, T, q.device)
+    elif mask.shape[0] > 1:
+        mask = mask.expand(B, H, T, T).reshape(B * H, T, T)
+    scores = torch.baddbmm(mask.to(q.dtype), q, k.mT, alpha=1 / math.sqrt(D))  # (B H, T, T)
+    probabilities = scores.softmax(dim=-1)
+    if dropout:
+        probabilities = F.dropout(probabilities, dropout)
+    return torch.bmm(probabilities.to(v.dtype), v).view(B, H, T, D)
+
+
+def fastest(T: int, device: torch.device, dtype: torch.dtype, is_training: bool) -> Attend:
+    """The way to compute attention that costs least for T tokens; see `batched` for the measurement."""
+    longest = 512 if dtype is torch.bfloat16 else 128
+    return batched if is_training and device.type == "cpu" and longest >= T else sdpa
+
+
+class Attention(nn.Module):
+    """Queries, keys and values from one matrix; heads of keys and values may be fewer than those of queries
+    (https://arxiv.org/abs/2305.13245)."""
+
+    def __init__(self, config: GPTConfig, layer: int, vocab_size: int) -> None:
+        super().__init__()
+        self.layer, self.n_head, self.n_kv_head = layer, config.n_head, config.kv_heads
+        self.head_width, self.norm_eps = config.head_width, config.norm_eps
+        self.qk_norm, self.dropout = config.qk_norm, config.dropout
+        self.qkv = nn.Linear(config.n_embd, (self.n_head + 2 * self.n_kv_head) * self.head_width, bias=config.bias)
+        self.out = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        has_values = config.value_embed and layer % 2 == 1
+        self.value_embed = nn.Embedding(vocab_size, self.n_kv_head * self.head_width) if has_values else None
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        B, T, C = x.shape
+        H, H_kv, D = self.n_head, self.n_kv_head, self.head_width
+        heads = self.qkv(x).view(B, T, H + 2 * H_kv, D).transpose(1, 2)  # (B, H + 2 H_kv, T, D)
+        q, k, v = heads.split((H, H_kv, H_kv), dim=1)
+        if self.value_embed is not None:
+            v = v + self.value_embed(context.ids).view(B, T, H_kv, D).transpose(1, 2)
+        if self.qk_norm:
+            q, k = F.rms_norm(q, (D,), None, self.norm_eps), F.rms_norm(k, (D,), None, self.norm_eps)
+        q, k = context.pos.rotate(q, k, context.start)
+        if context.cache is not None:
+            k, v = context.cache.append(self.layer, k, v)  # (B, H_kv, start + T, D)
+        dropout = self.dropout if self.training else 0.0
+        if context.probabilities is None:
+            y = context.attend(q, k, v, context.mask, dropout)
+        else:
+            y, probabilities = reference(q, k, v, context.mask, dropout)
+            context.probabilities.append(probabilities)
+        y = self.out(y.transpose(1, 2).reshape(B, T, C))
+        return F.dropout(y, dropout) if dropout else y

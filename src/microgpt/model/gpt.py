@@ -1,0 +1,210 @@
+"""The GPT: embeddings, blocks, head, loss, and how the weights start.
+
+B batch, T tokens, C = n_embd, V vocabulary. Weights are a pure function of torch's generator at construction.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from microgpt.errors import UsageError
+from microgpt.model import generate as generation
+from microgpt.model.attention import Attend, Context, causal_mask, fastest, reference_output, sdpa
+from microgpt.model.block import Block
+from microgpt.model.cache import KVCache
+from microgpt.model.config import GPTConfig
+from microgpt.model.ngram import NgramEmbedding
+from microgpt.model.norm import Norm
+
+ATTENTION: dict[str, Attend] = {"sdpa": sdpa, "reference": reference_output}
+
+
+class GPT(nn.Module):
+    """A decoder-only transformer (https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)
+    whose parts are choices of its config.
+
+    Args:
+        config: the architecture.
+        vocab_size: number of distinct tokens, from the tokenizer.
+    """
+
+    def __init__(self, config: GPTConfig, vocab_size: int) -> None:
+        super().__init__()
+        if vocab_size < 1:
+            raise UsageError(f"vocab_size {vocab_size}", "GPT", "it is the tokenizer's number of tokens, 1 or more")
+        self.config, self.vocab_size = config, vocab_size
+        C, L = config.n_embd, config.n_layer
+        self.wte = nn.Embedding(vocab_size, C)
+        self.ngram = NgramEmbedding(config, vocab_size) if config.ngram_embed else None
+        self.pos = config.pos.build(C, config.n_head, config.block_size)
+        self.blocks = nn.ModuleList(Block(config, layer, vocab_size) for layer in range(L))
+        self.norm = Norm(C, config)
+        self.head = None if config.tie_weights else nn.Linear(C, vocab_size, bias=False)
+        # How much of the stream and of the first embedding each layer starts from: it begins as a plain GPT.
+        self.stream_scale = nn.Parameter(torch.ones(L)) if config.resid_scale else None
+        self.embed_scale = nn.Parameter(torch.zeros(L)) if config.resid_scale else None
+        self.init_weights()
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Draw new weights from torch's generator.
+
+        `gpt2`: deviation 0.02, and 0.02 / sqrt(2 n_layer) for the 2 n_layer matrices that add to the stream, so that
+        its variance does not grow with depth. `zero`: these and the head start at zero, so that the model starts as
+        the identity, and other matrices at 0.7 / sqrt(inputs). Either way the first loss is about ln V.
+        """
+        zero = self.config.init == "zero"
+        residual = 0.0 if zero else 0.02 / math.sqrt(2 * self.config.n_layer)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.3 if zero else 0.02)
+            elif isinstance(module, nn.Linear):
+                if name.endswith(".out"):
+                    std = residual
+                elif name == "head":
+                    std = 0.0 if zero else 0.02
+                else:
+                    std = 0.7 / math.sqrt(module.in_features) if zero else 0.02
+                nn.init.normal_(module.weight, std=std)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @overload
+    def forward(
+        self, idx: Tensor, targets: Tensor | None = None, return_attention: Literal[False] = False,
+        cache: KVCache | None = None, reduction: str = "mean",
+    ) -> tuple[Tensor, Tensor | None]: ...  # fmt: skip
+
+    @overload
+    def forward(
+        self, idx: Tensor, targets: Tensor | None = None, *, return_attention: Literal[True],
+        cache: KVCache | None = None, reduction: str = "mean",
+    ) -> tuple[Tensor, Tensor | None, list[Tensor]]: ...  # fmt: skip
+
+    def forward(
+        self,
+        idx: Tensor,
+        targets: Tensor | None = None,
+        return_attention: bool = False,
+        cache: KVCache | None = None,
+        reduction: str = "mean",
+    ) -> tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, list[Tensor]]:
+        """Logits for the token after each token, and the loss.
+
+        Args:
+            idx: (B, T) int64 tokens, T at most block_size less what the cache holds.
+            targets: (B, T) int64: the token that follows each; -100 is not counted.
+            return_attention: also return each layer's attention probabilities, by the reference implementation.
+            cache: keys and values of the tokens before; those of `idx` are added to it.
+            reduction: of the loss: `mean`, `sum` or `none`, which gives (B, T).
+
+        Returns:
+            logits (B, T, V); the loss in nats per token, float32, None without targets; with return_attention a list
+            of n_layer tensors (B, H, T, T).
+
+        Raises:
+            UsageError: the tokens are more than the context holds.
+        """
+        probabilities: list[Tensor] | None = [] if return_attention else None
+        logits = self.logits(self.trunk(idx, cache, probabilities))
+        loss = None
+        if targets is not None:
+            # The cast is part of the softmax: float32 logits are never a tensor of their own.
+            log_p = F.log_softmax(logits, dim=-1, dtype=torch.float32)
+            loss = F.nll_loss(log_p.flatten(0, 1), targets.flatten(), reduction=reduction)
+            loss = loss.view(targets.shape) if reduction == "none" else loss
+        return (logits, loss) if probabilities is None else (logits, loss, probabilities)
+
+    def trunk(self, idx: Tensor, cache: KVCache | None = None, probabilities: list[Tensor] | None = None) -> Tensor:
+        """(B, T) tokens -> (B, T, C), normalised: all but the head. Arguments as for `forward`."""
+        T, start = idx.shape[1], 0 if cache is None else cache.length
+        if start + T > self.config.block_size:
+            what = f"{start + T} tokens for a context of {self.config.block_size}"
+            raise UsageError(what, "the model's input", "crop it, or build the model with a larger block_size")
+        x = self.wte(idx)
+        if self.ngram is not None:
+            x = x + self.ngram(idx, None if cache is None else cache.recent)
+        x = self.pos.embed(x, start)
+        if self.config.dropout and self.training:
+            x = F.dropout(x, self.config.dropout)
+        attend = self._attend(T, x)
+        mask = self._mask(T, start + T, attend, x.device)
+        context = Context(idx, self.pos, start, mask, attend, cache, probabilities)
+        first = x
+        for layer, block in enumerate(self.blocks):
+            if self.stream_scale is not None and self.embed_scale is not None:
+                x = self.stream_scale[layer] * x + self.embed_scale[layer] * first
+            x = block(x, context)
+        if cache is not None:
+            cache.advance(idx)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(..., C) from the trunk -> (..., V)."""
+        logits = F.linear(x, self.wte.weight if self.head is None else self.head.weight)
+        cap = self.config.logit_softcap
+        return cap * torch.tanh(logits / cap) if cap else logits
+
+    def _attend(self, T: int, x: Tensor) -> Attend:
+        chosen = ATTENTION.get(self.config.attention)
+        if chosen is not None:
+            return chosen
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        return fastest(T, x.device, dtype, torch.is_grad_enabled())
+
+    def _mask(self, q_len: int, k_len: int, attend: Attend, device: torch.device) -> Tensor | None:
+        """(H or 1, Tq, Tk) to be added to the scores; None where the plain causal mask is cheaper unmade."""
+        bias = self.pos.bias(q_len, k_len)
+        if q_len == 1:
+            return bias  # the newest token looks at all there is
+        if bias is None and attend is sdpa and q_len == k_len:
+            return None
+        mask = causal_mask(q_len, k_len, device)
+        return mask if bias is None else bias + mask
+
+    def generate(
+        self,
+        idx: Tensor,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        do_sample: bool = True,
+        use_cache: bool = True,
+        stop_token: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """(B, T) tokens -> (B, T + max_new_tokens): the prompt, then the new tokens. See `generate.stream`."""
+        return generation.generate(
+            self, idx, max_new_tokens, temperature, top_k, top_p, min_p, do_sample, use_cache, stop_token, generator
+        )
+
+    def num_params(self, non_embedding: bool = False) -> int:
+        """Number of weights; `non_embedding` leaves out embedding tables (of tokens and positions, but not a tied
+        one, which is the head, too)."""
+        total = sum(p.numel() for p in self.parameters())
+        if non_embedding:
+            tables = [m for m in self.modules() if isinstance(m, nn.Embedding)]
+            total -= sum(m.weight.numel() for m in tables if not (m is self.wte and self.head is None))
+        return total
+
+    def parameter_table(self) -> Iterator[tuple[str, tuple[int, ...], int]]:
+        """Each weight's name, shape and number of elements."""
+        for name, p in self.named_parameters():
+            yield name, tuple(p.shape), p.numel()
+
+    def flops_per_token(self) -> int:
+        """Floating-point operations that training on one token takes, for the model FLOPs utilisation (MFU).
+
+        As in appendix B of PaLM (https://arxiv.org/abs/2204.02311): each weight of a matrix product takes a multiply
+        and an add forward and twice that backward, so 6 N; scores and their use take 2 T C each and layer forward,
+        12 L T C in all, for T = block_size, counted without regard to causality. Embedding look-ups are free.
+        """
+        attention = 12 * self.config.n_layer * self.config.n_embd * self.config.block_size
+        return 6 * self.num_params(non_embedding=True) + attention

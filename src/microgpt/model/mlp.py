@@ -1,0 +1,49 @@
+"""The feed-forward half of a block."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from microgpt.model.config import GPTConfig
+
+
+def _relu2(x: Tensor) -> Tensor:
+    """Squared ReLU (So et al., https://arxiv.org/abs/2109.08668)."""
+    x = F.relu(x)
+    return x * x
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    """GPT-2's approximation of GELU (https://arxiv.org/abs/1606.08415)."""
+    return F.gelu(x, approximate="tanh")
+
+
+def _swiglu(x: Tensor) -> Tensor:
+    """SiLU of one half times the other (Shazeer, https://arxiv.org/abs/2002.05202)."""
+    gate, value = x.chunk(2, dim=-1)
+    return F.silu(gate) * value
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu2": _relu2,
+    "swiglu": _swiglu,
+}
+
+
+class MLP(nn.Module):
+    """Widen, activate, narrow. A gated activation takes twice its width, gate and value in one matrix."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.mlp]
+        widened = config.hidden * (2 if config.mlp == "swiglu" else 1)
+        self.widen = nn.Linear(config.n_embd, widened, bias=config.bias)
+        self.out = nn.Linear(config.hidden, config.n_embd, bias=config.bias)
+        self.dropout = config.dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.out(self.activation(self.widen(x)))
+        return F.dropout(y, self.dropout) if self.dropout and self.training else y

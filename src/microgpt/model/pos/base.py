@@ -1,0 +1,65 @@
+"""What a position scheme is: a config that joins the family by its name, and a module with three hooks.
+
+Position can enter a transformer in three places, so `Position` has three hooks that do nothing; a scheme overrides
+those that it needs. A new scheme is one file beside this one (or anywhere that is imported) and one YAML file.
+Imports torch and `microgpt.config` alone.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from microgpt.config import Choice, Fault
+
+
+class Position(nn.Module):
+    """How a model knows where a token stands. `start` is the number of tokens that are already cached.
+
+    Shapes: B batch, T new tokens, C = n_embd, H heads, D = C / H.
+    """
+
+    def embed(self, x: Tensor, start: int) -> Tensor:
+        """(B, T, C) -> (B, T, C): the token embeddings with positions start, start + 1, ... mixed in."""
+        return x
+
+    def rotate(self, q: Tensor, k: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """(B, H, T, D), (B, H_kv, T, D) -> the same: queries and keys that carry their positions."""
+        return q, k
+
+    def bias(self, q_len: int, k_len: int) -> Tensor | None:
+        """(H, q_len, k_len): what is added to the scores of the last q_len of k_len tokens; None for nothing.
+
+        What lies in the future is masked by the model, not here.
+        """
+        return None
+
+    def tables(self, device: torch.device) -> dict[str, Tensor]:
+        """The scheme's constants by name, made on `device`; a scheme with some calls `fill_tables` when built."""
+        return {}
+
+    def fill_tables(self, device: torch.device | None = None) -> None:
+        """Make the constants buffers that are not saved, on `device` (default: where new tensors are made)."""
+        for name, table in self.tables(device or torch.get_default_device()).items():
+            self.register_buffer(name, table, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move as any module does, but make the tables anew: `.to(bfloat16)` must not round what float32 computed,
+        and `.to_empty` must not leave them empty."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for table in list(self.buffers(recurse=False))[:1]:
+            self.fill_tables(table.device)
+        return self
+
+
+class PositionConfig(Choice, family="position scheme"):
+    """The knobs of a position scheme; a subclass with `name=` adds a scheme."""
+
+    def build(self, n_embd: int, n_head: int, block_size: int) -> Position:
+        """The scheme's module, for a model of this width, number of heads and context."""
+        return Position()
+
+    def check_model(self, n_embd: int, n_head: int, block_size: int) -> Iterator[Fault]:
+        """Yield what keeps the scheme from working in such a model; n_head divides n_embd."""
+        return iter(())
