@@ -164,7 +164,8 @@ def _skeleton(config: GPTConfig, vocab_size: int, path: Path) -> GPT:
 def _fill(model: GPT, path: Path) -> None:
     try:
         with safe_open(path, framework="pt") as file:  # maps the file: copies stay whole whatever becomes of it
-            model.load_state_dict({name: file.get_tensor(name).clone() for name in file.keys()}, assign=True)
+            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            model.load_state_dict(weights, assign=True)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise plain.damaged(path, str(error)[:200]) from None
 
