@@ -1,0 +1,59 @@
+"""microgpt-compare: mean and spread over seeds of runs and sweeps, as a table and figures."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from microgpt.engine.compare import summarise
+from microgpt.engine.compare_tables import FORMATS, as_json, as_rich, left_out
+from microgpt.errors import MicrogptError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    try:
+        compare(sys.argv[1:] if argv is None else argv)
+    except MicrogptError as error:
+        print(f"microgpt: error: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    return 0
+
+
+def compare(argv: Sequence[str]) -> None:
+    """Read the runs, print the table, draw the figures."""
+    arguments = parser().parse_args(argv)
+    comparison = summarise(arguments.runs, arguments.metric)
+    if arguments.json:
+        sys.stdout.write(as_json(comparison))
+    elif arguments.format == "table" and sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(as_rich(comparison))
+        print("\n".join(left_out(comparison)))
+    else:
+        sys.stdout.write(FORMATS[arguments.format](comparison))
+        if arguments.format != "table" and comparison.incomplete:
+            print("\n".join(left_out(comparison)), file=sys.stderr)
+    if arguments.figures:
+        from microgpt.engine.compare_figures import draw_figures
+
+        for path in draw_figures(comparison, arguments.figures):
+            print(f"wrote {path}", file=sys.stderr)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = argparse.ArgumentParser(
+        prog="microgpt-compare",
+        description="Compare runs: mean and spread over seeds, and paired differences against the best.",
+    )
+    p.add_argument("runs", nargs="+", metavar="RUN|SWEEP", help="run folders, or folders that hold runs")
+    p.add_argument("--metric", default="val/loss", help="a number of summary.json (default: %(default)s)")
+    p.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: %(default)s")
+    p.add_argument("--figures", metavar="DIR", help="also draw PNG figures into this folder")
+    p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    return p
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Find run folders and read what they say about themselves, as plain data: knobs, summary, curves.
+
+A run folder holds `config.yaml`, and `summary.json` once it has finished. The folders may come from elsewhere, so
+files are capped in size and YAML is read without aliases and without tags. Imports no torch and no Lightning.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from microgpt.errors import CheckpointError
+
+MAX_BYTES = 4 << 20
+"""The most that a config or a summary may weigh."""
+MAX_DEPTH = 3
+"""How far below a given folder runs are looked for: `sweeps/<date>/<number>` is 2."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run folder says.
+
+    Attributes:
+        knobs: dotted key -> value, without the seed and what does not change the run (see `IGNORED`). A part that was
+            chosen by name stands under the name of its node: `model.pos`, not `model.pos.name`.
+        summary: what `summary.json` holds; empty where the run has not finished.
+        missing: the file that is not there; empty for a finished run.
+    """
+
+    path: Path
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    seed: Any = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    missing: str = ""
+
+    def number(self, key: str) -> float | None:
+        """A finite number of the summary, else None."""
+        value = self.summary.get(key)
+        return _finite(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+IGNORED = ("seed", "resume", "plan", "imports", "hydra", "sweep")
+"""Knobs that make no other experiment of a run: the seed is what groups are averaged over, the rest says how it ran."""
+
+
+def find_runs(paths: Iterable[str | Path]) -> list[Run]:
+    """Read every run in `paths`, each a run folder or a folder of them, such as a sweep's.
+
+    The numbered folders of a sweep count as runs even when they are empty: a point that failed must not vanish.
+
+    Raises:
+        CheckpointError: a path does not exist, holds no run, or a file of a run cannot be read.
+    """
+    runs: dict[Path, Run] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise CheckpointError("no such folder", str(path), "give a run folder or a sweep's folder")
+        found = list(_run_folders(path, MAX_DEPTH))
+        if not found:
+            fix = "a run folder holds config.yaml and summary.json, a sweep's numbered run folders"
+            raise CheckpointError("no run", str(path), fix)
+        for folder in found:
+            runs.setdefault(folder.resolve(), _read_run(folder))
+    return list(runs.values())
+
+
+def read_curves(run: Run) -> dict[str, list[tuple[float, float]]]:
+    """The columns of a run's `metrics.csv` against its step: column -> [(step, value), ...], finite values alone."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    path = run.path / "metrics.csv"
+    if not path.is_file():
+        return curves
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            for row in csv.DictReader(file):
+                step = _finite(row.pop("step", None))
+                for key, cell in row.items():
+                    value = _finite(cell)
+                    if step is not None and value is not None:
+                        curves.setdefault(key, []).append((step, value))
+    except (OSError, csv.Error) as error:
+        raise CheckpointError(f"unreadable metrics ({error})", str(path)) from error
+    return curves
+
+
+def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
+    if _is_run(folder):
+        yield folder
+        return
+    try:
+        children = sorted((c for c in folder.iterdir() if c.is_dir() and not c.name.startswith(".")), key=_natural)
+    except OSError as error:
+        raise CheckpointError(f"unreadable folder ({error.strerror})", str(folder)) from error
+    for child in children:
+        inside = list(_run_folders(child, depth - 1)) if depth > 0 else []
+        if inside:
+            yield from inside
+        elif child.name.isdigit():
+            yield child
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() or (folder / "summary.json").is_file()
+
+
+def _natural(path: Path) -> tuple[int, str]:
+    return (int(path.name) if path.name.isdecimal() else -1, path.name)
+
+
+def _read_run(folder: Path) -> Run:
+    config = _read(folder / "config.yaml", _parse_yaml)
+    summary = _read(folder / "summary.json", json.loads)
+    absent = [name for name, found in (("config.yaml", config), ("summary.json", summary)) if found is None]
+    missing = f"no {' and no '.join(absent)}" if absent else ""
+    knobs = dict(_flatten({k: v for k, v in (config or {}).items() if k not in IGNORED}))
+    return Run(folder, knobs, (config or {}).get("seed"), summary or {}, missing)
+
+
+def _read(path: Path, parse: Any) -> dict[str, Any] | None:
+    """The mapping in a file, None when there is no such file."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise CheckpointError(f"more than {MAX_BYTES:,} bytes", str(path), "this is no file of a run")
+        content = parse(raw.decode("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"unreadable file ({reason})", str(path), "repair it or leave the run out") from error
+    if not isinstance(content, dict):
+        raise CheckpointError("no mapping of keys to values", str(path), "repair it or leave the run out")
+    return content
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe YAML that has no aliases either: a few lines of them stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+
+def _parse_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_PlainLoader)  # a SafeLoader: plain data alone
+
+
+def _flatten(tree: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        path = f"{above}.{key}" if above else str(key)
+        if isinstance(value, Mapping):
+            yield from _flatten(value, path)
+        elif key == "name" and above:
+            yield above, value
+        else:
+            yield path, _number_or_same(value)
+
+
+def _number_or_same(value: Any) -> Any:
+    """YAML 1.1 reads 1e-4 as a text, though it means the same knob as 0.0001."""
+    number = _finite(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else None
+    return value if number is None else number
+
+
+def _finite(cell: Any) -> float | None:
+    try:
+        number = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
