@@ -1,0 +1,107 @@
+"""Encoded texts on disk: found again by the hash of the text and the tokenizer, memory-mapped. Needs numpy alone.
+
+An entry is `<key>.ids`, the raw indices, and `<key>.json`, written last, which describes them. What cannot be read
+back whole counts as absent. A folder that cannot be written only means that nothing is kept.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from microgpt.data.tokenizer import Tokenizer, tokenizer_from_dict
+from microgpt.errors import CheckpointError
+
+Pieces = Iterable[tuple[np.ndarray, Counter[str]]]
+_FORMAT = 1
+
+
+def folder(named: str | None) -> Path:
+    """The cache folder: `named`, else $MICROGPT_CACHE, else microgpt in $XDG_CACHE_HOME or ~/.cache."""
+    if named := named or os.environ.get("MICROGPT_CACHE"):
+        return Path(named).expanduser().absolute()
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "microgpt").absolute()
+    except RuntimeError:  # a user without a home
+        return Path(tempfile.gettempdir(), f"microgpt-{os.getuid()}")
+
+
+def key(*facts: Any) -> str:
+    """A file name made of what an entry depends on."""
+    return hashlib.sha256(json.dumps([_FORMAT, *facts]).encode()).hexdigest()[:32]
+
+
+def load_ids(place: Path, name: str, dtype: np.dtype[Any]) -> tuple[np.ndarray, Counter[str]] | None:
+    """The entry's indices, memory-mapped, and its count of unknown characters; None when it is absent or damaged."""
+    path = place / f"{name}.ids"
+    try:
+        facts = json.loads((place / f"{name}.json").read_text("ascii"))
+        unknown = Counter({chr(int(code)): int(count) for code, count in facts["unknown"].items()})
+        if path.stat().st_size != facts["tokens"] * dtype.itemsize or _crc32(path) != facts["crc32"]:
+            return None
+        # Copy-on-write: torch wants memory that may be written, and the file must stay as it is.
+        return np.memmap(path, dtype, mode="c"), unknown
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None
+
+
+def save_ids(place: Path, name: str, pieces: Pieces) -> bool:
+    """Write an entry piece by piece; False when the disk does not take it."""
+    tokens, crc32, unknown = 0, 0, Counter[str]()
+    pieces = iter(pieces)
+    try:
+        with _renamed(place / f"{name}.ids") as file:
+            for ids, strange in pieces:
+                data = ids.data.cast("B")
+                tokens, crc32 = tokens + len(ids), zlib.crc32(data, crc32)
+                unknown += strange
+                file.write(data)
+        codes = {str(ord(character)): count for character, count in unknown.items()}
+        with _renamed(place / f"{name}.json") as file:
+            file.write(json.dumps({"tokens": tokens, "crc32": crc32, "unknown": codes}).encode())
+    except OSError:
+        return False
+    return True
+
+
+def load_tokenizer(place: Path, name: str) -> Tokenizer | None:
+    """A tokenizer that was fitted before; None when it is absent or damaged."""
+    try:
+        return tokenizer_from_dict(json.loads((place / f"{name}.tokenizer.json").read_text("ascii")))
+    except (OSError, ValueError, CheckpointError):
+        return None
+
+
+def save_tokenizer(place: Path, name: str, tokenizer: Tokenizer) -> None:
+    with contextlib.suppress(OSError), _renamed(place / f"{name}.tokenizer.json") as file:
+        file.write(json.dumps(tokenizer.to_dict()).encode())
+
+
+@contextlib.contextmanager
+def _renamed(path: Path) -> Iterator[Any]:
+    """A file under a temporary name beside its place, which takes its name when all is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, scratch = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def _crc32(path: Path) -> int:
+    crc32 = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            crc32 = zlib.crc32(chunk, crc32)
+    return crc32

@@ -1,0 +1,63 @@
+"""The knobs of the node `data`: which text, read how, split how, drawn how. Needs no torch."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from microgpt.config import Config, Count, Fault, Fraction, Range, did_you_mean
+
+ENCODINGS = ("utf-8", "utf-16", "utf-32", "ascii", "latin-1", "cp1252", "cp1250", "cp1251", "iso8859-15", "koi8-r",
+             "mac-roman", "shift_jis", "euc-jp", "gb18030", "gbk", "big5", "euc-kr")  # fmt: skip
+
+
+class DataConfig(Config):
+    """The text, how it is read, split and drawn. Without a path or a corpus of its own it is Python's manual."""
+
+    path: str | None = None
+    "A file, folder or glob of your own text; wins over the corpus."
+    corpus: str = "manual"
+    "Name of the corpus: `manual` comes with Python, others are downloaded from `url`."
+    url: str | None = None
+    "Where the corpus is downloaded from (https); of a .zip archive its one text is taken."
+    sha256: str | None = None
+    "SHA-256 of the corpus's text, checked before it is used."
+    size: Annotated[int, Range(min=1)] | None = None
+    "Size of the corpus's text in bytes, checked before it is used."
+    encoding: str = "utf-8"
+    "Encoding of the text: utf-8 (with or without BOM), latin-1, utf-16, ... any that Python knows."
+    tokenizer: Literal["char", "byte"] = "char"
+    "What a token is: a character of the text or a byte of its UTF-8."
+    unknown: Literal["error", "skip", "replace"] = "error"
+    "Characters outside the vocabulary of a model that is evaluated on this text: stop, leave out, or put a stand-in."
+    batch_size: Count = 64
+    "Sequences per optimizer step, over all devices and micro-batches."
+    val_fraction: Fraction = 0.1
+    "Share of the text for validation: its end, before the test share."
+    test_fraction: Fraction = 0.0
+    "Share of the text for the test: its very end."
+    sampling: Literal["random", "shuffle"] = "random"
+    "Order of the training windows: drawn with replacement, or every window once an epoch."
+    cache_dir: str | None = None
+    "Folder for downloads and encoded texts; null is $MICROGPT_CACHE, else ~/.cache/microgpt."
+
+    def check(self) -> Iterator[Fault]:
+        if self.val_fraction + self.test_fraction >= 1:
+            total = f"{self.val_fraction:g} + {self.test_fraction:g}"
+            yield Fault(
+                "val_fraction", f"val_fraction + test_fraction = {total} leaves nothing to train on", "lower one"
+            )
+        if self.url is not None and not self.url.startswith("https://"):
+            yield Fault("url", f"{self.url!r} is not https", "corpora are downloaded over https alone")
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            yield Fault("sha256", f"{self.sha256!r} is no SHA-256", "write its 64 digits 0-9a-f")
+        if not re.fullmatch(r"\w[\w.-]*", self.corpus):
+            yield Fault("corpus", f"{self.corpus!r} is no name", "use letters, digits, '-', '_' and '.'")
+        if not _is_text_encoding(self.encoding):
+            yield Fault("encoding", f"unknown encoding {self.encoding!r}", did_you_mean(self.encoding, ENCODINGS))
+
+
+def _is_text_encoding(name: str) -> bool:
+    try:
+        return isinstance("\n".encode(name), bytes)
+    except (LookupError, ValueError):
+        return False

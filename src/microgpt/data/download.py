@@ -1,0 +1,151 @@
+"""Fetching a corpus once: over https, checked for size and hash before it gets its name. Needs no torch."""
+
+import hashlib
+import http.client
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any
+
+from microgpt.errors import DataError
+
+Opener = Callable[[str], AbstractContextManager[Any]]
+"""Opens an address as `urllib.request.urlopen` does."""
+
+_CHUNK = 1 << 18
+_TIMEOUT = 30.0  # seconds without a byte
+_LARGEST = 1 << 32  # bytes taken of what has no known size
+_FAILURES = (
+    OSError,
+    http.client.HTTPException,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+def fetch(
+    name: str, url: str, folder: Path, size: int | None, sha256: str | None, opener: Opener | None = None
+) -> Path:
+    """The path of a corpus's text, downloaded into `folder` unless it is there.
+
+    Args:
+        url: of the text, or of a .zip archive that holds it as its one file.
+        size, sha256: of the text itself, in bytes and hexadecimal digits; None is not checked.
+        opener: what opens the address; the default speaks https alone.
+
+    Raises:
+        DataError: it cannot be had or is not what it should be; then nothing bears its name.
+    """
+    # The address is part of the name: a corpus of the same name from elsewhere is another file.
+    place = folder / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.txt"
+    by_hand = f"put the text there by hand as {place}, or train on a file of your own with data.path="
+    if place.is_file():
+        if fault := _fault(place, size, sha256):
+            raise DataError(f"{name} {fault}", str(place), "remove the file and it is downloaded again")
+        return place
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as scratch:
+            text = Path(scratch, "text")
+            _download(name, url, text, size, opener or _https)
+            if fault := _fault(text, size, sha256):
+                raise DataError(f"{name} {fault}", url, by_hand)
+            text.replace(place)
+    except _FAILURES as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        raise DataError(f"cannot download {name} ({getattr(error, 'reason', None) or error})", url, by_hand) from error
+    return place
+
+
+def _download(name: str, url: str, text: Path, size: int | None, opener: Opener) -> None:
+    zipped = urllib.parse.urlsplit(url).path.endswith(".zip")
+    raw = text.with_name("archive") if zipped else text
+    with opener(url) as response, raw.open("wb") as file:
+        announced = response.headers.get("Content-Length", "")
+        total = int(announced) if announced.isdigit() else None
+        got = _copy(response, file, size or _LARGEST, _Progress(name, total))
+    if total is not None and got < min(total, size or _LARGEST):
+        raise EOFError(f"the connection ended after {got} of {total} bytes")
+    if zipped:
+        with zipfile.ZipFile(raw) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) != 1:
+                raise zipfile.BadZipFile(f"{len(members)} files in the archive where one is expected")
+            with archive.open(members[0]) as packed, text.open("wb") as file:
+                _copy(packed, file, size or _LARGEST)
+
+
+class _Progress:
+    """One line on stderr: rewritten as bytes come where that is a terminal, else written once."""
+
+    def __init__(self, name: str, total: int | None) -> None:
+        self.name, self.total, self.shown = name, total, 0.0
+        self.live = sys.stderr.isatty()
+        if not self.live:
+            print(f"downloading {name}{self._of()}", file=sys.stderr)
+
+    def _of(self) -> str:
+        return f" of {self.total / 1e6:.1f} MB" if self.total else ""
+
+    def update(self, got: int, done: bool = False) -> None:
+        if self.live and (done or time.monotonic() - self.shown > 0.2):
+            self.shown = time.monotonic()
+            end = "\n" if done else ""
+            print(
+                f"\rdownloading {self.name}: {got / 1e6:.1f}{self._of() or ' MB'}", end=end, file=sys.stderr, flush=True
+            )
+
+
+def _copy(source: IO[bytes], target: IO[bytes], most: int, progress: _Progress | None = None) -> int:
+    """Copy up to `most` bytes and one more, which tells that there are too many; return how many."""
+    got = 0
+    while got <= most and (chunk := source.read(min(_CHUNK, most + 1 - got))):
+        target.write(chunk)
+        got += len(chunk)
+        if progress:
+            progress.update(got)
+    if progress:
+        progress.update(got, done=True)
+    return got
+
+
+def _fault(path: Path, size: int | None, sha256: str | None) -> str:
+    """What is wrong with a file's size or hash; empty when nothing is."""
+    actual = path.stat().st_size
+    if size is not None and actual != size:
+        return (
+            f"has {actual} bytes or more where {size} are right" if actual > size else f"has {actual} bytes, not {size}"
+        )
+    if sha256 is not None:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            return f"has the SHA-256 {found[:16]}..., not {sha256[:16]}..."
+    return ""
+
+
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not newurl.startswith("https://"):
+            raise OSError(f"it leads to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _https(url: str) -> AbstractContextManager[Any]:
+    if not url.startswith("https://"):
+        raise OSError("it is not https")
+    request = urllib.request.Request(url, headers={"User-Agent": "microgpt"})
+    response: AbstractContextManager[Any] = urllib.request.build_opener(_HttpsOnly).open(request, timeout=_TIMEOUT)
+    return response

@@ -1,0 +1,66 @@
+"""The windows that score a whole text, each token once. Needs torch alone.
+
+A window starts every `stride` tokens and scores what no earlier window has; a window's first `block_size - stride`
+positions are context alone. `blocks` has the stride T, `sliding` T / 4. The first token has no context and is no
+target; the last window ends with the text.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from microgpt.data.dataset import as_ids, check_length
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+def blocks(
+    ids: Any, block_size: int, batch_size: int = 64, device: torch.device | str | None = None
+) -> Iterator[Batch]:
+    """Windows side by side: x, y int64 (b, T) and scored, bool (b, T). A text's rest that fills no window of its own is
+    scored in one that reaches back. See `scan`."""
+    return scan(ids, block_size, block_size, batch_size, device)
+
+
+def sliding(
+    ids: Any, block_size: int, batch_size: int = 64, device: torch.device | str | None = None
+) -> Iterator[Batch]:
+    """Windows every T / 4 tokens: each scored token, but the first window's, has at least 3T/4 tokens of context.
+    x, y int64 (b, T) and scored, bool (b, T). See `scan`."""
+    return scan(ids, block_size, max(1, block_size // 4), batch_size, device)
+
+
+def scan(
+    ids: Any, block_size: int, stride: int, batch_size: int = 64, device: torch.device | str | None = None
+) -> Iterator[Batch]:
+    """Score each token but the first exactly once.
+
+    Yields:
+        x, y: int64 (b, T); a text shorter than a window makes one of its own length.
+        scored: bool (b, T); the positions of y that count.
+
+    Raises:
+        DataError: the text has fewer than two tokens.
+    """
+    ids = as_ids(ids)
+    check_length(len(ids), 1, "evaluated text")
+    T = min(block_size, len(ids) - 1)
+    starts, first = window_starts(len(ids), T, min(stride, T))
+    windows = ids.unfold(0, T + 1, 1)  # (N, T + 1), a view
+    positions = torch.arange(T)
+    for low in range(0, len(starts), batch_size):
+        rows = windows.index_select(0, starts[low : low + batch_size].to(ids.device)).to(torch.int64)
+        scored = positions >= first[low : low + batch_size, None]  # (b, T)
+        target = device if device is not None else ids.device
+        rows, scored = rows.to(target), scored.to(target)
+        yield rows[:, :-1].contiguous(), rows[:, 1:].contiguous(), scored
+
+
+def window_starts(n_tokens: int, block_size: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Where each window starts, and the first position that it scores: int64 (m,) each."""
+    last = n_tokens - 1 - block_size
+    starts = torch.arange(0, last + stride, stride).clamp(max=last) if last > 0 else torch.zeros(1, dtype=torch.int64)
+    ends = torch.cat([torch.zeros(1, dtype=torch.int64), starts[:-1] + block_size])
+    return starts, ends - starts

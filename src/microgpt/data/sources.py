@@ -1,0 +1,208 @@
+"""Finding and reading the text: corpus, file, folder or glob becomes a stream of decoded pieces. Needs no torch.
+
+Newlines stay as they are, a byte order mark goes, several files are joined in the order of their names.
+"""
+
+import codecs
+import difflib
+import glob
+import hashlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from microgpt.config import did_you_mean
+from microgpt.data.config import DataConfig
+from microgpt.data.download import fetch
+from microgpt.errors import DataError
+
+CHUNK = 1 << 20
+_NOT_TEXT = re.compile(
+    r"\.(7z|avi|bin|bmp|bz2|ckpt|docx|epub|gif|gz|ico|jpe?g|mobi|mp3|mp4|npy|npz|odt|ogg|parquet|pdf|pickle|pkl|png|pth?|"
+    r"pyc|safetensors|so|sqlite|tar|tiff?|wav|webp|xlsx|xz|zip|zst)",
+    re.IGNORECASE,
+)
+_SNIFFED = 8000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text that can be read more than once: the files that make it up, or its bytes."""
+
+    name: str
+    parts: tuple[Path | bytes, ...]
+
+    def digest(self) -> tuple[str, tuple[int, ...]]:
+        """The SHA-256 of all bytes joined, and each part's size."""
+        sha256, sizes = hashlib.sha256(), []
+        for part in self.parts:
+            size = 0
+            for chunk in _chunks(part):
+                sha256.update(chunk)
+                size += len(chunk)
+            sizes.append(size)
+        return sha256.hexdigest(), tuple(sizes)
+
+    def texts(self, encoding: str, errors: str = "strict") -> Iterator[str]:
+        """The text in pieces of at most 1 MiB of file.
+
+        Raises:
+            DataError: a file cannot be read, or is not in that encoding (with the byte's offset in the file).
+        """
+        for part in self.parts:
+            yield from _decoded(part, encoding, errors)
+
+
+def find_source(config: DataConfig, cache: Path) -> Source:
+    """The text that the config names; a corpus that is not at hand is downloaded into `cache`.
+
+    Raises:
+        DataError: nothing is there, or it cannot be had.
+    """
+    if config.path is not None:
+        return _own_text(config.path, config.encoding)
+    if config.url is not None:
+        path = fetch(config.corpus, config.url, cache / "corpora", config.size, config.sha256)
+        return Source(config.corpus, (path,))
+    if config.corpus not in BUILT_IN:
+        fix = f"{did_you_mean(config.corpus, BUILT_IN)}, or give data.url or data.path"
+        raise DataError(f"no corpus {config.corpus!r} and no address to download it from", "data.corpus", fix)
+    return Source(config.corpus, (BUILT_IN[config.corpus](),))
+
+
+def python_manual() -> bytes:
+    """The language manual's text that comes with every CPython: UTF-8, about half a megabyte, topics in order."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        fix = "install Python's standard library whole, or train on a file with data.path="
+        raise DataError("this Python comes without pydoc_data.topics", "data.corpus", fix) from error
+    return "\n".join(topics[name] for name in sorted(topics)).encode()
+
+
+BUILT_IN: dict[str, Callable[[], bytes]] = {"manual": python_manual}
+"""The corpora that need no download."""
+
+
+def _own_text(name: str, encoding: str) -> Source:
+    path = Path(name).expanduser()
+    try:
+        if path.is_dir():
+            files = [p for p in _files_below(path) if _is_text(p, encoding)]
+            if not files:
+                raise DataError("no text file", _shown(path), "name a folder that holds texts, or a single file")
+            return Source(_shown(path), tuple(files))
+        if path.is_file():
+            return Source(_shown(path), (path,))
+        if path.exists():
+            raise DataError("neither a file nor a folder", _shown(path), "name a text with data.path=")
+    except (OSError, ValueError) as error:  # a NUL in the name, a name too long, a folder without permission
+        raise _unreadable(error, path) from error
+    if glob.has_magic(name):
+        return _matching(str(path), encoding)
+    raise DataError("no such file or folder", _shown(path), _near(path))
+
+
+def _matching(pattern: str, encoding: str) -> Source:
+    found = (Path(p) for p in glob.glob(pattern, recursive=True))  # noqa: PTH207  # absolute patterns too
+    files = sorted((p for p in found if p.is_file() and _is_text(p, encoding)), key=Path.as_posix)
+    if not files:
+        raise DataError("no text file matches", _shown(Path(pattern)), "quote the pattern, or name a file or folder")
+    return Source(_shown(Path(pattern)), tuple(files))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """The regular files below a folder, hidden ones left out, sorted by their path relative to it."""
+    files = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(root, name) for name in names if not name.startswith(".")]
+    return sorted((p for p in files if p.is_file()), key=lambda p: p.relative_to(folder).as_posix())
+
+
+def _is_text(path: Path, encoding: str) -> bool:
+    """A text by git's rule, no NUL near its start, unless the encoding writes NULs itself; and not named as none."""
+    if _NOT_TEXT.fullmatch(path.suffix) or not os.access(path, os.R_OK):
+        return False
+    with _open(path) as file:
+        start = file.read(_SNIFFED)
+    return bool(start) and (b"\0" in "a".encode(encoding) or b"\0" not in start)
+
+
+def _near(path: Path) -> str:
+    """A suggestion for a path that is not there."""
+    try:
+        names = [p.name for p in path.parent.iterdir()]
+    except OSError:
+        return f"its folder is missing too; relative paths start at {Path.cwd()}"
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f"did you mean {str(path.with_name(near[0]))!r}?" if near else f"relative paths start at {Path.cwd()}"
+
+
+def _open(part: Path | bytes) -> BinaryIO:
+    if isinstance(part, bytes):
+        return io.BytesIO(part)
+    try:
+        return part.open("rb", buffering=0)
+    except OSError as error:
+        raise _unreadable(error, part) from error
+
+
+def _chunks(part: Path | bytes) -> Iterator[bytes]:
+    with _open(part) as file:
+        while True:
+            try:
+                chunk = file.read(CHUNK)
+            except OSError as error:
+                raise _unreadable(error, part) from error
+            if not chunk:
+                return
+            yield chunk
+
+
+def _decoded(part: Path | bytes, encoding: str, errors: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    read, at_start = 0, True
+
+    def decode(chunk: bytes, final: bool = False) -> str:
+        try:
+            return decoder.decode(chunk, final)
+        except UnicodeError as error:
+            raise _undecodable(error, part, encoding, read) from error
+
+    for chunk in _chunks(part):
+        read += len(chunk)
+        text = decode(chunk)
+        if at_start and text:
+            text, at_start = text.removeprefix("\ufeff"), False
+        if text:
+            yield text
+    if rest := decode(b"", final=True):
+        yield rest
+
+
+def _undecodable(error: UnicodeError, part: Path | bytes, encoding: str, read: int) -> DataError:
+    where, fix = _shown(part), "name the file's encoding with data.encoding="
+    if not isinstance(error, UnicodeDecodeError):  # a missing byte order mark, say
+        return DataError(f"not {encoding} ({error})", where, fix)
+    # error.object is what the decoder had kept of earlier chunks and the chunk: it ends at byte number `read`.
+    offset = read - len(error.object) + error.start
+    if codecs.lookup(encoding).name in ("utf-8", "ascii"):
+        fix = "name the file's encoding, for example data.encoding=latin-1"
+    byte = error.object[error.start]
+    return DataError(f"byte 0x{byte:02x} at offset {offset} is not {encoding} ({error.reason})", where, fix)
+
+
+def _unreadable(error: Exception, path: Path | bytes) -> DataError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return DataError(f"cannot read: {reason}", _shown(path), "check the path and its permissions")
+
+
+def _shown(path: Path | bytes) -> str:
+    """A path for a line of text: what does not print is escaped."""
+    text = str(path) if isinstance(path, Path) else "the corpus"
+    return text if text.isprintable() else ascii(text)

@@ -1,0 +1,49 @@
+"""The tokenizer of bytes: 256 indices, and no text that it does not know. Needs numpy alone."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from microgpt.data.tokenizer.base import FORMAT, Tokenizer
+
+if TYPE_CHECKING:
+    from microgpt.data.config import DataConfig
+
+
+class ByteTokenizer(Tokenizer, kind="byte"):
+    """The UTF-8 bytes of the text. What is no UTF-8 is read as it is, so that any file can be learnt."""
+
+    decoding_errors = "surrogateescape"
+
+    @classmethod
+    def fit(cls, chunks: Iterable[str], config: "DataConfig") -> Self:
+        return cls(config.unknown)
+
+    @property
+    def vocab_size(self) -> int:
+        return 256
+
+    def encode_counted(self, text: str, *, where: str = "", offset: int = 0) -> tuple[np.ndarray, Counter[str]]:
+        try:
+            data = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # lone surrogates that stand for no byte
+            data = text.encode("utf-8", "surrogatepass")
+        return np.frombuffer(bytearray(data), np.uint8), Counter()
+
+    def decode(self, ids: Any) -> str:
+        """The text of the bytes; a sequence that is no UTF-8 becomes U+FFFD."""
+        data: bytes = self._checked(ids).astype(np.uint8).tobytes()
+        return data.decode("utf-8", "replace")
+
+    def token_lengths(self) -> tuple[np.ndarray, np.ndarray]:
+        starts_character = (np.arange(256) & 0xC0) != 0x80
+        return np.ones(256, np.int64), starts_character.astype(np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.kind, "format": FORMAT}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        return cls()

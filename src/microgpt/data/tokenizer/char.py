@@ -1,0 +1,147 @@
+"""The tokenizer of characters: one index for each code point of a text. Needs numpy alone."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from microgpt.data.tokenizer.base import FORMAT, Tokenizer, Unknown, shown, unknown_error
+from microgpt.errors import CheckpointError, DataError
+
+if TYPE_CHECKING:
+    from microgpt.data.config import DataConfig
+
+_CODE_POINTS = sys.maxunicode + 1
+_STAND_INS = "\ufffd? "
+
+
+class CharTokenizer(Tokenizer, kind="char"):
+    """One index a character: the sorted code points of a text.
+
+    Args:
+        characters: the vocabulary, each character once, in the order of the indices.
+        unknown: what becomes of other characters. "replace" puts U+FFFD, "?" or a space, the first that the
+            vocabulary has, else its first character.
+
+    Raises:
+        DataError: there are no characters.
+    """
+
+    def __init__(self, characters: Iterable[str], unknown: Unknown = "error") -> None:
+        super().__init__(unknown)
+        self.characters = tuple(characters)
+        if not self.characters:
+            raise DataError("no characters", "the vocabulary", "give a text that is not empty")
+        if len(set(self.characters)) != len(self.characters):
+            raise DataError("a character occurs twice", "the vocabulary")
+        V = len(self.characters)
+        self._codes = np.array([ord(c) for c in self.characters], "<u4")  # (V,)
+        # Every code point has a place, so that a lookup needs no bounds check; V stands for "unknown".
+        self._table = np.full(_CODE_POINTS, V, np.min_scalar_type(V))
+        self._table[self._codes] = np.arange(V)
+        # Most text is ASCII, and bytes.translate is the fastest lookup there is.
+        self._ascii = self._table[:256].tobytes() if V < 256 else None
+
+    @classmethod
+    def from_text(cls, text: str, unknown: Unknown = "error") -> Self:
+        """The tokenizer whose vocabulary is the characters of `text`.
+
+        Raises:
+            DataError: the text is empty.
+        """
+        return cls(_characters([text]), unknown)
+
+    @classmethod
+    def fit(cls, chunks: Iterable[str], config: "DataConfig") -> Self:
+        return cls(_characters(chunks), config.unknown)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.characters)
+
+    def encode_counted(self, text: str, *, where: str = "", offset: int = 0) -> tuple[np.ndarray, Counter[str]]:
+        V = self.vocab_size
+        if self._ascii is not None and text.isascii():
+            translated = bytearray(text, "ascii").translate(self._ascii)
+            if bytes([V]) not in translated:
+                return np.frombuffer(translated, np.uint8), Counter()
+            ids = np.frombuffer(translated, np.uint8)
+        else:
+            ids = np.take(self._table, _code_points(text), mode="clip")
+        positions = np.flatnonzero(ids == V)
+        if not positions.size:
+            return ids.astype(self.dtype, copy=False), Counter()
+        unknown = [text[i] for i in positions.tolist()]
+        if self.unknown == "error":
+            raise unknown_error(unknown, offset + int(positions[0]), where)
+        if self.unknown == "skip":
+            ids = np.delete(ids, positions)
+        else:
+            ids[positions] = self._table[ord(self._stand_in)]
+        return ids.astype(self.dtype, copy=False), Counter(unknown)
+
+    def decode(self, ids: Any) -> str:
+        codes: bytes = self._codes[self._checked(ids)].tobytes()
+        return codes.decode("utf-32-le", "surrogatepass")
+
+    def token_lengths(self) -> tuple[np.ndarray, np.ndarray]:
+        lengths = [len(c.encode("utf-8", "surrogatepass")) for c in self.characters]
+        return np.array(lengths, np.int64), np.ones(self.vocab_size, np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        # A character that does not print is written as U+XXXX: readable, and neighbouring surrogates stay two.
+        named = [c if c.isprintable() else f"U+{ord(c):04X}" for c in self.characters]
+        return {"type": self.kind, "format": FORMAT, "characters": named}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        names = values.get("characters")
+        if not isinstance(names, list) or not 0 < len(names) <= _CODE_POINTS:
+            raise CheckpointError("no list of characters", "the tokenizer")
+        characters = [_named(name) for name in names]
+        if len(set(characters)) != len(characters):
+            twice = next(c for c, n in Counter(characters).items() if n > 1)
+            raise CheckpointError(f"character {shown(twice)} twice", "the tokenizer")
+        return cls(characters)
+
+    @property
+    def _stand_in(self) -> str:
+        return next((c for c in _STAND_INS if self._table[ord(c)] < self.vocab_size), self.characters[0])
+
+
+def _named(name: Any) -> str:
+    """The character that a string in `to_dict` stands for."""
+    if isinstance(name, str):
+        if len(name) == 1:
+            return name
+        digits = name[2:]
+        if name.startswith("U+") and 4 <= len(digits) <= 6 and set(digits) <= set("0123456789ABCDEF"):
+            code = int(digits, 16)
+            if code < _CODE_POINTS:
+                return chr(code)
+    raise CheckpointError(f"{shown(name)} is no character", "the tokenizer", "write one character or U+XXXX")
+
+
+def _code_points(text: str) -> np.ndarray:
+    """The code points of a text (n,), in the narrowest type at hand."""
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _characters(chunks: Iterable[str]) -> list[str]:
+    """The characters that occur in the chunks, sorted."""
+    ascii_seen = b""
+    seen = np.zeros(_CODE_POINTS, bool)
+    for chunk in chunks:
+        if chunk.isascii():
+            new = chunk.encode("ascii").translate(None, ascii_seen)
+            ascii_seen += bytes(set(new))
+        else:
+            codes = _code_points(chunk)
+            if not np.take(seen, codes, mode="clip").all():
+                seen[codes] = True
+    seen[list(ascii_seen)] = True
+    return [chr(code) for code in np.flatnonzero(seen).tolist()]

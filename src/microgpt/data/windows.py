@@ -1,0 +1,131 @@
+"""Which windows of the text a step trains on, and their gathering as whole tensors. Needs torch and numpy alone.
+
+The order is a pure function: sample number `k = step * batch_size + j` of a run is the window `offset(seed, k)`. No
+sampler has a state, so resuming needs nothing saved, and any number of ranks and micro-batches draws the same samples.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from microgpt.config import did_you_mean
+from microgpt.data import rng
+from microgpt.data.dataset import as_ids, check_length
+from microgpt.data.permutation import permute
+from microgpt.errors import UsageError
+
+_DEVICE_SHARE = 4  # a corpus moves to the device when it takes at most this part of the free memory
+
+
+class Windows:
+    """The batches of a run.
+
+    Args:
+        ids: the training text's indices, 1-D; may be memory-mapped.
+        block_size: T, the length of a window.
+        batch_size: B, the sequences of one optimizer step over all ranks and micro-batches.
+        seed: of the run.
+        sampling: "random" draws windows with replacement, "shuffle" takes each once an epoch.
+        device: where the batches are needed; the corpus moves there too when it fits.
+        stream: name of the random stream; another one draws an independent order.
+
+    Raises:
+        DataError: the text is shorter than a window and its target.
+    """
+
+    def __init__(
+        self,
+        ids: Any,
+        block_size: int,
+        batch_size: int,
+        seed: int,
+        sampling: Literal["random", "shuffle"] = "random",
+        device: torch.device | str | None = None,
+        stream: str = "data",
+    ) -> None:
+        ids = as_ids(ids)
+        check_length(len(ids), block_size, "training text")
+        if batch_size < 1:
+            raise UsageError(f"batch_size {batch_size}", "batch_size", "it must be at least 1")
+        draws = {"random": self._random, "shuffle": self._shuffled}
+        if sampling not in draws:
+            raise UsageError(f"no such choice {sampling!r}", "sampling", did_you_mean(sampling, draws))
+        self._draw = draws[sampling]
+        self.block_size, self.batch_size, self.seed, self.stream = block_size, batch_size, seed, stream
+        # A tensor there knows the device by its full name, "cuda:0" where the caller said "cuda".
+        self.device = torch.empty(0, device=ids.device if device is None else device).device
+        if _fits(ids, self.device):
+            ids = ids.to(self.device)
+        self._windows = ids.unfold(0, block_size + 1, 1)  # (N, T + 1), a view
+
+    def __len__(self) -> int:
+        """The number of windows: one epoch."""
+        return len(self._windows)
+
+    def offsets(self, step: int) -> np.ndarray:
+        """Where the windows of a step start: int64 (B,), a function of the seed and the step alone."""
+        return self._draw(step * self.batch_size, self.batch_size)
+
+    def batch(
+        self, step: int, rank: int = 0, world_size: int = 1, micro: int = 0, n_micro: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """The part of a step's batch that one rank takes in one micro-batch.
+
+        Returns:
+            x and y, contiguous int64 (b, T) on `device`; over all ranks and micro-batches they make up the B samples
+            of `offsets(step)`, in order. Where B does not divide, the parts differ by one sample.
+        """
+        low, high = _part(0, self.batch_size, rank, world_size)
+        low, high = _part(low, high, micro, n_micro)
+        if low == high:
+            parts = f"{world_size} devices x {n_micro} micro-batches"
+            raise UsageError(f"batch_size {self.batch_size} for {parts}", "data.batch_size", "raise it")
+        return self.gather(self.offsets(step)[low:high])
+
+    def gather(self, offsets: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The windows that start at `offsets` (b,): x and y, contiguous int64 (b, T) on `device`."""
+        index = torch.from_numpy(offsets)
+        source = self._windows
+        if source.device != self.device:  # gathered here as the small type, copied while the device computes
+            rows = source.index_select(0, index)  # (b, T + 1)
+            if self.device.type == "cuda":
+                rows = rows.pin_memory()
+            rows = rows.to(self.device, non_blocking=True)
+        else:
+            rows = source.index_select(0, index.to(self.device))  # (b, T + 1)
+        x = rows[:, :-1].to(torch.int64).contiguous()  # (b, T)
+        y = rows[:, 1:].to(torch.int64).contiguous()  # (b, T)
+        return x, y
+
+    def _random(self, start: int, count: int) -> np.ndarray:
+        return rng.integers(self.seed, self.stream, start, count, below=len(self))
+
+    def _shuffled(self, start: int, count: int) -> np.ndarray:
+        samples = np.arange(start, start + count)
+        epochs, places = samples // len(self), samples % len(self)
+        order: np.ndarray = np.concatenate(
+            [
+                permute(places[epochs == epoch], len(self), rng.key(self.seed, self.stream, epoch))
+                for epoch in np.unique(epochs).tolist()
+            ]
+        )
+        return order
+
+
+def _part(low: int, high: int, number: int, parts: int) -> tuple[int, int]:
+    """Part `number` of `parts` of the range `low .. high`, as even as can be."""
+    if not 0 <= number < parts:
+        raise UsageError(f"part {number} of {parts}", "Windows.batch")
+    size = high - low
+    return low + size * number // parts, low + size * (number + 1) // parts
+
+
+def _fits(ids: Tensor, device: torch.device) -> bool:
+    if ids.device == device:
+        return True
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return ids.numel() * ids.element_size() * _DEVICE_SHARE <= free

@@ -1,0 +1,68 @@
+"""Baselines: equal to the formula written out, and to the entropy where that is known."""
+
+import math
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+import torch
+
+from microgpt.data.baselines import ngram, order0
+from microgpt.errors import DataError
+
+
+def written_out(train, scored, V, order):
+    """Witten-Bell by dictionaries."""
+    counts = [defaultdict(Counter) for _ in range(order)]
+    for i, token in enumerate(train):
+        for n in range(min(order, i + 1)):
+            counts[n][tuple(train[i - n : i])][token] += 1
+    total = 0.0
+    for i in range(1, len(scored)):
+        p = 1 / V
+        for n in range(min(order, i + 1)):
+            seen = counts[n].get(tuple(scored[i - n : i]))
+            if seen:
+                p = (seen[scored[i]] + len(seen) * p) / (seen.total() + len(seen))
+        total -= math.log(p)
+    return total / (len(scored) - 1)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+@pytest.mark.parametrize("V", [3, 300])
+def test_ngram_is_witten_bell_written_out(order, V):
+    rng = np.random.default_rng(0)
+    train, scored = rng.integers(0, V, 400) * rng.integers(0, 2, 400), rng.integers(0, V, 100)
+    expected = written_out(train.tolist(), scored.tolist(), V, order)
+    assert ngram(torch.from_numpy(train), torch.from_numpy(scored), V, order) == pytest.approx(expected, rel=1e-12)
+
+
+def test_order0_reaches_the_entropy_of_a_memoryless_source():
+    rng = np.random.default_rng(0)
+    p = np.array([0.5, 0.25, 0.125, 0.125])
+    entropy = 1.75 * math.log(2)
+    train, scored = rng.choice(4, 100_000, p=p).astype(np.uint8), rng.choice(4, 20_000, p=p).astype(np.uint8)
+    assert order0(train, scored, 4) == pytest.approx(entropy, rel=0.01)
+
+
+def test_ngram_reaches_the_entropy_of_a_markov_source():
+    rng = np.random.default_rng(0)
+    flips = rng.random(120_000) < 0.1
+    ids = (np.cumsum(flips) % 2).astype(np.uint8)  # a token differs from the one before it once in ten
+    entropy = -(0.1 * math.log(0.1) + 0.9 * math.log(0.9))
+    assert ngram(ids[:100_000], ids[100_000:], 2, order=3) == pytest.approx(entropy, rel=0.02)
+    assert order0(ids[:100_000], ids[100_000:], 2) == pytest.approx(math.log(2), rel=0.02)
+
+
+def test_tokens_never_seen_have_a_price_and_no_infinity():
+    assert ngram([0, 1, 0, 1], [2, 2, 2], 3) < 10
+    assert order0([0, 1, 0, 1], [2, 2], 3) == pytest.approx(math.log(7))
+
+
+def test_a_short_text_is_scored_and_one_token_is_an_error():
+    assert math.isfinite(ngram([0], [0, 1], 2))
+    for baseline in (order0, ngram):
+        with pytest.raises(DataError, match="1 tokens"):
+            baseline([0, 1], [0], 2)
+        with pytest.raises(DataError, match="0 tokens"):
+            baseline([], [0, 1], 2)

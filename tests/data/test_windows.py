@@ -1,0 +1,198 @@
+"""Windows and datasets: the order is a function of (seed, step), and every split of a batch is the same batch."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from microgpt.data.dataset import TextDataset, as_ids
+from microgpt.data.evaluation import blocks, sliding
+from microgpt.data.permutation import permute
+from microgpt.data.windows import Windows
+from microgpt.errors import DataError, UsageError
+
+IDS = torch.arange(1000)  # a token tells its place
+
+
+def test_dataset_item_is_a_window_and_its_successor():
+    data = TextDataset(IDS.to(torch.uint8), 8)
+    x, y = data[5]
+    assert x.tolist() == [5, 6, 7, 8, 9, 10, 11, 12]
+    assert y.tolist() == [6, 7, 8, 9, 10, 11, 12, 13]
+    assert x.dtype == y.dtype == torch.int64
+    assert len(data) == 992
+
+
+def test_dataset_ends_where_it_says():
+    data = TextDataset(list(range(10)), 4)
+    assert len(data) == 6
+    assert data[-1][1].tolist() == data[5][1].tolist() == [6, 7, 8, 9]
+    assert len(list(data)) == 6
+    for index in (6, -7):
+        with pytest.raises(IndexError, match="of 6"):
+            data[index]
+
+
+def test_dataset_items_do_not_share_memory_with_the_text():
+    ids = torch.arange(10)
+    TextDataset(ids, 4)[0][0].zero_()
+    assert ids.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int64])
+def test_dataset_feeds_a_dataloader_from_any_integer_type(dtype):
+    loader = DataLoader(TextDataset(np.arange(100, dtype=dtype), 9), batch_size=7)
+    x, y = next(iter(loader))
+    assert x.shape == y.shape == (7, 9)
+    assert torch.equal(x + 1, y)
+
+
+def test_too_short_a_text_names_lengths_and_knob():
+    for make in (lambda ids: TextDataset(ids, 8), lambda ids: Windows(ids, 8, 2, seed=0)):
+        make(torch.arange(9))
+        with pytest.raises(DataError, match=r"8 tokens, but a window takes 9 .*lower model\.block_size"):
+            make(torch.arange(8))
+
+
+@pytest.mark.parametrize("ids", [torch.zeros(4, 4, dtype=torch.int64), torch.zeros(9), np.zeros(9), ["a"] * 9])
+def test_what_is_no_row_of_indices_is_refused(ids):
+    with pytest.raises(UsageError, match="in ids"):
+        as_ids(ids)
+
+
+@pytest.mark.parametrize("sampling", ["random", "shuffle"])
+def test_offsets_depend_on_seed_and_step_alone(sampling):
+    one, two = (Windows(IDS, 8, 16, seed=7, sampling=sampling) for _ in range(2))
+    backwards = [one.offsets(step) for step in reversed(range(100))][::-1]
+    assert all(np.array_equal(two.offsets(step), backwards[step]) for step in range(100))
+    assert not np.array_equal(Windows(IDS, 8, 16, seed=8, sampling=sampling).offsets(3), backwards[3])
+    assert not np.array_equal(Windows(IDS, 8, 16, seed=7, sampling=sampling, stream="other").offsets(3), backwards[3])
+
+
+@pytest.mark.parametrize("sampling", ["random", "shuffle"])
+def test_samples_do_not_depend_on_the_batch_size(sampling):
+    small, large = (Windows(IDS, 8, size, seed=1, sampling=sampling) for size in (5, 60))
+    assert np.array_equal(np.concatenate([small.offsets(step) for step in range(12, 24)]), large.offsets(1))
+
+
+def test_batch_holds_the_windows_of_its_offsets():
+    windows = Windows(IDS.to(torch.int16), 8, 16, seed=0)
+    x, y = windows.batch(5)
+    assert np.array_equal(x[:, 0].numpy(), windows.offsets(5))
+    assert torch.equal(x, x[:, :1] + torch.arange(8))
+    assert torch.equal(y, x + 1)
+    for tensor in (x, y):
+        assert tensor.dtype == torch.int64
+        assert tensor.is_contiguous()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.integers(1, 40), world=st.integers(1, 4), n_micro=st.integers(1, 5), step=st.integers(0, 10**9),
+    sampling=st.sampled_from(["random", "shuffle"]),
+)  # fmt: skip
+def test_ranks_and_micro_batches_make_up_the_global_batch(batch, world, n_micro, step, sampling):
+    windows = Windows(IDS, 8, batch, seed=3, sampling=sampling)
+    parts = [(rank, world, micro, n_micro) for rank in range(world) for micro in range(n_micro)]
+    if batch < world * n_micro:
+        with pytest.raises(UsageError, match=r"data\.batch_size"):
+            [windows.batch(step, *part) for part in parts]
+        return
+    split = [windows.batch(step, *part) for part in parts]
+    x, y = windows.batch(step)
+    assert torch.equal(torch.cat([part[0] for part in split]), x)
+    assert torch.equal(torch.cat([part[1] for part in split]), y)
+    sizes = [len(part[0]) for part in split]
+    if batch % (world * n_micro) == 0:
+        assert len(set(sizes)) == 1
+
+
+def test_shuffle_takes_each_window_once_an_epoch():
+    windows = Windows(IDS[:109], 8, 16, seed=0, sampling="shuffle")  # 101 windows: epochs end inside batches
+    order = np.concatenate([windows.offsets(step) for step in range(101)])
+    epochs = order.reshape(16, 101)
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == list(range(101))
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 16
+
+
+@pytest.mark.parametrize("n", [*range(1, 20), 255, 256, 257, 5000])
+def test_permutation_is_one_to_one(n):
+    for seed in range(3):
+        assert sorted(permute(np.arange(n), n, seed).tolist()) == list(range(n))
+
+
+def test_permutation_leaves_no_trace_of_the_order():
+    n = 20_000
+    image = permute(np.arange(n), n, seed=11)
+    assert abs(np.corrcoef(np.arange(n), image)[0, 1]) < 0.03
+    assert abs(np.corrcoef(image[:-1], image[1:])[0, 1]) < 0.03
+    assert (image == np.arange(n)).sum() < 10
+
+
+def test_random_offsets_are_uniform():
+    windows = Windows(IDS[:18], 8, 10_000, seed=0)
+    counts = np.bincount(windows.offsets(0), minlength=10)
+    assert counts.shape == (10,)
+    assert abs(counts - 1000).max() < 150  # five standard deviations
+
+
+def test_batches_from_a_memory_map_equal_those_from_memory(tmp_path):
+    array = np.random.default_rng(0).integers(0, 60_000, 5000).astype(np.uint16)
+    array.tofile(tmp_path / "ids")
+    mapped = Windows(np.memmap(tmp_path / "ids", np.uint16, mode="c"), 16, 8, seed=0)
+    x, y = Windows(array.astype(np.int64), 16, 8, seed=0).batch(3)
+    assert torch.equal(mapped.batch(3)[0], x)
+    assert torch.equal(mapped.batch(3)[1], y)
+
+
+@pytest.mark.parametrize("protocol", [blocks, sliding])
+@pytest.mark.parametrize("n", [2, 3, 8, 9, 10, 17, 100, 101])
+@pytest.mark.parametrize("T", [1, 3, 8])
+def test_every_token_but_the_first_is_scored_once(protocol, n, T):
+    seen = []
+    for x, y, scored in protocol(torch.arange(n), T, batch_size=3):
+        assert x.shape == y.shape == scored.shape
+        assert torch.equal(x + 1, y)
+        assert x.is_contiguous()
+        seen += y[scored].tolist()
+    assert sorted(seen) == list(range(1, n))
+
+
+def test_sliding_windows_score_with_three_quarters_of_context():
+    for x, y, scored in sliding(torch.arange(1000), 16, batch_size=1):
+        context = y - x[:, :1]  # tokens before the target
+        first = x[0, 0] == 0
+        assert first or context[scored].min() >= 13
+
+
+def test_evaluating_one_token_is_an_error():
+    with pytest.raises(DataError, match="1 tokens"):
+        next(blocks(torch.arange(1), 8))
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(UsageError, match="did you mean 'shuffle'"):
+        Windows(IDS, 8, 4, seed=0, sampling="shufle")
+    with pytest.raises(UsageError, match="batch_size 0"):
+        Windows(IDS, 8, 0, seed=0)
+    with pytest.raises(UsageError, match="block_size 0"):
+        Windows(IDS, 0, 4, seed=0)
+    with pytest.raises(UsageError, match="part 2 of 2"):
+        Windows(IDS, 8, 4, seed=0).batch(0, rank=2, world_size=2)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])
+@pytest.mark.parametrize("fits", [True, False])
+def test_batches_on_a_device_equal_those_on_the_cpu(dtype, fits, monkeypatch):
+    monkeypatch.setattr("microgpt.data.windows._fits", lambda ids, device: fits)
+    ids = (torch.arange(5000) % 250).to(dtype)
+    on_device, here = Windows(ids, 16, 8, seed=0, device="cuda"), Windows(ids, 16, 8, seed=0)
+    for step in range(3):
+        for a, b in zip(on_device.batch(step), here.batch(step), strict=True):
+            assert a.device.type == "cuda"
+            assert torch.equal(a.cpu(), b)
