@@ -4,19 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from microgpt.engine.commands import common
 from microgpt.engine.compare import summarise
 from microgpt.engine.compare_tables import FORMATS, as_json, as_rich, left_out
-from microgpt.errors import MicrogptError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    try:
-        compare(sys.argv[1:] if argv is None else argv)
-    except MicrogptError as error:
-        print(f"microgpt: error: {error}", file=sys.stderr)
-        return int(error.exit_code)
-    return 0
+    return common.run(compare, argv)
 
 
 def compare(argv: Sequence[str]) -> None:
@@ -52,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: %(default)s")
     p.add_argument("--figures", metavar="DIR", help="also draw PNG figures into this folder")
     p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    p.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return p
 
 

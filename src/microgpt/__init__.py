@@ -1,0 +1,56 @@
+"""microgpt: train, fine-tune, evaluate and sample small GPT models.
+
+The public names are loaded when they are first used: importing this package imports nothing heavy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from microgpt.data.dataset import TextDataset
+    from microgpt.data.tokenizer import ByteTokenizer, CharTokenizer
+    from microgpt.engine.evaluate import evaluate
+    from microgpt.engine.run import Run, load
+    from microgpt.engine.train import train
+    from microgpt.errors import MicrogptError
+    from microgpt.model import GPT, GPTConfig
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "GPT": "model",
+    "GPTConfig": "model",
+    "ByteTokenizer": "data.tokenizer",
+    "CharTokenizer": "data.tokenizer",
+    "MicrogptError": "errors",
+    "Run": "engine.run",
+    "TextDataset": "data.dataset",
+    "evaluate": "engine.evaluate",
+    "load": "engine.run",
+    "train": "engine.train",
+}
+
+__all__ = [
+    "GPT",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "GPTConfig",
+    "MicrogptError",
+    "Run",
+    "TextDataset",
+    "evaluate",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

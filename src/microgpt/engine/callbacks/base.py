@@ -1,0 +1,26 @@
+"""A Lightning callback that is called once an optimizer step, when its last micro-batch is done."""
+
+from typing import Any
+
+import lightning as L
+
+from microgpt.engine.loader import Batch
+from microgpt.engine.module import GPTModule
+
+
+class StepCallback(L.Callback):
+    """Override `on_step_end`; `step` is the number of updates made so far."""
+
+    def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
+        """Called after each optimizer step."""
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: GPTModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        if batch.micro == trainer.accumulate_grad_batches - 1:
+            self.on_step_end(trainer, pl_module, trainer.global_step)
+
+
+def is_due(step: int, every: int, total: int) -> bool:
+    """Whether something done every so many steps, and at the end, is done after `step`; never if `every` is 0."""
+    return every > 0 and (step % every == 0 or step == total)

@@ -1,0 +1,47 @@
+"""Samples of the same prompts during training, to the terminal and to TensorBoard."""
+
+import lightning as L
+
+from microgpt.data.rng import key
+from microgpt.data.tokenizer import Tokenizer
+from microgpt.engine.callbacks.base import StepCallback, is_due
+from microgpt.engine.callbacks.metrics import Clock
+from microgpt.engine.module import GPTModule
+from microgpt.engine.progress import Progress
+from microgpt.engine.sample import generate_texts
+from microgpt.engine.terminal import printable
+
+
+class Sample(StepCallback):
+    """Draws with a generator of its own, keyed by (seed, step): training does not notice."""
+
+    def __init__(self, tokenizer: Tokenizer, clock: Clock, progress: Progress) -> None:
+        self.tokenizer, self.clock, self.progress = tokenizer, clock, progress
+        self.texts: list[str] = []
+
+    def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
+        config = module.config.sample
+        if not (is_due(step, config.every_n_steps, module.total_steps) and trainer.is_global_zero):
+            return
+        self.clock.stop()
+        with module.averaged() as model:
+            self.texts = [
+                generate_texts(
+                    model,
+                    self.tokenizer,
+                    prompt,
+                    max_new_tokens=config.max_new_tokens,
+                    temperature=config.temperature,
+                    top_k=config.top_k,
+                    top_p=config.top_p,
+                    min_p=config.min_p,
+                    seed=key(module.config.seed, f"sample {i}", step),
+                )[0]
+                for i, prompt in enumerate(config.prompts)
+            ]
+        for i, text in enumerate(self.texts):
+            # TensorBoard renders Markdown: indented, a text is shown as it is.
+            block = "\n".join(f"    {line}" for line in printable(text).splitlines())
+            trainer.logger.tensorboard.add_text(f"samples/{i}", block, step)  # type: ignore[union-attr]
+            self.progress.say(f"--- sample {i} at step {step}\n{text.strip()}\n---")
+        self.clock.start()

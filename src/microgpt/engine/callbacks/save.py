@@ -1,0 +1,78 @@
+"""Saving at step boundaries, and leaving at one when a signal asks for it."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+
+from microgpt.engine import checkpoint, signals
+from microgpt.engine.callbacks.base import StepCallback, is_due
+from microgpt.engine.callbacks.evaluate import Evaluate
+from microgpt.engine.callbacks.metrics import Clock
+from microgpt.engine.module import GPTModule
+
+
+class FolderCheckpointIO(CheckpointIO):
+    """Lightning's checkpoints as the folders of `microgpt.engine.checkpoint`."""
+
+    def __init__(self, info: dict[str, Any]) -> None:
+        self.info = info
+
+    def save_checkpoint(self, checkpoint_: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        state = dict(checkpoint_)
+        weights = state.pop("state_dict")
+        checkpoint.write(Path(path), weights, state, {"step": state["global_step"], **self.info})
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        weights, state = checkpoint.read(Path(path))
+        return {**state, "state_dict": weights}
+
+    def remove_checkpoint(self, path: Any) -> None:
+        checkpoint.remove(Path(path))
+
+
+class Save(StepCallback):
+    """Saves every `checkpoint.every_n_steps`, at the end, and when a signal came; keeps the newest and the best."""
+
+    def __init__(self, folder: Path, clock: Clock, evaluation: Evaluate) -> None:
+        self.folder, self.clock, self.evaluation = folder, clock, evaluation
+        self.stopped_by: int | None = None
+        self.saved_step = -1
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.saved_step = trainer.global_step if trainer.global_step else -1
+        if trainer.is_global_zero:
+            checkpoint.clean(self.folder)
+
+    def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
+        stop = any_rank(trainer, signals.received())
+        due = is_due(step, module.config.checkpoint.every_n_steps, module.total_steps)
+        if due or stop or trainer.should_stop:
+            self.clock.stop()
+            self.save(trainer, module, step)
+            self.clock.start()
+        if stop:
+            self.stopped_by = stop
+            trainer.should_stop = True
+
+    def save(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
+        """Write the checkpoint of `step`, unless it is there, and remove those that need not be kept."""
+        if step == self.saved_step:
+            return
+        trainer.save_checkpoint(self.folder / checkpoint.step_name(step))
+        self.saved_step = step
+        if trainer.is_global_zero:
+            checkpoint.prune(self.folder, module.config.checkpoint.keep, self.evaluation.best_step)
+
+
+def any_rank(trainer: L.Trainer, signal_number: int | None) -> int:
+    """The signal that any process received, agreed between all; 0 if none did."""
+    number = signal_number or 0
+    if trainer.world_size == 1:
+        return number
+    tensor = torch.tensor(number, device=trainer.strategy.root_device)
+    return int(trainer.strategy.reduce(tensor, reduce_op="max"))

@@ -1,0 +1,116 @@
+"""`microgpt-evaluate RUN`: how good a trained model is, on its validation split or on another file."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from microgpt.engine.commands import common
+from microgpt.errors import CheckpointError, UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return common.run(evaluate, argv)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = argparse.ArgumentParser(prog="microgpt-evaluate", description="Scores of a trained model on a whole text.")
+    p.add_argument("run", metavar="RUN", type=Path, help="run folder, its model/ folder, or an exported model")
+    p.add_argument("--data", metavar="FILE", help="a text of your own (default: the run's corpus)")
+    p.add_argument("--encoding", default="utf-8", metavar="E", help="encoding of FILE")
+    p.add_argument("--split", choices=("val", "test", "train"), default="val", help="which split of the run's corpus")
+    p.add_argument("--protocol", default="blocks", choices=("random", "blocks", "sliding"))
+    p.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
+    p.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE",
+                   help="Python file or module that defines parts of your own")  # fmt: skip
+    p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return p
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Load the model, score it, print."""
+    a = parser().parse_args(arguments)
+    if a.device not in ("auto", "cpu", "cuda", "gpu", "mps"):
+        raise UsageError(f"no such device {a.device!r}", "--device", "one of auto, cpu, cuda, mps")
+    from microgpt.engine.evaluate import evaluate as score_model
+    from microgpt.engine.evaluate import yardsticks
+    from microgpt.engine.imports import import_part
+    from microgpt.engine.machine import resolve_accelerator
+    from microgpt.engine.run import load
+
+    for name in a.imports:
+        import_part(name)
+    run = load(a.run, resolve_accelerator(a.device))
+    trained_on = None
+    unknown: dict[str, int] = {}
+    if a.data is not None:
+        from microgpt.data.corpus import read_text_ids
+
+        text = read_text_ids(a.data, run.tokenizer, a.encoding, unknown="skip")
+        name, unknown = a.data, dict(text.unknown)
+    else:
+        corpus = corpus_of(a.run, run.tokenizer)
+        text, name, trained_on = corpus.splits[a.split], f"{corpus.name} ({a.split})", corpus.train
+        if len(text) < 2:
+            raise UsageError(f"the run has no {a.split} split", str(a.run), "name a file with --data")
+    score = score_model(
+        run.model,
+        text.ids,
+        protocol=a.protocol,
+        chars_per_token=text.chars_per_token,
+        bytes_per_token=text.bytes_per_token,
+    )
+    simple = yardsticks(trained_on, text.ids, run.tokenizer.vocab_size) if trained_on is not None else {}
+    result: dict[str, Any] = {
+        "data": name,
+        "protocol": score.protocol,
+        "tokens": score.tokens,
+        "loss": score.loss,
+        "bpc": score.bpc,
+        "bpb": score.bpb,
+        "perplexity": score.perplexity,
+        "accuracy": score.accuracy,
+        "unknown_characters": unknown,
+        "baselines": simple,
+    }
+    if a.json:
+        print(json.dumps(result))
+        return
+    print(f"{name}: {score.tokens:,} tokens, protocol {score.protocol}")
+    print(f"  {score.loss:.4f} nats per token   {score.bpc:.4f} bits per character   {score.bpb:.4f} bits per byte")
+    print(f"  perplexity {score.perplexity:.3f}   accuracy {score.accuracy:.2%}")
+    for what, loss in simple.items():
+        print(f"  for comparison, {what}: {loss:.4f} nats per token")
+    if unknown:
+        shown = ", ".join(
+            f"{c!r} U+{ord(c):04X} x{n}" for c, n in sorted(unknown.items(), key=lambda item: -item[1])[:10]
+        )
+        print(f"  {sum(unknown.values()):,} characters the model never saw were left out: {shown}")
+
+
+def corpus_of(path: Path, tokenizer: Any) -> Any:
+    """The corpus of a run folder, encoded by the model's own tokenizer.
+
+    Raises:
+        CheckpointError: the folder does not say which corpus it was trained on.
+    """
+    import yaml
+
+    from microgpt.data.config import DataConfig
+    from microgpt.data.corpus import prepare
+
+    for folder in (path, path.parent):
+        file = folder / "config.yaml"
+        if file.is_file() and file.stat().st_size < 2**20:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+            return prepare(DataConfig.from_dict(values["data"]), tokenizer)
+    raise CheckpointError("no config.yaml says what it was trained on", str(path), "name a text with --data FILE")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

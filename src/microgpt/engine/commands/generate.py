@@ -1,0 +1,86 @@
+"""`microgpt-generate RUN`: text from a trained model."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from microgpt.engine.commands import common
+from microgpt.engine.terminal import printable
+from microgpt.errors import UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return common.run(generate, argv)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = argparse.ArgumentParser(prog="microgpt-generate", description="Text from a trained model.")
+    p.add_argument("run", metavar="RUN", type=Path, help="run folder, its model/ folder, or an exported model")
+    p.add_argument("--prompt", default="", help="what to go on from (default: a new line)")
+    p.add_argument("--max-new-tokens", type=int, default=500, metavar="N")
+    p.add_argument("--num-samples", type=int, default=1, metavar="N", help="texts to make, all in one batch")
+    p.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 takes the likeliest token")
+    p.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest tokens")
+    p.add_argument("--top-p", type=float, metavar="P", help="choose among the likeliest tokens of probability P")
+    p.add_argument("--min-p", type=float, metavar="P", help="choose among tokens at least P as likely as the likeliest")
+    p.add_argument("--greedy", action="store_true", help="always take the likeliest token")
+    p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; may be given again")
+    p.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same text")
+    p.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
+    p.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE",
+                   help="Python file or module that defines parts of your own")  # fmt: skip
+    p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return p
+
+
+def generate(arguments: list[str]) -> None:
+    """Load the model, continue the prompt, print."""
+    a = parser().parse_args(arguments)
+    if a.device not in ("auto", "cpu", "cuda", "gpu", "mps"):
+        raise UsageError(f"no such device {a.device!r}", "--device", "one of auto, cpu, cuda, mps")
+    from microgpt.engine.imports import import_part
+    from microgpt.engine.machine import resolve_accelerator
+    from microgpt.engine.run import load
+    from microgpt.engine.sample import generate_texts
+
+    for name in a.imports:
+        import_part(name)
+    run = load(a.run, resolve_accelerator(a.device))
+    to_terminal = sys.stdout.isatty()
+
+    def show(text: str) -> None:
+        sys.stdout.write(printable(text) if to_terminal else text)
+        sys.stdout.flush()
+
+    streaming = not a.json and a.num_samples == 1
+    texts = generate_texts(
+        run.model,
+        run.tokenizer,
+        a.prompt,
+        num_samples=a.num_samples,
+        max_new_tokens=a.max_new_tokens,
+        temperature=0.0 if a.greedy else a.temperature,
+        top_k=a.top_k,
+        top_p=a.top_p,
+        min_p=a.min_p,
+        stop=a.stop,
+        seed=a.seed,
+        on_text=show if streaming else None,
+    )
+    if a.json:
+        print(json.dumps({"prompt": a.prompt, "texts": texts, "seed": a.seed}))
+    elif streaming:
+        print()
+    else:
+        for i, text in enumerate(texts):
+            print(f"--- {i}")
+            show(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

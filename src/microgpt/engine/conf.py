@@ -1,0 +1,20 @@
+"""Where the shipped YAML lies and which choices it offers. Standard library alone, as `--help` must be quick."""
+
+from pathlib import Path
+
+
+def conf_dir() -> Path:
+    """The folder of shipped YAML: the checkout's, else the one inside the installed package."""
+    package = Path(__file__).parents[1]
+    checkout = package.parents[1] / "conf"
+    return checkout if package.parent.name == "src" and (checkout / "train.yaml").is_file() else package / "conf"
+
+
+def groups(root: Path) -> dict[str, list[str]]:
+    """The config groups under `root`: name as typed (`model.pos`) -> its options."""
+    folders = sorted(path for path in root.rglob("*") if path.is_dir())
+    return {
+        folder.relative_to(root).as_posix(): sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in folders
+        if any(folder.glob("*.yaml"))
+    }

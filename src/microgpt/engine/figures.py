@@ -1,0 +1,76 @@
+"""Figures for TensorBoard: attention maps and the loss by position. matplotlib is imported when one is drawn."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from microgpt.model import GPT
+
+SHOWN_TOKENS = 32
+
+
+def loss_by_position(losses: Sequence[float]) -> Any:
+    """A figure of the loss at each position of the context: how much more context helps."""
+    figure, axes = new_figure(6, 3.5)
+    axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) <= 64 else None)
+    axes.set_xlabel("position in the context")
+    axes.set_ylabel("loss (nats per token)")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+@torch.no_grad()
+def attention_maps(model: GPT, ids: Tensor, labels: Sequence[str]) -> Any:
+    """A figure of each layer's and head's attention over a short text: rows are layers, columns heads.
+
+    Args:
+        ids: (T,) tokens, of which the first 32 are shown.
+        labels: what each token is called on the axes.
+    """
+    was_training = model.training
+    model.eval()
+    T = min(SHOWN_TOKENS, len(ids), model.config.block_size)
+    _, _, attention = model(ids[None, :T].to(next(model.parameters()).device), return_attention=True)
+    model.train(was_training)
+    heads = min(8, model.config.n_head)
+    layers = min(12, model.config.n_layer)
+    figure, grid = new_figure(1.4 * heads + 0.6, 1.4 * layers + 0.6, layers, heads)
+    for layer in range(layers):
+        for head in range(heads):
+            axes = grid[layer][head]
+            axes.imshow(attention[layer][0, head].float().cpu().numpy(), vmin=0, vmax=1, cmap="viridis")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if layer == 0:
+                axes.set_title(f"head {head}", fontsize=8)
+            if head == 0:
+                axes.set_ylabel(f"layer {layer}", fontsize=8)
+    figure.suptitle("".join(labels[:T]), fontsize=7, family="monospace")
+    return figure
+
+
+def lr_search(lrs: Sequence[float], losses: Sequence[float], chosen: float) -> Any:
+    """A figure of the loss while the learning rate grows, with the rate that was chosen."""
+    figure, axes = new_figure(6, 3.5)
+    axes.plot(lrs, losses)
+    axes.axvline(chosen, color="tab:red", linestyle="--", label=f"chosen: {chosen:.2g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss (nats per token)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
+    """A matplotlib figure and its axes (a grid of them when there are several), without touching pyplot's state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    if rows == columns == 1:
+        return figure, figure.subplots()
+    return figure, figure.subplots(rows, columns, squeeze=False)

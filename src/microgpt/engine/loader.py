@@ -1,0 +1,60 @@
+"""Batches for training: which windows belong to which optimizer step is a pure function of (seed, step).
+
+A loader starts wherever training stands, so nothing of it is saved or restored.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import lightning as L
+from torch import Tensor
+
+from microgpt.data.windows import Windows
+
+
+class Batch(NamedTuple):
+    """The part of a step's global batch that one forward pass of one process sees."""
+
+    x: Tensor  # (b, T) int64
+    y: Tensor  # (b, T) int64, x shifted by one
+    step: int
+    micro: int
+
+
+class StepLoader:
+    """Yields the micro-batches of every step from `start_step` on. Its length is that of the whole run."""
+
+    def __init__(self, windows: Windows, steps: int, n_micro: int, rank: int, world_size: int, start_step: int) -> None:
+        self.windows, self.steps, self.n_micro = windows, steps, n_micro
+        self.rank, self.world_size, self.start_step = rank, world_size, start_step
+
+    def __len__(self) -> int:
+        return self.steps * self.n_micro
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step in range(self.start_step, self.steps):
+            for micro in range(self.n_micro):
+                x, y = self.windows.batch(step, self.rank, self.world_size, micro, self.n_micro)
+                yield Batch(x, y, step, micro)
+
+    def state_dict(self) -> dict[str, object]:
+        """Nothing: see the module's first line. Lightning asks, and warns when a loader cannot answer."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Nothing to restore."""
+
+
+class TextDataModule(L.LightningDataModule):
+    """Gives Lightning a `StepLoader` that starts at the trainer's step."""
+
+    def __init__(self, windows: Windows, steps: int, n_micro: int) -> None:
+        super().__init__()
+        self.windows, self.steps, self.n_micro = windows, steps, n_micro
+
+    def train_dataloader(self) -> StepLoader:
+        trainer = self.trainer
+        assert trainer is not None
+        return StepLoader(
+            self.windows, self.steps, self.n_micro, trainer.global_rank, trainer.world_size, trainer.global_step
+        )

@@ -1,0 +1,153 @@
+"""What this machine is and does best: device, precision, peak arithmetic. Needs torch alone."""
+
+import functools
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from microgpt.errors import MachineError
+
+_PEAK_BF16 = {
+    # Dense bf16 FLOP/s from the makers' data sheets, by a word in the device's name; the first match counts.
+    "H200": 989e12,
+    "GH200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "B200": 2250e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "4090": 165e12,
+    "3090": 71e12,
+    "V100": 125e12,
+    "T4": 65e12,
+}
+
+
+def resolve_accelerator(knob: str) -> str:
+    """The torch device type for `trainer.accelerator` or a command's `--device`: "cuda", "mps" or "cpu".
+
+    Raises:
+        MachineError: when the machine has no such device.
+    """
+    name = {"gpu": "cuda"}.get(knob, knob)
+    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(device for device, there in have.items() if there)
+    if not have[name]:
+        there = ", ".join(device for device, present in have.items() if present)
+        raise MachineError(f"no {name} device", "this machine", f"it has {there}: take accelerator=auto or device auto")
+    return name
+
+
+def resolve_devices(knob: int | str, accelerator: str) -> int:
+    """The number of processes on this node.
+
+    Raises:
+        MachineError: when more GPUs are asked for than there are.
+    """
+    count = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator, 1)
+    if knob == "auto":
+        return count
+    if accelerator != "cpu" and int(knob) > count:
+        raise MachineError(
+            f"trainer.devices={knob}, but there are {count} {accelerator} devices",
+            "this machine",
+            f"take trainer.devices={count} or auto",
+        )
+    return int(knob)
+
+
+def has_bf16(accelerator: str) -> bool:
+    """Whether the device multiplies bf16 matrices in hardware."""
+    if accelerator == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if accelerator == "cpu":
+        return "amx" in cpu_flags() or "avx512_bf16" in cpu_flags() or "bf16" in cpu_flags()
+    return False
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """The CPU's features that matter here, as Linux names them; empty where they cannot be read."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            words = set(next((line for line in file if line.startswith(("flags", "Features"))), "").split())
+    except OSError:
+        return frozenset()
+    return frozenset(words & {"avx512_bf16", "bf16"}) | ({"amx"} if "amx_bf16" in words else set())
+
+
+def resolve_precision(knob: str, accelerator: str) -> str:
+    """The precision that `trainer.precision` means on this device.
+
+    Raises:
+        MachineError: when the device cannot do what was asked for.
+    """
+    if knob == "auto":
+        if has_bf16(accelerator):
+            return "bf16-mixed"
+        return "16-mixed" if accelerator == "cuda" else "32-true"
+    if knob == "16-mixed" and accelerator == "cpu":
+        raise MachineError("trainer.precision=16-mixed needs a GPU", "this machine", "take bf16-mixed or 32-true")
+    if knob == "64-true" and accelerator == "mps":
+        raise MachineError("trainer.precision=64-true is not to be had on mps", "this machine", "take 32-true")
+    if knob.startswith("bf16") and accelerator == "cuda" and not has_bf16("cuda"):
+        raise MachineError(f"trainer.precision={knob} needs a GPU with bf16 units", "this machine", "take 16-mixed")
+    return knob
+
+
+def can_compile(accelerator: str) -> bool:
+    """Whether torch.compile has what it needs here: a C++ compiler for CPUs, Triton for GPUs."""
+    if accelerator == "cpu":
+        return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
+    if accelerator == "cuda":
+        import importlib.util
+
+        return importlib.util.find_spec("triton") is not None
+    return False
+
+
+@functools.cache
+def peak_flops(accelerator: str, dtype: torch.dtype) -> float:
+    """Peak FLOP/s of one device in `dtype`: a GPU's from its data sheet, else the best of a few measured products."""
+    if accelerator == "cuda":
+        name = torch.cuda.get_device_name()
+        peak = next((flops for word, flops in _PEAK_BF16.items() if word in name), None)
+        if peak is not None:
+            return peak if dtype in (torch.bfloat16, torch.float16) else peak / 2
+    n = 4096 if accelerator == "cuda" else 768
+    a, b = (torch.randn(n, n, device=accelerator).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):
+        _synchronize(accelerator)
+        start = time.perf_counter()
+        torch.mm(a, b)
+        _synchronize(accelerator)
+        best = min(best, time.perf_counter() - start)
+    return float(2 * n**3 / best)
+
+
+def _synchronize(accelerator: str) -> None:
+    if accelerator != "cpu":
+        getattr(torch, accelerator).synchronize()
+
+
+def fingerprint(accelerator: str, precision: str, world_size: int, compiled: bool, corpus: str) -> dict[str, Any]:
+    """What must be equal for a resumed run to continue bit for bit."""
+    device = torch.cuda.get_device_name() if accelerator == "cuda" else f"{accelerator} {platform.machine()}"
+    return {
+        "device": device,
+        "world_size": world_size,
+        "threads": torch.get_num_threads() if accelerator == "cpu" else 0,
+        "torch": torch.__version__,
+        "precision": precision,
+        "compiled": compiled,
+        "corpus": corpus,
+    }

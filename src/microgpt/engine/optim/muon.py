@@ -1,0 +1,84 @@
+"""Muon (Jordan et al., https://kellerjordan.github.io/posts/muon) for hidden matrices, AdamW for the rest.
+
+Muon makes the momentum of each weight matrix orthogonal before it is applied. It is meant for matrices between hidden
+states; embeddings, the output head, norms and biases go to AdamW with a learning rate of their own.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from microgpt.config import Count, Fraction, NonNegative, Positive
+from microgpt.engine.optim.base import NamedParameters, OptimConfig
+
+
+class MuonConfig(OptimConfig, name="muon"):
+    """Muon for the hidden matrices; `lr` is theirs, `adamw_lr` that of everything else."""
+
+    lr: Positive = 0.02
+    "Peak learning rate of the hidden matrices."
+    weight_decay: NonNegative = 0.0
+    "Decoupled weight decay on matrices."
+    momentum: Fraction = 0.95
+    "Share of the last momentum that is kept."
+    ns_steps: Count = 5
+    "Newton-Schulz iterations per update."
+    adamw_lr: Positive = 3e-3
+    "Peak learning rate of embeddings, head, norms and biases."
+    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
+    "AdamW's."
+
+    def build(self, parameters: NamedParameters) -> torch.optim.Optimizer:
+        parameters = [(name, p) for name, p in parameters if p.requires_grad]
+        hidden = [p for name, p in parameters if is_hidden_matrix(name, p)]
+        rest = [(name, p) for name, p in parameters if not is_hidden_matrix(name, p)]
+        optimizers: list[torch.optim.Optimizer] = []
+        if hidden:
+            optimizers.append(
+                torch.optim.Muon(
+                    hidden,
+                    lr=self.lr,
+                    weight_decay=self.weight_decay,
+                    momentum=self.momentum,
+                    ns_steps=self.ns_steps,
+                )
+            )
+        if rest:
+            groups = self.decay_groups(rest)
+            optimizers.append(torch.optim.AdamW(groups, lr=self.adamw_lr, betas=self.betas, fused=True))
+        return Together(optimizers)
+
+
+def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter is a matrix inside a block, which is what Muon is for."""
+    return parameter.ndim == 2 and name.startswith("blocks.")
+
+
+class Together(torch.optim.Optimizer):
+    """Several optimizers over disjoint parameters that step, save and load as one."""
+
+    def __init__(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+        self.optimizers = list(optimizers)
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        super().__init__([{"params": group["params"]} for group in groups], {})
+        self.param_groups = groups  # the very dicts of the parts: a learning rate set here is set there
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Step each part; the closure is evaluated once, first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for optimizer, part in zip(self.optimizers, state_dict["parts"], strict=True):
+            optimizer.load_state_dict(part)
+        self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]

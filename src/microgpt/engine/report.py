@@ -1,0 +1,31 @@
+"""The last lines of a run: the score and what it means, a sample, and what to type next."""
+
+import logging
+
+from microgpt.data.corpus import Corpus
+from microgpt.engine.config import RunConfig
+from microgpt.engine.evaluate import yardsticks
+from microgpt.engine.run import Run
+from microgpt.engine.terminal import printable
+
+log = logging.getLogger("microgpt")
+
+
+def closing_words(run: Run, corpus: Corpus, config: RunConfig) -> None:
+    """Log how good the model is, beside simple baselines, a sample, and the next commands."""
+    summary = run.summary
+    if "val/loss" in summary:
+        log.info(
+            "\nval/bpc %.4f bits per character, val/loss %.4f nats per token at step %d (%s, best of the run)",
+            summary["val/bpc"], summary["val/loss"], summary["best_step"], summary["protocol"],
+        )  # fmt: skip
+        for name, loss in yardsticks(corpus.train, corpus.val, corpus.tokenizer.vocab_size).items():
+            log.info("  for comparison, %s: %.4f nats per token", name, loss)
+    text = run.generate(config.sample.prompts[0] if config.sample.prompts else "", max_new_tokens=300, seed=config.seed)
+    log.info("\n%s\n", printable(text.strip()))
+    log.info("%d steps, %.0f s of training, %s tokens/s", summary["step"], summary["train_seconds"],
+             f"{summary['tokens_per_second']:,.0f}")  # fmt: skip
+    log.info("next:")
+    log.info('  microgpt-generate %s --prompt "..."', run.path)
+    log.info("  microgpt-evaluate %s", run.path)
+    log.info("  tensorboard --logdir %s", run.path.parent)

@@ -1,0 +1,94 @@
+"""A trained model with its tokenizer, as a notebook or a command uses it. Needs torch alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from microgpt.data.tokenizer import Tokenizer, tokenizer_from_dict
+from microgpt.engine.rundir import RunDir
+from microgpt.engine.sample import generate_texts
+from microgpt.errors import CheckpointError
+from microgpt.model import GPT, GPTConfig
+from microgpt.model.folder import load_model
+
+
+@dataclass
+class Run:
+    """What `load` and `train` return."""
+
+    path: Path
+    "The run folder, or the model folder that was loaded."
+    model: GPT
+    tokenizer: Tokenizer
+    summary: dict[str, Any] = field(default_factory=dict)
+    "What summary.json says; empty when there is none."
+
+    @property
+    def config(self) -> GPTConfig:
+        """The model's configuration."""
+        return self.model.config
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        max_new_tokens: int = 200,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> str:
+        """Continue `prompt`; the arguments are those of `microgpt.engine.sample.generate_texts`."""
+        texts = generate_texts(
+            self.model,
+            self.tokenizer,
+            prompt,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            stop=stop,
+            seed=seed,
+            on_text=on_text,
+        )
+        return texts[0]
+
+
+def load(path: str | Path, device: str = "cpu") -> Run:
+    """Load a model from a run folder, its `model/` folder, or any folder that holds an exported one.
+
+    Nothing in the folder is run: it is safetensors and JSON, checked before memory is taken.
+
+    Raises:
+        CheckpointError: there is no model, or it is damaged.
+    """
+    folder = model_folder(Path(path))
+    model, tokenizer, _ = load_model(folder, device)
+    model.eval()
+    run_dir = RunDir(folder.parent if folder.name == "model" else folder)
+    return Run(Path(path), model, tokenizer_from_dict(tokenizer), run_dir.read_summary() or {})
+
+
+def model_folder(path: Path) -> Path:
+    """The folder under `path` that holds config.json and the weights.
+
+    Raises:
+        CheckpointError: there is none; says what there is.
+    """
+    for folder in (path / "model", path):
+        if (folder / "config.json").is_file():
+            return folder
+    if not path.exists():
+        parent = path.parent if path.parent.is_dir() else Path()
+        near = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))[-3:]
+        fix = f"{parent}/ has {', '.join(near)}" if near else "train one first: microgpt-train"
+        raise CheckpointError(f"no such run {str(path)!r}", "", fix)
+    if (path / "checkpoints").is_dir() or (path / "config.yaml").is_file():
+        fix = f"let it train until its first evaluation: microgpt-train hydra.run.dir={path}"
+        raise CheckpointError("the run has saved no model yet", str(path), fix)
+    raise CheckpointError("no model", str(path), "name a run folder, its model/ folder or an exported model")

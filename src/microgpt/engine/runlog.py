@@ -1,0 +1,104 @@
+"""metrics.csv and TensorBoard: a Lightning logger that writes both into the run folder."""
+
+import csv
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from microgpt.engine.rundir import write_text
+
+COLUMNS = (
+    "step",
+    "tokens",
+    "seconds",
+    "train/loss",
+    "train/grad_norm",
+    "lr",
+    "perf/tokens_per_second",
+    "perf/mfu",
+    "val/loss",
+    "val/bpc",
+    "val/bpb",
+    "val/perplexity",
+    "val/accuracy",
+)
+
+
+class RunLog(Logger):
+    """Writes a row a logged step. Started again, it drops rows of steps that are about to be done again."""
+
+    def __init__(self, folder: Path, resume_step: int = 0) -> None:
+        super().__init__()
+        self.folder, self.resume_step = folder, resume_step
+        self._writer: Any = None
+        self._rows: Any = None
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def tensorboard(self) -> Any:
+        """The `SummaryWriter`, made on first use."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            purge = self.resume_step + 1 if self.resume_step else None
+            self._writer = SummaryWriter(str(self.folder), purge_step=purge)
+        return self._writer
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write one row and one TensorBoard point a metric; metrics outside `COLUMNS` go to TensorBoard alone."""
+        if self._rows is None:
+            self._open()
+        row = {"step": step, **{name: f"{value:.8g}" for name, value in metrics.items() if name in COLUMNS}}
+        self._rows.writerow([row.get(name, "") for name in COLUMNS])
+        self._file.flush()
+        for name, value in metrics.items():
+            if name not in ("step", "tokens", "seconds"):
+                self.tensorboard.add_scalar(name, value, step)
+
+    def _open(self) -> None:
+        path = self.folder / "metrics.csv"
+        kept: list[list[str]] = []
+        if self.resume_step and path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.reader(file))[1:]
+            kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) <= self.resume_step]
+        write_text(path, "".join(",".join(row) + "\n" for row in [list(COLUMNS), *kept]))
+        self._file = path.open("a", newline="", encoding="utf-8")
+        self._rows = csv.writer(self._file, lineterminator="\n")
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the configuration stands in config.yaml, and `hparams` writes it with the final metrics."""
+
+    @rank_zero_only
+    def hparams(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """TensorBoard's table of hyperparameters, with the final metrics beside them."""
+        from torch.utils.tensorboard import summary
+
+        shown = {
+            key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in params.items()
+        }
+        for entry in summary.hparams(shown, dict(metrics)):  # type: ignore[no-untyped-call]
+            self.tensorboard.file_writer.add_summary(entry)
+
+    @rank_zero_only
+    def close(self) -> None:
+        """Close the files; the run writes its last lines after Lightning is done, so this is not `finalize`."""
+        if self._rows is not None:
+            self._file.close()
+            self._rows = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

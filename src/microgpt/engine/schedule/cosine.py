@@ -1,0 +1,17 @@
+"""Cosine decay (Loshchilov and Hutter, https://arxiv.org/abs/1608.03983), without restarts."""
+
+import math
+from typing import Annotated
+
+from microgpt.config import Range
+from microgpt.engine.schedule.base import ScheduleConfig
+
+
+class CosineConfig(ScheduleConfig, name="cosine"):
+    """Half a cosine from the full learning rate down to `final`."""
+
+    final: Annotated[float, Range(min=0, max=1)] = 0.1
+    "Factor reached at the last step."
+
+    def shape(self, progress: float) -> float:
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))

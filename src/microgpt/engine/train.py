@@ -1,0 +1,300 @@
+"""Train a model: compose, prepare, fit, report. `train` is what `microgpt-train` does."""
+
+import contextlib
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from microgpt.data.corpus import Corpus, prepare
+from microgpt.data.rng import key
+from microgpt.data.windows import Windows
+from microgpt.engine import figures, machine, signals
+from microgpt.engine.callbacks.evaluate import Evaluate
+from microgpt.engine.callbacks.metrics import Clock, Metrics
+from microgpt.engine.callbacks.sample import Sample
+from microgpt.engine.callbacks.save import FolderCheckpointIO, Save
+from microgpt.engine.compose import compose_run
+from microgpt.engine.config import RunConfig, flatten
+from microgpt.engine.evaluate import Score
+from microgpt.engine.finder import find_lr
+from microgpt.engine.loader import TextDataModule
+from microgpt.engine.module import GPTModule
+from microgpt.engine.plan import Plan
+from microgpt.engine.progress import Progress
+from microgpt.engine.report import closing_words
+from microgpt.engine.resume import Start, find_start, how_exactly
+from microgpt.engine.run import Run, load
+from microgpt.engine.rundir import RunDir, write_text
+from microgpt.engine.runlog import RunLog
+from microgpt.engine.trainer import build_trainer
+from microgpt.model import GPT, save_model
+
+log = logging.getLogger("microgpt")
+
+
+def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Run | None:
+    """Train as `microgpt-train` does, from the same overrides.
+
+    Args:
+        overrides: such as `["data.path=book.txt", "model.pos=alibi", "trainer.max_steps=200"]`.
+        config_dir: a folder of your own YAML.
+
+    Returns:
+        The run: its best model, tokenizer and summary. None for `plan=true`.
+
+    Raises:
+        MicrogptError: a subclass for each kind of fault; its `exit_code` is the command's.
+        signals.Stopped: a signal asked for the end; the run is saved and can be resumed.
+    """
+    composed = compose_run(list(overrides), Path(config_dir) if config_dir else None)
+    return run(composed.config, composed.tree, composed.run_dir)
+
+
+def run(config: RunConfig, tree: DictConfig, path: Path) -> Run | None:
+    """Train the run that `config` describes in the folder `path`; `tree` is what becomes config.yaml."""
+    run_dir = RunDir(path)
+    accelerator = machine.resolve_accelerator(config.trainer.accelerator)
+    machine.resolve_devices(config.trainer.devices, accelerator)
+    machine.resolve_precision(config.trainer.precision, accelerator)
+    corpus = prepare(config.data)
+    windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
+    steps = total_steps(config, len(windows))
+    if config.plan:
+        print(Plan(config, corpus, steps, accelerator))
+        return None
+    run_dir.create()
+    with run_dir.lock(), logging_to(run_dir.log), quiet_lightning():
+        summary = run_dir.read_summary()
+        if summary is not None and summary["step"] >= steps and config.resume != "never":
+            log.info(
+                "%s is finished (%d steps, val/loss %.4f)", path, summary["step"], summary.get("val/loss", math.nan)
+            )
+            return load(path)
+        start = find_start(config, run_dir)
+        if not run_dir.config.exists():
+            write_text(run_dir.config, OmegaConf.to_yaml(tree))
+        with signals.deferred():
+            return Training(config, corpus, steps, run_dir, start).fit()
+
+
+def total_steps(config: RunConfig, epoch_windows: int) -> int:
+    """Optimizer steps of the whole run; an epoch is as many windows as the text has places to start one."""
+    if config.trainer.max_steps is not None:
+        return config.trainer.max_steps
+    return max(1, math.ceil(config.trainer.max_epochs * epoch_windows / config.data.batch_size))
+
+
+class Training:
+    """One process's part of a run, assembled: `fit` trains it to its end."""
+
+    def __init__(self, config: RunConfig, corpus: Corpus, steps: int, run_dir: RunDir, start: Start) -> None:
+        self.config, self.corpus, self.steps, self.run_dir, self.start = config, corpus, steps, run_dir, start
+        accelerator = machine.resolve_accelerator(config.trainer.accelerator)
+        self.precision = machine.resolve_precision(start.recorded("precision", config.trainer.precision), accelerator)
+        torch.manual_seed(key(config.seed, "init", 0))
+        self.model = GPT(config.model, corpus.tokenizer.vocab_size)
+        self.flops = self.model.flops_per_token()
+        self.compiled = self.decide_compile(accelerator)
+        self.clock = Clock()
+        self.progress = Progress(config.trainer.progress, steps)
+        self.runlog = RunLog(run_dir.path, start.step)
+        self.checkpoint_io = FolderCheckpointIO({})
+        self.evaluation = Evaluate(corpus, self.clock, self.progress, self.save_best, self.draw)
+        self.save = Save(run_dir.checkpoints, self.clock, self.evaluation)
+        self.trainer = build_trainer(
+            config,
+            steps,
+            accelerator,
+            self.precision,
+            run_dir.path,
+            self.runlog,
+            self.checkpoint_io,
+            [
+                Metrics(self.clock, self.progress, self.flops, autocast_dtype(self.precision)),
+                self.evaluation,
+                Sample(corpus.tokenizer, self.clock, self.progress),
+                self.save,
+            ],
+        )
+        self.fingerprint = machine.fingerprint(
+            accelerator, self.precision, self.trainer.world_size, self.compiled, corpus.sha256
+        )
+        self.checkpoint_io.info = {"fingerprint": self.fingerprint, "config": config.to_dict()}
+
+    def fit(self) -> Run | None:
+        """Train from where the run stands to its end, then write the summary and say what came out."""
+        config, trainer = self.config, self.trainer
+        device = trainer.strategy.root_device
+        windows = self.windows(device, "data")
+        self.announce()
+        if config.trainer.find_lr and self.start.checkpoint is None:
+            self.search_lr(device)
+        module = GPTModule(self.model, self.config, self.steps, self.compiled)
+        self.progress.start(self.start.step)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module="lightning")
+                checkpoint = str(self.start.checkpoint) if self.start.checkpoint else None
+                data = TextDataModule(windows, self.steps, trainer.accumulate_grad_batches)
+                trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        finally:
+            self.progress.stop()
+        self.clock.stop()
+        if self.save.stopped_by is not None:
+            self.runlog.close()
+            log.info("saved at step %d; go on with: microgpt-train %s", trainer.global_step, self.resume_command())
+            raise signals.Stopped(self.save.stopped_by)
+        if not trainer.is_global_zero:
+            return None
+        return self.finish(module)
+
+    def windows(self, device: torch.device, stream: str) -> Windows:
+        """The run's batches, or those of another stream for anything that must not touch them."""
+        config = self.config
+        return Windows(
+            self.corpus.train,
+            config.model.block_size,
+            config.data.batch_size,
+            config.seed,
+            config.data.sampling,
+            device,
+            stream,
+        )
+
+    def decide_compile(self, accelerator: str) -> bool:
+        """Whether to compile: as the knob says, and for `auto` when the run is long enough to pay for it."""
+        knob = self.start.recorded("compiled", self.config.trainer.compile)
+        if knob != "auto":
+            return bool(knob)
+        return machine.can_compile(accelerator) and self.expected_seconds(accelerator) > COMPILE_PAYS_AFTER
+
+    def expected_seconds(self, accelerator: str) -> float:
+        """About how long the run will take, at a third of the peak arithmetic."""
+        tokens = self.steps * self.config.data.batch_size * self.config.model.block_size
+        peak = machine.peak_flops(accelerator, autocast_dtype(self.precision))
+        return 3 * tokens * self.flops / peak / self.config.world_size_hint()
+
+    def announce(self) -> None:
+        """Say what is about to be trained, on what, and how."""
+        config, corpus, start = self.config, self.corpus, self.start
+        log.info(
+            "%s: %s tokens, %d different; %s to train on",
+            corpus.name, f"{sum(map(len, corpus.splits.values())):,}", corpus.tokenizer.vocab_size,
+            f"{len(corpus.train):,}",
+        )  # fmt: skip
+        log.info(
+            "model: %s parameters, %d layers x %d heads x %d wide, context %d, %s positions",
+            f"{self.model.num_params():,}", config.model.n_layer, config.model.n_head, config.model.n_embd,
+            config.model.block_size, config.model.pos.name,
+        )  # fmt: skip
+        log.info(
+            "%d steps of %d x %d tokens on %s in %s%s; run folder %s",
+            self.steps, config.data.batch_size, config.model.block_size, self.fingerprint["device"], self.precision,
+            ", compiled" if self.compiled else "", self.run_dir.path,
+        )  # fmt: skip
+        if start.manifest is not None:
+            exactly = how_exactly(start.manifest["fingerprint"], self.fingerprint, config.trainer.deterministic)
+            log.info("from step %d it %s", start.step, exactly)
+
+    def search_lr(self, device: torch.device) -> None:
+        """Find a learning rate, draw the search, and train with what was found."""
+        search = find_lr(self.model, self.windows(device, "find_lr"), self.config)
+        figure = figures.lr_search(search.lrs, search.losses, search.chosen)
+        figure.savefig(self.run_dir.path / "lr_search.png", dpi=120)
+        self.runlog.tensorboard.add_figure("lr_search", figure, 0)
+        values = self.config.to_dict()
+        values["optim"]["lr"] = search.chosen
+        self.config = RunConfig.from_dict(values)
+        log.info("learning rate found: %.3g (see lr_search.png)", search.chosen)
+
+    def save_best(self, model: GPT) -> None:
+        """Write the model folder."""
+        save_model(self.run_dir.model, model, self.corpus.tokenizer.to_dict())
+
+    def draw(self, model: GPT, score: Score, step: int) -> None:
+        """Figures of an evaluation for TensorBoard."""
+        board = self.runlog.tensorboard
+        board.add_figure("val/loss_by_position", figures.loss_by_position(score.loss_by_position), step)
+        ids = torch.as_tensor(self.corpus.val[: figures.SHOWN_TOKENS]).long()
+        labels = [self.corpus.tokenizer.decode([i]) for i in ids.tolist()]
+        board.add_figure("attention", figures.attention_maps(model, ids, labels), step)
+
+    def finish(self, module: GPTModule) -> Run:
+        """Write summary.json and TensorBoard's hparams, and print the closing words."""
+        config, step = self.config, self.trainer.global_step
+        tokens = step * config.data.batch_size * config.model.block_size
+        summary = {
+            **self.evaluation.best_metrics,
+            "step": step,
+            "best_step": self.evaluation.best_step or step,
+            "tokens": tokens,
+            "train_seconds": round(self.clock.seconds, 3),
+            "tokens_per_second": round(tokens / max(1e-9, self.clock.seconds), 1),
+            "params": self.model.num_params(),
+            "vocab_size": self.corpus.tokenizer.vocab_size,
+            "protocol": config.eval.protocol,
+            "skipped_steps": module.skipped_steps,
+            **self.fingerprint,
+        }
+        self.runlog.hparams(flatten(config.to_dict()), self.evaluation.best_metrics)
+        self.runlog.close()
+        run = load(self.run_dir.path)
+        self.run_dir.write_summary(summary)
+        run.summary = summary
+        closing_words(run, self.corpus, config)
+        return run
+
+    def resume_command(self) -> str:
+        """The arguments that continue this run."""
+        return f"hydra.run.dir={self.run_dir.path} (and the other arguments as before)"
+
+
+COMPILE_PAYS_AFTER = 120.0
+"""Seconds of expected training from which compiling, which takes some 20 s, is worth it."""
+
+
+def autocast_dtype(precision: str) -> torch.dtype:
+    """The number format of the matrix products under a precision."""
+    return {"32": torch.float32, "64": torch.float64, "16": torch.float16}.get(precision.split("-")[0], torch.bfloat16)
+
+
+@contextlib.contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Send the package's messages to stdout as they are, and to train.log with the time."""
+    screen = logging.StreamHandler(sys.stdout)
+    screen.setLevel(logging.INFO)
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    previous = log.level, log.propagate
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    for handler in (screen, file):
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (screen, file):
+            log.removeHandler(handler)
+            handler.close()
+        log.level, log.propagate = previous
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's notices about what this package does on purpose off the screen."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in names]
+    for logger, _ in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in levels:
+            logger.setLevel(level)
