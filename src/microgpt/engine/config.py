@@ -116,7 +116,7 @@ MACHINE_KNOBS = frozenset(
     "resume plan imports data.path data.url data.cache_dir trainer.precision trainer.accelerator trainer.devices "
     "trainer.num_nodes trainer.strategy trainer.compile trainer.deterministic trainer.micro_batch_size "
     "trainer.progress trainer.log_every_n_steps trainer.early_stopping_patience trainer.max_steps trainer.max_epochs "
-    "trainer.on_nonfinite".split()  # noqa: SIM905
+    "trainer.on_nonfinite".split()
 )
 """Knobs that a resumed run may change: they say how fast, how long or where, not what is learnt at a step."""
 MACHINE_NODES = ("eval", "sample", "checkpoint")

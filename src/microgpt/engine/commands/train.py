@@ -63,7 +63,7 @@ def call_hydra(arguments: list[str]) -> None:
 
 
 def task(tree: Any) -> float | None:
-    """One point of a sweep: train it in Hydra's folder for it, and return the best val/loss, for sweepers to minimise."""
+    """Train one point of a sweep in Hydra's folder for it; returns the best val/loss, which sweepers minimise."""
     from hydra.core.hydra_config import HydraConfig
 
     from microgpt.engine.compose import decode
