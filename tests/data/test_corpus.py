@@ -127,6 +127,11 @@ def test_text_that_ends_inside_a_character_is_refused(write):
         prepare(DataConfig(path=write(b"ab\xe2\x82")))
 
 
+def test_utf_16_without_a_mark_is_told_from_the_other_byte_order(write):
+    with pytest.raises(DataError, match=r"does not start with BOM.*data\.encoding=utf-16-le"):
+        prepare(DataConfig(path=write("ab".encode("utf-16-le")), encoding="utf-16"))
+
+
 def test_bytes_that_are_no_text_are_learnt_as_bytes(write):
     data = bytes(range(256)) * 3
     result = prepare(DataConfig(path=write(data), tokenizer="byte", val_fraction=0.0))
@@ -176,6 +181,7 @@ def test_folder_of_utf_16_is_read(write, tmp_path):
         ("bom.txt", "an empty text in .*bom.txt"),
         ("a\0b", r"no such file or folder in '.*a\\x00b'"),
         ("x" * 300, "File name too long"),
+        ("~nobody-of-this-name/x", "cannot read: Could not determine home directory"),
     ],
 )
 def test_what_is_no_text_is_refused_with_a_fix(write, tmp_path, name, message):
@@ -184,7 +190,7 @@ def test_what_is_no_text_is_refused_with_a_fix(write, tmp_path, name, message):
     write(b"\xef\xbb\xbf", "bom.txt")
     write(b"\0", "folder/binary")
     with pytest.raises(DataError, match=message) as error:
-        prepare(DataConfig(path=str(tmp_path / name)))
+        prepare(DataConfig(path=name if name.startswith("~") else str(tmp_path / name)))
     assert str(error.value).isprintable()
 
 
@@ -357,6 +363,7 @@ def test_cache_folder_follows_the_customs(monkeypatch, tmp_path):
         ({"url": "file:///etc/passwd"}, "is not https"),
         ({"sha256": "123"}, "is no SHA-256"),
         ({"corpus": "../../x"}, "is no name"),
+        ({"path": ""}, "path: an empty path"),
         ({"batch_size": 0}, "at least 1"),
         ({"size": 0}, "at least 1"),
     ],

@@ -56,7 +56,9 @@ def test_too_short_a_text_names_lengths_and_knob():
             make(torch.arange(8))
 
 
-@pytest.mark.parametrize("ids", [torch.zeros(4, 4, dtype=torch.int64), torch.zeros(9), np.zeros(9), ["a"] * 9])
+@pytest.mark.parametrize(
+    "ids", [torch.zeros(4, 4, dtype=torch.int64), torch.zeros(9), np.zeros(9), ["a"] * 9, [[1], [1, 2]]]
+)
 def test_what_is_no_row_of_indices_is_refused(ids):
     with pytest.raises(UsageError, match="in ids"):
         as_ids(ids)

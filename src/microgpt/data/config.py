@@ -41,6 +41,8 @@ class DataConfig(Config):
     "Folder for downloads and encoded texts; null is $MICROGPT_CACHE, else ~/.cache/microgpt."
 
     def check(self) -> Iterator[Fault]:
+        if self.path == "":
+            yield Fault("path", "an empty path", "name a file, folder or glob, or null for the corpus")
         if self.val_fraction + self.test_fraction >= 1:
             total = f"{self.val_fraction:g} + {self.test_fraction:g}"
             yield Fault(

@@ -26,13 +26,13 @@ from microgpt.errors import DataError
 CACHED_FROM = 4 << 20  # bytes of text; what is smaller is encoded faster than it is looked up
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedText:
     """Indices and where they come from.
 
     Attributes:
         ids: 1-D, the smallest integer type that torch computes with; maybe memory-mapped.
-        unknown: the characters outside the vocabulary that were left out or replaced, with their counts.
+        unknown: characters of the whole text outside the vocabulary, left out or replaced, with their counts.
     """
 
     ids: Tensor
@@ -63,14 +63,14 @@ class EncodedText:
         return len(self.ids)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """A text, encoded and split. `train`, `val`, `test` are 1-D index tensors; the last two may be empty.
 
     Attributes:
         name: of the corpus, or the path.
         sha256: of the source's bytes.
-        unknown: characters outside the vocabulary that were left out or replaced, with their counts.
+        unknown: characters outside the vocabulary, left out or replaced, with their counts.
     """
 
     name: str

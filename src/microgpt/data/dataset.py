@@ -19,7 +19,10 @@ _SIGNED = {"uint32": np.int32, "uint64": np.int64}
 def as_ids(ids: Any) -> Tensor:
     """Indices as a 1-D integer tensor; arrays and tensors keep their memory and type where torch has the type."""
     if not isinstance(ids, Tensor):
-        array = np.asarray(ids)
+        try:
+            array = np.asarray(ids)
+        except ValueError as error:  # rows of unequal length
+            raise UsageError("lists of unequal lengths", "ids", "pass one row of indices") from error
         if array.size == 0:
             array = array.astype(np.int64)
         if array.dtype.kind not in "iu":

@@ -20,7 +20,7 @@ from microgpt.data.config import DataConfig
 from microgpt.data.download import fetch
 from microgpt.errors import DataError
 
-CHUNK = 1 << 20
+CHUNK = 1 << 17  # stays in the processor's cache between one pass over it and the next
 _NOT_TEXT = re.compile(
     r"\.(7z|avi|bin|bmp|bz2|ckpt|docx|epub|gif|gz|ico|jpe?g|mobi|mp3|mp4|npy|npz|odt|ogg|parquet|pdf|pickle|pkl|png|pth?|"
     r"pyc|safetensors|so|sqlite|tar|tiff?|wav|webp|xlsx|xz|zip|zst)",
@@ -48,7 +48,7 @@ class Source:
         return sha256.hexdigest(), tuple(sizes)
 
     def texts(self, encoding: str, errors: str = "strict") -> Iterator[str]:
-        """The text in pieces of at most 1 MiB of file.
+        """The text in pieces of a chunk of file each.
 
         Raises:
             DataError: a file cannot be read, or is not in that encoding (with the byte's offset in the file).
@@ -89,8 +89,9 @@ BUILT_IN: dict[str, Callable[[], bytes]] = {"manual": python_manual}
 
 
 def _own_text(name: str, encoding: str) -> Source:
-    path = Path(name).expanduser()
+    path = Path(name)
     try:
+        path = path.expanduser()
         if path.is_dir():
             files = [p for p in _files_below(path) if _is_text(p, encoding)]
             if not files:
@@ -100,7 +101,7 @@ def _own_text(name: str, encoding: str) -> Source:
             return Source(_shown(path), (path,))
         if path.exists():
             raise DataError("neither a file nor a folder", _shown(path), "name a text with data.path=")
-    except (OSError, ValueError) as error:  # a NUL in the name, a name too long, a folder without permission
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, no permission, no such user
         raise _unreadable(error, path) from error
     if glob.has_magic(name):
         return _matching(str(path), encoding)
@@ -187,7 +188,8 @@ def _decoded(part: Path | bytes, encoding: str, errors: str) -> Iterator[str]:
 
 def _undecodable(error: UnicodeError, part: Path | bytes, encoding: str, read: int) -> DataError:
     where, fix = _shown(part), "name the file's encoding with data.encoding="
-    if not isinstance(error, UnicodeDecodeError):  # a missing byte order mark, say
+    if not isinstance(error, UnicodeDecodeError):  # a missing byte order mark
+        fix = "name the encoding with its byte order, for example data.encoding=utf-16-le"
         return DataError(f"not {encoding} ({error})", where, fix)
     # error.object is what the decoder had kept of earlier chunks and the chunk: it ends at byte number `read`.
     offset = read - len(error.object) + error.start
