@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -138,11 +139,9 @@ class Training:
         module = GPTModule(self.model, self.config, self.steps, self.compiled)
         self.progress.start(self.start.step)
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", module="lightning")
-                checkpoint = str(self.start.checkpoint) if self.start.checkpoint else None
-                data = TextDataModule(windows, self.steps, trainer.accumulate_grad_batches)
-                trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            checkpoint = str(self.start.checkpoint) if self.start.checkpoint else None
+            data = TextDataModule(windows, self.steps, trainer.accumulate_grad_batches)
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         finally:
             self.progress.stop()
         self.clock.stop()
@@ -264,10 +263,18 @@ def autocast_dtype(precision: str) -> torch.dtype:
     return {"32": torch.float32, "64": torch.float64, "16": torch.float16}.get(precision.split("-")[0], torch.bfloat16)
 
 
+class Screen(logging.StreamHandler[TextIO]):
+    """A reader that has left (`| head`) does not end a run, nor fill the screen with tracebacks."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Send the package's messages to stdout as they are, and to train.log with the time."""
-    screen = logging.StreamHandler(sys.stdout)
+    screen = Screen(sys.stdout)
     screen.setLevel(logging.INFO)
     screen.setFormatter(logging.Formatter("%(message)s"))
     file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
@@ -294,7 +301,10 @@ def quiet_lightning() -> Iterator[None]:
     for logger, _ in levels:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", message="The `srun` command is available")
+            yield
     finally:
         for logger, level in levels:
             logger.setLevel(level)

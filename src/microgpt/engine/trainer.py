@@ -1,6 +1,5 @@
 """The Lightning Trainer of a run."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,30 +30,28 @@ def build_trainer(
     plugins: list[Any] = [checkpoint_io]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The `srun` command is available")
-        trainer = L.Trainer(
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=knobs.num_nodes,
-            strategy=knobs.strategy,
-            precision=precision,  # type: ignore[arg-type]
-            max_steps=steps,
-            max_epochs=1,
-            accumulate_grad_batches=micro_batches(config, devices * knobs.num_nodes),
-            deterministic=knobs.deterministic,
-            plugins=plugins,
-            logger=runlog,
-            callbacks=list(callbacks),
-            default_root_dir=folder,
-            log_every_n_steps=knobs.log_every_n_steps,
-            num_sanity_val_steps=0,
-            limit_val_batches=0,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
+    trainer = L.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=knobs.num_nodes,
+        strategy=knobs.strategy,
+        precision=precision,  # type: ignore[arg-type]
+        max_steps=steps,
+        max_epochs=1,
+        accumulate_grad_batches=micro_batches(config, devices * knobs.num_nodes),
+        deterministic=knobs.deterministic,
+        plugins=plugins,
+        logger=runlog,
+        callbacks=list(callbacks),
+        default_root_dir=folder,
+        log_every_n_steps=knobs.log_every_n_steps,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
     if trainer.world_size != devices * knobs.num_nodes:
         raise MachineError(
             f"{trainer.world_size} processes run, but trainer.num_nodes={knobs.num_nodes} x trainer.devices={devices}",
