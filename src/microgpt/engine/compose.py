@@ -7,7 +7,7 @@ addition, so that the decoder can report it with every other fault and with a su
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -20,9 +20,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from microgpt.config import Choice, ConfigError, Fault, defaults, did_you_mean
+from microgpt.config import Choice, ConfigError, Fault, defaults, did_you_mean, fields
 from microgpt.engine.conf import conf_dir, groups
-from microgpt.engine.config import RunConfig
+from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.imports import import_part
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.schedule import ScheduleConfig
@@ -87,7 +87,23 @@ def decode(tree: DictConfig, config_dir: Path | None = None) -> RunConfig:
         raise UsageError("the configuration is no mapping", "train.yaml")
     for name in values.get("imports") or ():
         import_part(str(name), config_dir)
-    return RunConfig.from_dict({str(key): value for key, value in values.items()})
+    try:
+        return RunConfig.from_dict({str(key): value for key, value in values.items()})
+    except ConfigError as error:
+        raise ConfigError([point_elsewhere(fault) for fault in error.faults]) from None
+
+
+def point_elsewhere(fault: Fault) -> Fault:
+    """For a key that no node near it knows: the group it may be meant for, or the node that has a knob of that name."""
+    if fault.what != "unknown key" or fault.fix.startswith("did you mean"):
+        return fault
+    name = fault.path.rsplit(".", 1)[-1]
+    places = [key for key in flatten(defaults(RunConfig)) if key.rsplit(".", 1)[-1] == name]
+    places += [f"optim.{name}"] if any(name in fields(optim) for optim in OptimConfig.members.values()) else []
+    if places:
+        return replace(fault, fix=f"did you mean {places[0]!r}?")
+    near = did_you_mean(fault.path, groups(conf_dir()))
+    return replace(fault, fix=near) if near.startswith("did you mean") else fault
 
 
 def del_hydra(tree: DictConfig) -> None:
@@ -134,6 +150,18 @@ def explain(error: Exception, overrides: Sequence[str]) -> UsageError:
     unknown = re.search(r"Could not override '([^'@]+)'", text)
     if unknown and (key := unknown.group(1)) not in groups(conf_dir()):
         return ConfigError([Fault(key, "no such group", did_you_mean(key, groups(conf_dir())))])
+    ambiguous = re.match(r"Ambiguous value for argument '(?:\+\+)?([^']*)'", text)
+    if ambiguous:
+        fix = "add -m to sweep over several values, or quote one that has a comma: 'key=\"a,b\"'"
+        return UsageError(f"several values, {ambiguous.group(1)!r}", "a single run", fix)
+    viable = re.search(r"(no viable alternative|mismatched input|extraneous input|token recognition)", text)
+    if viable:
+        culprit = next((word for word in overrides if not _readable(word)), " ".join(overrides))
+        return UsageError(f"cannot read {culprit!r}", "the overrides", "write key=value, and quote special characters")
+    parse = re.match(r"Error parsing override '(.*)'", text)
+    if parse:
+        fix = "write key=value, and quote values with special characters: 'key=\"a, b\"'"
+        return UsageError(f"cannot read {parse.group(1)!r}", "the overrides", fix)
     return UsageError(next(iter(text.strip().splitlines()), type(error).__name__), "the overrides", "see --help")
 
 
@@ -153,3 +181,11 @@ def check_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> Non
     for batch in BasicSweeper.split_arguments(task, max_batch_size=None):
         for point in batch:
             compose_run(point, config_dir)
+
+
+def _readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True

@@ -80,13 +80,6 @@ class RunConfig(Config):
     def check(self) -> Iterator[Fault]:
         if not 0 <= self.seed < 2**63:
             yield Fault("seed", f"{self.seed} is out of range", "it must be from 0 to 2^63 - 1")
-        micro = self.trainer.micro_batch_size
-        if micro is not None and self.data.batch_size % micro:
-            yield Fault(
-                "trainer.micro_batch_size",
-                f"{micro} does not divide data.batch_size={self.data.batch_size}",
-                f"take a divisor, such as {largest_divisor(self.data.batch_size, micro)}",
-            )
         if (problem := self.world_problem(self.world_size_hint())) is not None:
             yield problem
 

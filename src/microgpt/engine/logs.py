@@ -1,0 +1,58 @@
+"""Where the package's messages go: the screen as they are, train.log with the time. Standard library alone."""
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+log = logging.getLogger("microgpt")
+
+
+class Screen(logging.StreamHandler[TextIO]):
+    """A reader that has left (`| head`) does not end a run, nor fill the screen with tracebacks."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
+@contextlib.contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Send the package's messages to stdout as they are, and to train.log with the time."""
+    screen = Screen(sys.stdout)
+    screen.setLevel(logging.INFO)
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    previous = log.level, log.propagate
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    for handler in (screen, file):
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (screen, file):
+            log.removeHandler(handler)
+            handler.close()
+        log.level, log.propagate = previous
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's notices about what this package does on purpose off the screen."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in names]
+    for logger, _ in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", message="The `srun` command is available")
+            yield
+    finally:
+        for logger, level in levels:
+            logger.setLevel(level)

@@ -1,0 +1,56 @@
+"""What every test shares: one thread, a cache of its own, and small things to train on."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+TEXT = (
+    "the cat sat on the mat and looked at the dog.\n"
+    "a dog ran to the cat, and the cat ran up a tree!\n"
+    "who saw the dog, the cat and the tree? the man who sat on the mat.\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROGPT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    """A text of some 10,000 characters that is easy to learn."""
+    path = tmp_path / "book.txt"
+    path.write_text(TEXT * 64, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tiny(book: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Overrides of a run that takes a second: `tiny("optim=adamw")`, in the folder `tmp_path/run`."""
+
+    def overrides(*more: str) -> list[str]:
+        return [
+            f"data.path={book}",
+            "model=gpt-nano",
+            "model.n_layer=2",
+            "model.block_size=16",
+            "data.batch_size=8",
+            "trainer.max_steps=6",
+            "trainer.compile=false",
+            "trainer.precision=32-true",
+            "trainer.progress=none",
+            "trainer.log_every_n_steps=1",
+            "eval.every_n_steps=3",
+            "eval.figures=never",
+            "sample.every_n_steps=0",
+            "sample.max_new_tokens=8",
+            f"hydra.run.dir={tmp_path / 'run'}",
+            *more,
+        ]
+
+    return overrides

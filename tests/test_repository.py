@@ -1,0 +1,113 @@
+"""The promises that the tree itself makes: style, types, the import law, YAML that composes, commands that run."""
+
+import ast
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from microgpt.config import Choice
+from microgpt.engine.compose import FAMILIES, compose_run
+from microgpt.engine.conf import conf_dir, groups
+from microgpt.model import GPT
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src" / "microgpt").rglob("*.py"))
+
+
+def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *command], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)])
+def test_style_and_types_are_clean(command: tuple[str, ...]) -> None:
+    done = run("-m", *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports anywhere in it, `if TYPE_CHECKING` included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+def test_the_import_law_holds() -> None:
+    """config <- {data, model} <- engine; only engine knows Lightning, Hydra and OmegaConf."""
+    forbidden = {
+        "data": ("microgpt.model", "microgpt.engine", "lightning", "hydra", "omegaconf", "tensorboard", "matplotlib"),
+        "model": ("microgpt.data", "microgpt.engine", "lightning", "hydra", "omegaconf", "tensorboard", "matplotlib"),
+        "config.py": ("microgpt.data", "microgpt.model", "microgpt.engine", "lightning", "hydra", "omegaconf", "torch"),
+        "errors.py": ("microgpt", "torch", "lightning", "hydra"),
+    }
+    for path in SOURCES:
+        part = path.relative_to(ROOT / "src" / "microgpt").parts[0]
+        for name in imported(path):
+            for law in forbidden.get(part, ()):
+                assert not f"{name}.".startswith(f"{law}."), f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_no_source_reads_pickles_or_runs_text() -> None:
+    banned = re.compile(
+        r"import pickle|weights_only=False|shell=True|yaml\.(full|unsafe)?_?load\((?!.*Loader=_PlainLoader)|(?<![\w.])(eval|exec)\("
+    )
+    for path in SOURCES:
+        assert not banned.search(path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [(g, o) for g, options in groups(conf_dir()).items() for o in options if "hydra" not in g]
+)
+def test_every_shipped_yaml_composes_and_builds(group: str, option: str) -> None:
+    config = compose_run([f"{group}={option}"]).config
+    with torch.device("meta"):
+        model = GPT(config.model, vocab_size=65)
+    assert model.num_params() > 0
+    assert config.optim.build(model.named_parameters()).param_groups
+
+
+@pytest.mark.parametrize(
+    ("group", "family"), [("model.pos", "pos"), ("optim", "optim"), ("optim.schedule", "schedule")]
+)
+def test_every_registered_part_has_a_yaml_and_every_yaml_a_part(group: str, family: str) -> None:
+    members: type[Choice] = FAMILIES[family]
+    shipped = {name for name, member in members.members.items() if member.__module__.startswith("microgpt.")}
+    assert shipped == set(groups(conf_dir())[group])
+
+
+def test_importing_the_package_loads_neither_lightning_nor_hydra_nor_torch() -> None:
+    code = (
+        "import sys, microgpt; from microgpt import GPT, GPTConfig, CharTokenizer, TextDataset, load; "
+        "bad = [m for m in ('lightning', 'hydra', 'omegaconf', 'matplotlib', 'transformers') if m in sys.modules]; "
+        "assert not bad, bad"
+    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert run("-c", "import sys, microgpt; assert 'torch' not in sys.modules").returncode == 0
+
+
+def test_help_names_every_part_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from microgpt.engine.commands.train import main; assert main(['--help']) == 0; "
+        "assert not {'torch', 'lightning', 'hydra'} & set(sys.modules), 'heavy imports'"
+    )
+    start = time.perf_counter()
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - start < 10  # a guard against importing torch, not a benchmark
+    for word in ("model.pos=", "rope", "muon", "trainer.max_steps=null", "optim.lr=", "data.path=", "--multirun"):
+        assert word in done.stdout, word
+
+
+def test_long_files_are_split() -> None:
+    for path in SOURCES:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
