@@ -151,6 +151,11 @@ def test_folder_is_its_text_files_in_order(write, tmp_path):
     assert result.tokenizer.decode(result.train) == "first,second,third"
 
 
+def test_only_the_very_first_mark_of_a_file_goes(write, monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK", 4)
+    assert text_of(write("abcd\ufeffe")) == "abcd\ufeffe"
+
+
 def test_each_file_of_a_folder_may_have_its_own_mark(write, tmp_path):
     write(b"\xef\xbb\xbfone,", "1")
     write(b"\xef\xbb\xbftwo", "2")
@@ -262,6 +267,24 @@ def test_lengths_of_a_split_turn_nats_into_bits(write, tokenizer):
         assert result.chars_per_token("train") * len(result.train) + result.chars_per_token("val") * len(ids) == 10
 
 
+def test_pieces_end_where_a_tokenizer_lets_them(write, monkeypatch):
+    class Words(ByteTokenizer):
+        def settled(self, text):
+            return text.rfind(" ") + 1
+
+        def encode_counted(self, text, **place):
+            seen.append(text)
+            return super().encode_counted(text, **place)
+
+    seen = []
+    monkeypatch.setattr(sources, "CHUNK", 5)
+    text = "to be or not to be"
+    assert ByteTokenizer().decode(read_text_ids(write(text), Words()).ids) == text
+    assert len(seen) > 3
+    assert all(piece.endswith(" ") for piece in seen[:-1])
+    assert seen[-1] == "be"
+
+
 def test_encoded_text_is_kept_and_found_again(write, kept, monkeypatch):
     path = write("hello \u20ac world")
     first = prepare(DataConfig(path=path))
@@ -276,6 +299,11 @@ def test_encoded_text_is_kept_and_found_again(write, kept, monkeypatch):
     assert torch.equal(first.train, resumed.train)
 
 
+def test_policy_for_unknown_characters_is_not_kept_with_the_vocabulary(write, kept):
+    path = write("abc")
+    assert [prepare(DataConfig(path=path, unknown=u)).tokenizer.unknown for u in ("error", "skip")] == ["error", "skip"]
+
+
 def test_kept_text_is_not_confused_with_another(write, kept):
     path = write("abcabc")
     assert text_of(path) == "abcabc"
@@ -283,6 +311,10 @@ def test_kept_text_is_not_confused_with_another(write, kept):
     assert text_of(path) == "cbacbb"
     assert text_of(path, tokenizer="byte") == "cbacbb"
     assert text_of(path, encoding="utf-16-le") == b"cbacbb".decode("utf-16-le")
+    write(b"a", "one/1")
+    write(b"\xef\xbb\xbfb", "one/2")  # the same bytes, with a mark that goes
+    assert text_of(write(b"a\xef\xbb\xbfb", "two/1")) == "a\ufeffb"
+    assert text_of(Path(path).parent / "one") == "ab"
     skipping = CharTokenizer.from_text("ab")
     assert read_text_ids(path, skipping, unknown="skip").ids.tolist() == [1, 0, 1, 1]
     again = read_text_ids(path, skipping, unknown="replace")
@@ -303,7 +335,7 @@ def test_damaged_entry_is_made_anew(write, kept, damage):
     elif damage == "truncate":
         ids.write_bytes(ids.read_bytes()[:-1])
     elif damage == "json":
-        facts.write_text('{"tokens": [], "unknown": {"9999999999": 1}}')
+        facts.write_text('{"crc32": [], "unknown": {"9999999999": 1}}')
     else:
         tokenizer.write_text('{"type": "char", "format": 1, "characters": ["a", "a"]}')
     assert prepare(DataConfig(path=path)).train.tolist() == whole

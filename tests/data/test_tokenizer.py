@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from microgpt.data.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, tokenizer_from_dict
@@ -35,10 +35,13 @@ def test_every_text_comes_back(text, kind):
     again = tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict())))
     assert again == tokenizer
     assert again.encode(text) == ids
+    assert tokenizer_from_dict(tokenizer.to_dict(), unknown="skip").unknown == "skip"
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(alphabet=st.characters(exclude_categories=()), min_size=1), st.text())
+@example("\ude00\ud83d\ude00", "")
+@example("\ud83d\U0001f600\ude00", "\0")
 def test_any_python_string_round_trips_in_characters(text, other):
     tokenizer = CharTokenizer.from_text(text + other)  # lone surrogates are among the texts
     assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -80,6 +83,7 @@ def test_vocabulary_over_65535_does_not_wrap():
 def test_vocabulary_of_exactly_256_has_room_for_unknown():
     tokenizer = CharTokenizer([chr(i) for i in range(256)], unknown="skip")
     assert tokenizer.encode("\xff\u0100a") == [255, 97]
+    assert tokenizer.encode("a") == [97]
 
 
 def test_encoded_array_may_be_written():
@@ -100,6 +104,11 @@ def test_decode_takes_lists_arrays_and_tensors(make):
 def test_decode_refuses_an_index_outside_the_vocabulary(ids):
     with pytest.raises(DataError, match=f"index {ids[-1]} .* 0 to 2"):
         CharTokenizer.from_text("abc").decode(ids)
+
+
+def test_decode_refuses_what_is_no_index():
+    with pytest.raises(DataError, match="indices of type float64"):
+        CharTokenizer.from_text("abc").decode([0.5])
 
 
 def test_unknown_characters_are_named_with_the_first_position():

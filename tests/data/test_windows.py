@@ -49,6 +49,12 @@ def test_dataset_feeds_a_dataloader_from_any_integer_type(dtype):
     assert torch.equal(x + 1, y)
 
 
+def test_an_array_that_may_not_be_written_is_copied():
+    array = np.frombuffer(b"abc", np.uint8)
+    as_ids(array).zero_()
+    assert array.tolist() == [97, 98, 99]
+
+
 def test_too_short_a_text_names_lengths_and_knob():
     for make in (lambda ids: TextDataset(ids, 8), lambda ids: Windows(ids, 8, 2, seed=0)):
         make(torch.arange(9))

@@ -45,7 +45,7 @@ def load_ids(place: Path, name: str, dtype: np.dtype[Any]) -> tuple[np.ndarray, 
     try:
         facts = json.loads((place / f"{name}.json").read_text("ascii"))
         unknown = Counter({chr(int(code)): int(count) for code, count in facts["unknown"].items()})
-        if path.stat().st_size != facts["tokens"] * dtype.itemsize or _crc32(path) != facts["crc32"]:
+        if _crc32(path) != facts["crc32"]:
             return None
         # Copy-on-write: torch wants memory that may be written, and the file must stay as it is.
         return np.memmap(path, dtype, mode="c"), unknown
@@ -55,18 +55,17 @@ def load_ids(place: Path, name: str, dtype: np.dtype[Any]) -> tuple[np.ndarray, 
 
 def save_ids(place: Path, name: str, pieces: Pieces) -> bool:
     """Write an entry piece by piece; False when the disk does not take it."""
-    tokens, crc32, unknown = 0, 0, Counter[str]()
-    pieces = iter(pieces)
+    crc32, unknown = 0, Counter[str]()
     try:
         with _renamed(place / f"{name}.ids") as file:
             for ids, strange in pieces:
                 data = ids.data.cast("B")
-                tokens, crc32 = tokens + len(ids), zlib.crc32(data, crc32)
+                crc32 = zlib.crc32(data, crc32)
                 unknown += strange
                 file.write(data)
         codes = {str(ord(character)): count for character, count in unknown.items()}
         with _renamed(place / f"{name}.json") as file:
-            file.write(json.dumps({"tokens": tokens, "crc32": crc32, "unknown": codes}).encode())
+            file.write(json.dumps({"crc32": crc32, "unknown": codes}).encode())
     except OSError:
         return False
     return True
