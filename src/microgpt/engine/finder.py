@@ -45,7 +45,7 @@ def find_lr(
         torch.nn.utils.clip_grad_norm_(trial.parameters(), config.trainer.gradient_clip_val or math.inf)
         optimizer.step()
         optimizer.zero_grad()
-        smooth = 0.9 * smooth + 0.1 * float(loss)
+        smooth = 0.9 * smooth + 0.1 * float(loss.detach())
         lrs.append(lr)
         losses.append(smooth / (1 - 0.9 ** (step + 1)))
         if not math.isfinite(losses[-1]) or losses[-1] > 2 * min(losses):

@@ -15,10 +15,11 @@ Style = Literal["auto", "bar", "lines", "none"]
 class Progress:
     """Shows loss, tokens/s and time left, and prints messages without tearing the bar."""
 
-    def __init__(self, style: Style, total: int, every_seconds: float = 5.0) -> None:
+    def __init__(self, style: Style, total: int, tokens_per_step: int, every_seconds: float = 5.0) -> None:
         if style == "auto":
             style = "bar" if sys.stdout.isatty() else "lines"
         self.style, self.total, self.every_seconds = style, total, every_seconds
+        self.tokens_per_step = tokens_per_step
         self._bar: Any = None
         self._task: Any = None
         self._next_line = 0.0
@@ -42,8 +43,8 @@ class Progress:
             self._bar.update(self._task, completed=step, figures=figures)
         elif self.style == "lines" and (step == self.total or time.monotonic() >= self._next_line):
             self._next_line = time.monotonic() + self.every_seconds
-            left = ""
-            log.info("step %d/%d  %s%s", step, self.total, figures, left)
+            left = (self.total - step) * self.tokens_per_step / max(1.0, tokens_per_second)
+            log.info("step %d/%d  %s  %.0f s left", step, self.total, figures, left)
 
     def say(self, text: str) -> None:
         """Print a message of one or more lines."""

@@ -18,7 +18,7 @@ from microgpt.engine.callbacks.sample import Sample
 from microgpt.engine.callbacks.save import FolderCheckpointIO, Save
 from microgpt.engine.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
-from microgpt.engine.evaluate import Score
+from microgpt.engine.evaluate import Score, evaluate
 from microgpt.engine.finder import find_lr
 from microgpt.engine.loader import TextDataModule
 from microgpt.engine.logs import logging_to, quiet_lightning
@@ -100,7 +100,7 @@ class Training:
         self.flops = self.model.flops_per_token()
         self.compiled = self.decide_compile(accelerator)
         self.clock = Clock()
-        self.progress = Progress(config.trainer.progress, steps)
+        self.progress = Progress(config.trainer.progress, steps, config.data.batch_size * config.model.block_size)
         self.runlog = RunLog(run_dir.path, start.step)
         self.checkpoint_io = FolderCheckpointIO({})
         self.evaluation = Evaluate(corpus, self.clock, self.progress, self.save_best, self.draw)
@@ -134,6 +134,8 @@ class Training:
         if config.trainer.find_lr and self.start.checkpoint is None:
             self.search_lr(device)
         module = GPTModule(self.model, self.config, self.steps, self.compiled)
+        if trainer.is_global_zero and not self.start.step:
+            self.runlog.tensorboard.add_text("parameters", parameter_table(self.model), 0)
         self.progress.start(self.start.step)
         try:
             checkpoint = str(self.start.checkpoint) if self.start.checkpoint else None
@@ -234,17 +236,32 @@ class Training:
             "tokens_per_second": round(tokens / max(1e-9, self.clock.seconds), 1),
             "params": self.model.num_params(),
             "vocab_size": self.corpus.tokenizer.vocab_size,
+            "train_tokens": len(self.corpus.train),
             "protocol": config.eval.protocol,
             "skipped_steps": module.skipped_steps,
             **self.fingerprint,
         }
+        run = load(self.run_dir.path)
+        if len(self.corpus.test) > 1:
+            summary |= self.score_test(run)
         self.runlog.hparams(flatten(config.to_dict()), self.evaluation.best_metrics)
         self.runlog.close()
-        run = load(self.run_dir.path)
         self.run_dir.write_summary(summary)
         run.summary = summary
         closing_words(run, self.corpus, config)
         return run
+
+    def score_test(self, run: Run) -> dict[str, float]:
+        """The best weights on the test split, which nothing else has looked at."""
+        score = evaluate(
+            run.model,
+            self.corpus.test,
+            protocol=self.config.eval.protocol,
+            batch_size=self.config.eval.batch_size,
+            chars_per_token=self.corpus.chars_per_token("test"),
+            bytes_per_token=self.corpus.bytes_per_token("test"),
+        )
+        return score.metrics("test")
 
     def resume_command(self) -> str:
         """The arguments that continue this run."""
@@ -253,6 +270,13 @@ class Training:
 
 COMPILE_PAYS_AFTER = 120.0
 """Seconds of expected training from which compiling, which takes some 20 s, is worth it."""
+
+
+def parameter_table(model: GPT) -> str:
+    """The weights as a Markdown table: name, shape, number."""
+    rows = [f"| {name} | {' x '.join(map(str, shape))} | {n:,} |" for name, shape, n in model.parameter_table()]
+    total = f"| all | | {model.num_params():,} |"
+    return "\n".join(["| weight | shape | number |", "|---|---|---:|", *rows, total])
 
 
 def autocast_dtype(precision: str) -> torch.dtype:
