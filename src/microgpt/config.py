@@ -71,13 +71,11 @@ class Range:
 
 
 Count = Annotated[int, Range(min=1)]
-"""A whole number, one or more."""
 Natural = Annotated[int, Range(min=0)]
-"""A whole number, zero or more."""
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(min=0)]
 Fraction = Annotated[float, Range(min=0, below=1)]
-"""A share that may be zero and is never the whole."""
+"""The numbers that most knobs are: a share is never the whole."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
