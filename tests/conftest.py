@@ -1,8 +1,10 @@
 """What every test shares: one thread, a cache of its own, and small things to train on."""
 
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +56,30 @@ def tiny(book: Path, tmp_path: Path) -> Callable[..., list[str]]:
         ]
 
     return overrides
+
+
+def extra(name: str) -> Any:
+    """A package of the extra `hf`: without it a test is skipped, unless MICROGPT_REQUIRE_HF=1."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        if os.environ.get("MICROGPT_REQUIRE_HF") == "1":
+            pytest.fail(f"{name} is not installed, and MICROGPT_REQUIRE_HF=1 asks for it")
+        pytest.skip(f"{name} is not installed: pip install 'microgpt[hf]'")
+
+
+@pytest.fixture(scope="session")
+def transformers() -> Any:
+    module = extra("transformers")
+    module.utils.logging.disable_progress_bar()
+    return module
+
+
+@pytest.fixture(scope="session")
+def tokenizers() -> Any:
+    return extra("tokenizers")
+
+
+@pytest.fixture(scope="session")
+def huggingface_hub() -> Any:
+    return extra("huggingface_hub")

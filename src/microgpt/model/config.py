@@ -53,6 +53,8 @@ class GPTConfig(Config):
     "Whether every other layer adds a token embedding of its own to its values."
     resid_scale: bool = False
     "Whether each layer learns how much of the stream and of the embedding it starts from."
+    pretrained: str | None = None
+    "What to start from: a name of the Hugging Face Hub, its folder, or a run; its architecture and tokenizer win."
 
     @property
     def kv_heads(self) -> int:

@@ -146,7 +146,7 @@ def _skeleton(config: GPTConfig, vocab_size: int, path: Path) -> GPT:
     if len(types) != 1 or types[0] not in plain.TYPES:
         raise plain.damaged(path, f"weights of type {', '.join(types)[:80]}, not all one of {', '.join(plain.TYPES)}")
     try:
-        with _Hollow():
+        with Hollow():
             model = GPT(config, vocab_size).to(plain.TYPES[types[0]][0])
     except (RuntimeError, ArithmeticError, ValueError, TypeError, MemoryError) as error:
         raise plain.damaged(path.parent / CONFIG, f"no such model can be: {error}"[:300]) from None
@@ -170,7 +170,7 @@ def _fill(model: GPT, path: Path) -> None:
         raise plain.damaged(path, str(error)[:200]) from None
 
 
-class _Hollow(TorchFunctionMode):
+class Hollow(TorchFunctionMode):
     """While it is entered, new weights have shapes but neither memory nor first values.
 
     `torch.device("meta")` does that, too, but the tables of positions made there cost an import of torch._dynamo.

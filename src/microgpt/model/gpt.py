@@ -5,6 +5,7 @@ B batch, T tokens, C = n_embd, V vocabulary. Weights are a pure function of torc
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, overload
 
 import torch
@@ -48,6 +49,26 @@ class GPT(nn.Module):
         self.stream_scale = nn.Parameter(torch.ones(L)) if config.resid_scale else None
         self.embed_scale = nn.Parameter(torch.zeros(L)) if config.resid_scale else None
         self.init_weights()
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, *, block_size: int | None = None, dropout: float = 0.0
+    ) -> "GPT":
+        """A trained model of the GPT-2 or Llama architecture, in eval mode and in the type that it is stored in.
+
+        Args:
+            name_or_folder: a folder with config.json and safetensors, or a name of the Hugging Face Hub (`gpt2`),
+                which is downloaded and cached; or a model folder of ours.
+            block_size: a shorter context than the model's own.
+            dropout: for training it further.
+
+        Raises:
+            CheckpointError: the folder is missing or damaged, or our parts cannot express the model.
+            MachineError: the Hub cannot be reached, or huggingface_hub is not installed.
+        """
+        from microgpt.model.hf import from_pretrained
+
+        return from_pretrained(name_or_folder, block_size=block_size, dropout=dropout)
 
     @torch.no_grad()
     def init_weights(self) -> None:

@@ -1,0 +1,162 @@
+"""What a Hugging Face family is: which of our configs it can express, its config.json, and whose weight is which.
+
+The map is a list of rules. A rule joins one weight of ours with one or several of theirs; where our model lacks the
+weight (a bias, the gain of a norm), theirs is filled with what makes no difference. So one table serves both ways.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from microgpt.config import did_you_mean
+from microgpt.errors import CheckpointError, UsageError
+from microgpt.model.config import GPTConfig
+
+ACTIVATIONS = {
+    "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu2": "relu2",
+}  # fmt: skip
+"Their activations -> ours, for an MLP without a gate."
+ACTIVATION_NAMES = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu2": "relu2"}
+"Our activations -> theirs."
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One weight of ours, and the weights of theirs that it is, one below the other."""
+
+    ours: str
+    theirs: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    "Of each of theirs, as our side has it."
+    is_transposed: bool = False
+    "Whether theirs is (in, out), where ours is (out, in)."
+    filling: float | Tensor = 0.0
+    "What theirs holds when our model has no such weight."
+
+    def split(self, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Theirs, by name, of our weight."""
+        for name, part in zip(self.theirs, torch.split(weight, [shape[0] for shape in self.shapes]), strict=True):
+            yield name, (part.T if self.is_transposed else part).contiguous()
+
+    def join(self, parts: list[Tensor]) -> Tensor:
+        """Our weight of theirs, which come in the order of `theirs`."""
+        parts = [part.T for part in parts] if self.is_transposed else parts
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
+
+    def filled(self, dtype: torch.dtype) -> Tensor:
+        """What takes the place of our weight when the model has none."""
+        rows = sum(shape[0] for shape in self.shapes)
+        return torch.zeros((rows, *self.shapes[0][1:]), dtype=dtype) + torch.as_tensor(self.filling).to(dtype)
+
+
+def linear(
+    ours: str, theirs: tuple[str, ...], outs: tuple[int, ...], width: int, has_bias: bool, is_transposed: bool = False
+) -> Iterator[Rule]:
+    """The rules of a matrix (out, in) and its bias; `outs` are the rows of each of theirs."""
+    names = tuple(f"{name}.weight" for name in theirs)
+    yield Rule(f"{ours}.weight", names, tuple((n, width) for n in outs), is_transposed)
+    if has_bias:
+        yield Rule(f"{ours}.bias", tuple(f"{name}.bias" for name in theirs), tuple((n,) for n in outs))
+
+
+def norm(ours: str, theirs: str, width: int, has_shift: bool) -> Iterator[Rule]:
+    """The rules of a norm's gain and shift."""
+    yield Rule(f"{ours}.weight", (f"{theirs}.weight",), ((width,),), filling=1.0)
+    if has_shift:
+        yield Rule(f"{ours}.bias", (f"{theirs}.bias",), ((width,),))
+
+
+class Family(ABC):
+    """A stock architecture; naming `model_type=` in a subclass's header registers it."""
+
+    model_type: ClassVar[str]
+    "Its name in config.json."
+    architecture: ClassVar[str]
+    "The class of transformers that opens it."
+    prefix: ClassVar[str]
+    "What stands before the names of all weights but the head's."
+    members: ClassVar[dict[str, "Family"]] = {}
+
+    def __init_subclass__(cls, *, model_type: str, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.model_type = model_type
+        cls.members[model_type] = cls()
+
+    @abstractmethod
+    def blockers(self, config: GPTConfig) -> Iterator[str]:
+        """The fields, as `name=value`, that the architecture cannot express."""
+
+    @abstractmethod
+    def write_config(self, config: GPTConfig, vocab_size: int) -> dict[str, Any]:
+        """The architecture's part of config.json, for a config without blockers."""
+
+    @abstractmethod
+    def read_config(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Our knobs of their config.json, and the fields, as `name=value`, that our parts cannot express."""
+
+    @abstractmethod
+    def rules(self, config: GPTConfig, vocab_size: int, values: Mapping[str, Any]) -> Iterator[Rule]:
+        """The map of all weights of the architecture; `values` is its config.json."""
+
+
+def common_blockers(config: GPTConfig) -> Iterator[str]:
+    """Fields that no stock architecture of ours expresses."""
+    if config.qk_norm:
+        yield "qk_norm=true"
+    if config.logit_softcap:
+        yield f"logit_softcap={config.logit_softcap:g}"
+    if config.ngram_embed:
+        yield f"ngram_embed={config.ngram_embed}"
+    if config.value_embed:
+        yield "value_embed=true"
+    if config.resid_scale:
+        yield "resid_scale=true"
+
+
+def family_for(config: GPTConfig) -> Family:
+    """The family that expresses a model.
+
+    Raises:
+        UsageError: none does; names the fields that stand in the way of each.
+    """
+    reasons = []
+    for family in Family.members.values():
+        blocking = list(family.blockers(config))
+        if not blocking:
+            return family
+        reasons.append((len(blocking), f"{family.architecture} has no {', '.join(blocking)}"))
+    what = "no stock class expresses this model: " + "; ".join(reason for _, reason in sorted(reasons))
+    raise UsageError(what, "the model's config", "train without these, or export with --format safetensors")
+
+
+def family_of(values: Mapping[str, Any], where: str) -> Family:
+    """The family that a config.json names.
+
+    Raises:
+        CheckpointError: none of ours.
+    """
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in Family.members:
+        fix = did_you_mean(str(kind), Family.members)
+        raise CheckpointError(f"model_type {str(kind)[:40]!r}, which our parts cannot express", where, fix)
+    return Family.members[kind]
+
+
+def typed(values: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
+    """A field of a foreign config.json: of its type, or the default when it is missing or null.
+
+    Raises:
+        TypeError: it is of another type.
+    """
+    value = values.get(name)
+    if value is None:
+        return default
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{name}={str(value)[:40]!r} is no {kind.__name__}")
+    return value
