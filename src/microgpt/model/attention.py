@@ -53,7 +53,7 @@ def reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: flo
     k, v = repeat_heads(k, H), repeat_heads(v, H)
     if mask is None:
         mask = causal_mask(Tq, k.shape[2], q.device)
-    scores = (q @ k.mT).float() / math.sqrt(D) + mask  # (B, H, Tq, Tk)
+    scores = q @ k.mT / math.sqrt(D) + mask  # (B, H, Tq, Tk)
     probabilities = scores.softmax(dim=-1).to(v.dtype)
     return F.dropout(probabilities, dropout) @ v, probabilities
 

@@ -21,15 +21,15 @@ class KVCache:
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Add (B, H_kv, T, D) behind what the layer holds; returns all of it, (B, H_kv, length + T, D)."""
-        start, stop = self.length, self.length + k.shape[2]
+        T = k.shape[2]
         memory = self._layers[layer]
         if memory is None:
             B, H, _, D = k.shape
             memory = self._layers[layer] = (k.new_empty(B, H, self.capacity, D), v.new_empty(B, H, self.capacity, D))
         keys, values = memory
-        keys[:, :, start:stop] = k
-        values[:, :, start:stop] = v
-        return keys[:, :, :stop], values[:, :, :stop]
+        keys.narrow(2, self.length, T).copy_(k)  # one operation where an index takes three
+        values.narrow(2, self.length, T).copy_(v)
+        return keys.narrow(2, 0, self.length + T), values.narrow(2, 0, self.length + T)
 
     def advance(self, ids: Tensor) -> None:
         """Count (B, T) tokens as held: every layer has appended their keys and values."""

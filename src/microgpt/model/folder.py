@@ -123,9 +123,9 @@ def _architecture(config: Mapping[str, Any], path: Path) -> tuple[GPTConfig, int
     try:
         architecture = GPTConfig.from_dict(model)
     except ConfigError as error:
-        raise plain.damaged(path, f"model.{error.faults[0]}"[:300]) from None
+        raise plain.damaged(path, f"model.{error.faults[0]}") from None
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise plain.damaged(path, f"model: {error}"[:300]) from None
+        raise plain.damaged(path, f"model: {error}") from None
     if _digest(config) != config["config_sha256"]:
         fix = "copy the folder again; if you edited it, undo that: knobs of a trained model are what they are"
         raise CheckpointError("its content is not what was saved (config_sha256 differs)", str(path), fix)
@@ -137,8 +137,8 @@ def _skeleton(config: GPTConfig, vocab_size: int, path: Path) -> GPT:
     header, size = plain.read_safetensors_header(path)
     # Before a module is made: whoever claims a billion layers or a trillion columns must have brought them.
     if 4 * config.n_layer > len(header) or vocab_size * config.n_embd > size:
-        what = f"{config.n_layer} layers, vocabulary {vocab_size}, width {config.n_embd} do not fit into {size:,} bytes"
-        raise plain.damaged(path, f"{what} with {len(header)} tensors")
+        what = f"{len(header)} weights in {size:,} bytes cannot be"
+        raise plain.damaged(path, f"{what} {config.n_layer} layers of width {config.n_embd} for {vocab_size} tokens")
     if 8 * config.block_size * config.n_embd > max(TABLES_LIMIT, size):
         what = f"block_size {config.block_size} is too much for {size:,} bytes of weights"
         raise plain.damaged(path.parent / CONFIG, what)
@@ -149,7 +149,7 @@ def _skeleton(config: GPTConfig, vocab_size: int, path: Path) -> GPT:
         with Hollow():
             model = GPT(config, vocab_size).to(plain.TYPES[types[0]][0])
     except (RuntimeError, ArithmeticError, ValueError, TypeError, MemoryError) as error:
-        raise plain.damaged(path.parent / CONFIG, f"no such model can be: {error}"[:300]) from None
+        raise plain.damaged(path.parent / CONFIG, f"no such model can be: {error}") from None
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for names, state in ((wanted.keys() - header.keys(), "missing"), (header.keys() - wanted.keys(), "unknown")):
         if names:
@@ -157,7 +157,7 @@ def _skeleton(config: GPTConfig, vocab_size: int, path: Path) -> GPT:
             raise plain.damaged(path, f"{len(names)} weights are {state}: {listed}")
     for name, shape in wanted.items():
         if header[name].shape != shape:
-            raise plain.damaged(path, f"{name} has the shape {header[name].shape}, the config says {shape}"[:300])
+            raise plain.damaged(path, f"{name} has the shape {header[name].shape}, the config says {shape}")
     return model
 
 
@@ -167,7 +167,7 @@ def _fill(model: GPT, path: Path) -> None:
             weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             model.load_state_dict(weights, assign=True)
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise plain.damaged(path, str(error)[:200]) from None
+        raise plain.damaged(path, str(error)) from None
 
 
 class Hollow(TorchFunctionMode):

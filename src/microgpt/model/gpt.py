@@ -135,7 +135,7 @@ class GPT(nn.Module):
         loss = None
         if targets is not None:
             # The cast is part of the softmax: float32 logits are never a tensor of their own.
-            log_p = F.log_softmax(logits, dim=-1, dtype=torch.float32)
+            log_p = F.log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
             loss = F.nll_loss(log_p.flatten(0, 1), targets.flatten(), reduction=reduction)
             loss = loss.view(targets.shape) if reduction == "none" else loss
         return (logits, loss) if probabilities is None else (logits, loss, probabilities)

@@ -30,8 +30,10 @@ class Entry(NamedTuple):
 
 
 def damaged(path: Path, what: str) -> CheckpointError:
-    """The error for a file that cannot be trusted."""
-    return CheckpointError(what, str(path), "the file is damaged or not of this model: copy or make the folder again")
+    """The error for a file that cannot be trusted; what is quoted from it is cut and cannot drive a terminal."""
+    line = what.splitlines()[0][:300]
+    shown = "".join(character if character.isprintable() else "\ufffd" for character in line)
+    return CheckpointError(shown, str(path), "the file is damaged or not of this model: copy or make the folder again")
 
 
 def file_size(path: Path) -> int:
@@ -51,7 +53,7 @@ def read_json(path: Path, limit: int) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", str(path), "check its permissions") from None
     except ValueError as error:
-        raise damaged(path, f"not a JSON object: {error}"[:200]) from None
+        raise damaged(path, f"not a JSON object: {error}") from None
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
@@ -81,12 +83,12 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, Entry], int]:
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", str(path), "check its permissions") from None
     except ValueError as error:
-        raise damaged(path, f"no safetensors header: {error}"[:200]) from None
+        raise damaged(path, f"no safetensors header: {error}") from None
     fields.pop("__metadata__", None)
     header = {name: _entry(name, value, path) for name, value in fields.items()}
     held = sum(math.prod(entry.shape) * TYPES.get(entry.dtype, (None, 1))[1] for entry in header.values())
     if all(entry.dtype in TYPES for entry in header.values()) and size != 8 + length + held:
-        raise damaged(path, f"{size:,} bytes, and its header describes {8 + length + held:,}"[:200])
+        raise damaged(path, f"{size:,} bytes, and its header describes {8 + length + held:,}")
     return header, size
 
 

@@ -1,0 +1,89 @@
+"""Every way to compute attention gives the same output and the same gradients, and none looks ahead."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from microgpt.model.attention import batched, causal_mask, fastest, reference, reference_output, sdpa
+
+B, H, T, D = 2, 4, 7, 8
+
+
+def inputs(n_kv_head: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    sizes = (H, n_kv_head, n_kv_head)
+    return [torch.randn(B, n, T, D, dtype=dtype, generator=draw).requires_grad_() for n in sizes]
+
+
+def results(attend, n_kv_head: int, mask: Tensor | None) -> list[Tensor]:
+    """The output, and the gradients of q, k, v and the mask."""
+    tensors = inputs(n_kv_head)
+    if mask is not None:
+        mask = mask.clone().requires_grad_()
+        tensors.append(mask)
+    y = attend(*tensors[:3], mask, 0.0)
+    y.square().sum().backward()
+    return [y.detach(), *(t.grad for t in tensors)]
+
+
+@pytest.mark.parametrize("attend", [sdpa, batched])
+@pytest.mark.parametrize("n_kv_head", [4, 2, 1])
+@pytest.mark.parametrize("biased", [False, True])
+def test_output_and_gradients_are_those_of_the_reference(attend, n_kv_head, biased):
+    mask = None
+    if biased:
+        draw = torch.Generator().manual_seed(1)
+        bias = torch.randn(H, T, T, dtype=torch.float64, generator=draw)
+        mask = bias.masked_fill(causal_mask(T, T, bias.device).isinf(), -math.inf)
+    expected = results(reference_output, n_kv_head, mask)
+    got = results(attend, n_kv_head, mask)
+    for a, b in zip(expected, got, strict=True):
+        torch.testing.assert_close(b, a.to(b.dtype), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("attend", [sdpa, batched, reference_output])
+def test_bfloat16_is_near_float32(attend):
+    exact = reference_output(*inputs(H, torch.float32), None, 0.0)
+    rough = attend(*(x.bfloat16() for x in inputs(H, torch.float32)), None, 0.0)
+    assert rough.dtype == torch.bfloat16
+    assert (rough - exact).abs().max() < 0.03
+
+
+def test_reference_probabilities_are_causal_and_sum_to_one():
+    q, k, v = inputs(2)
+    y, p = reference(q, k, v, None, 0.0)
+    assert p.shape == (B, H, T, T)
+    torch.testing.assert_close(p.sum(-1), torch.ones(B, H, T, dtype=p.dtype), rtol=0, atol=1e-6)
+    assert p.triu(1).abs().max() == 0
+    torch.testing.assert_close(p @ v.repeat_interleave(2, 1), y)
+
+
+def test_first_token_attends_to_itself_alone():
+    q, k, v = inputs(H)
+    for attend in (sdpa, batched, reference_output):
+        torch.testing.assert_close(attend(q, k, v, None, 0.0)[:, :, 0], v[:, :, 0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("attend", [sdpa, batched, reference_output])
+def test_dropout_keeps_the_mean(attend):
+    q, k, v = (x.detach().float() for x in inputs(H))
+    torch.manual_seed(0)
+    mean = torch.stack([attend(q, k, v, None, 0.5) for _ in range(2000)]).mean(0)
+    assert not torch.equal(attend(q, k, v, None, 0.5), attend(q, k, v, None, 0.5))
+    assert (mean - attend(q, k, v, None, 0.0)).abs().max() < 0.25
+
+
+def test_mask_lets_the_last_queries_see_all_keys_before_them():
+    mask = causal_mask(2, 5, torch.device("cpu"))
+    assert mask.isinf().tolist() == [[[False] * 4 + [True], [False] * 5]]
+
+
+def test_training_on_a_cpu_uses_the_batched_product_where_it_wins():
+    cpu, cuda, f32, bf16 = torch.device("cpu"), torch.device("cuda"), torch.float32, torch.bfloat16
+    assert fastest(128, cpu, f32, True) is batched
+    assert fastest(129, cpu, f32, True) is sdpa
+    assert fastest(512, cpu, bf16, True) is batched
+    assert fastest(128, cpu, f32, False) is sdpa
+    assert fastest(128, cuda, bf16, True) is sdpa
