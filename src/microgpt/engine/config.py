@@ -106,7 +106,8 @@ class RunConfig(Config):
 
 
 MACHINE_KNOBS = frozenset(
-    "resume plan imports data.path data.url data.cache_dir trainer.precision trainer.accelerator trainer.devices "
+    "resume plan imports data.path data.url data.corpus data.size data.sha256 data.unknown data.cache_dir "
+    "trainer.precision trainer.accelerator trainer.devices "
     "trainer.num_nodes trainer.strategy trainer.compile trainer.deterministic trainer.micro_batch_size "
     "trainer.progress trainer.log_every_n_steps trainer.early_stopping_patience trainer.max_steps trainer.max_epochs "
     "trainer.on_nonfinite".split()
@@ -125,12 +126,20 @@ def science_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """The knobs in which two configs (as `to_dict` gives them) would learn differently: `key: old -> new`."""
     before, after = flatten(old), flatten(new)
     return [
-        f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
+        f"{key[:60]}: {short(before.get(key))} -> {short(after.get(key))}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
         and key not in MACHINE_KNOBS
         and not key.startswith(tuple(f"{node}." for node in MACHINE_NODES))
     ]
+
+
+def short(value: Any) -> str:
+    """A value for a line of text; it may come from a file of anyone's."""
+    if isinstance(value, (dict, list)):
+        return f"{len(value)} entries" if len(value) > 8 else str(value)[:60]
+    text = repr(value) if not isinstance(value, str) or not value.isalnum() else value
+    return text if len(text) <= 40 else f"{text[:16]}..."
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

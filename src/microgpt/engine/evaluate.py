@@ -19,6 +19,7 @@ from microgpt.config import Config, Count, Natural
 from microgpt.data.baselines import ngram, order0
 from microgpt.data.evaluation import blocks, sliding
 from microgpt.data.windows import Windows
+from microgpt.engine import signals
 from microgpt.model import GPT
 
 Protocol = Literal["random", "blocks", "sliding"]
@@ -97,6 +98,7 @@ def evaluate(
     try:
         with context or contextlib.nullcontext():
             for x, y, scored in _windows(protocol, ids, T, batch_size, device):
+                signals.give_way()
                 logits, _ = model(x)  # (b, T, V)
                 losses = F.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="none").view_as(y)
                 losses = losses.masked_fill(~scored, 0)  # (b, T)

@@ -22,14 +22,14 @@ class Batch(NamedTuple):
 
 
 class StepLoader:
-    """Yields the micro-batches of every step from `start_step` on. Its length is that of the whole run."""
+    """Yields the micro-batches of every step from `start_step` on; its length is their number."""
 
     def __init__(self, windows: Windows, steps: int, n_micro: int, rank: int, world_size: int, start_step: int) -> None:
         self.windows, self.steps, self.n_micro = windows, steps, n_micro
         self.rank, self.world_size, self.start_step = rank, world_size, start_step
 
     def __len__(self) -> int:
-        return self.steps * self.n_micro
+        return max(0, self.steps - self.start_step) * self.n_micro
 
     def __iter__(self) -> Iterator[Batch]:
         for step in range(self.start_step, self.steps):

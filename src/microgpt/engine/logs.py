@@ -15,8 +15,20 @@ class Screen(logging.StreamHandler[TextIO]):
     """A reader that has left (`| head`) does not end a run, nor fill the screen with tracebacks."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+        if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+class LogFile(logging.FileHandler):
+    """A full disk ends a run where it matters, at a checkpoint or the metrics: train.log just ends."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 @contextlib.contextmanager
@@ -25,7 +37,7 @@ def logging_to(path: Path) -> Iterator[None]:
     screen = Screen(sys.stdout)
     screen.setLevel(logging.INFO)
     screen.setFormatter(logging.Formatter("%(message)s"))
-    file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    file = LogFile(path, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     previous = log.level, log.propagate
     log.setLevel(logging.DEBUG)

@@ -139,15 +139,8 @@ def _synchronize(accelerator: str) -> None:
         getattr(torch, accelerator).synchronize()
 
 
-def fingerprint(accelerator: str, precision: str, world_size: int, compiled: bool, corpus: str) -> dict[str, Any]:
-    """What must be equal for a resumed run to continue bit for bit."""
+def fingerprint(accelerator: str, **facts: Any) -> dict[str, Any]:
+    """What must be equal for a resumed run to continue bit for bit: the machine, and the facts of the run."""
     device = torch.cuda.get_device_name() if accelerator == "cuda" else f"{accelerator} {platform.machine()}"
-    return {
-        "device": device,
-        "world_size": world_size,
-        "threads": torch.get_num_threads() if accelerator == "cpu" else 0,
-        "torch": torch.__version__,
-        "precision": precision,
-        "compiled": compiled,
-        "corpus": corpus,
-    }
+    threads = torch.get_num_threads() if accelerator == "cpu" else 0
+    return {"device": device, "threads": threads, "torch": torch.__version__, **facts}

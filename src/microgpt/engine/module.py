@@ -6,7 +6,7 @@ state to save. The norm of the gradient is computed once, for clipping, logging 
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning as L
@@ -16,8 +16,12 @@ from torch import Tensor
 from microgpt.data.rng import key
 from microgpt.engine.config import RunConfig
 from microgpt.engine.loader import Batch
-from microgpt.errors import NonFiniteError
+from microgpt.engine.restore import form_fault, optimizer_fault
+from microgpt.errors import CheckpointError, NonFiniteError
 from microgpt.model import GPT
+
+OVERFLOWS = 30
+"""Overflows of the scaled gradient one after another that no loss scale cures: the scale starts at 2^16."""
 
 
 class GPTModule(L.LightningModule):
@@ -32,13 +36,16 @@ class GPTModule(L.LightningModule):
         self.grad_norm: Tensor | None = None
         self.skipped_steps = 0
         self.average: list[Tensor] = []
-        self._scaled = False  # a loss scaler looks after gradients that are not finite
+        self._scaled = False  # a loss scaler skips steps whose gradient overflows
+        self._overflows = 0
         # Only training is compiled: evaluation and samples come in other shapes, each of which would be compiled too.
         self._loss = torch.compile(self.forward) if compiled else self.forward
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         optimizer = self.config.optim.build(self.model.named_parameters())
         self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
+        # Fused optimizers would leave the gradient scaled until their step, and it is clipped before.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         return optimizer
 
     def on_fit_start(self) -> None:
@@ -74,7 +81,8 @@ class GPTModule(L.LightningModule):
         loss: Tensor = self._loss(batch.x, batch.y)
         value = loss.detach()
         self.loss_sum = value if self.loss_sum is None else self.loss_sum + value
-        return loss
+        # An infinite loss can have a finite gradient. The factor is 1, or NaN for such a loss: the gradient tells then.
+        return loss * (value - value + 1)
 
     def step_loss(self) -> float:
         """Mean training loss of the step that just ended on this process, in nats per token."""
@@ -90,20 +98,56 @@ class GPTModule(L.LightningModule):
         limit = self.config.trainer.gradient_clip_val or math.inf
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
-        if not self._scaled and not math.isfinite(self.grad_norm):
+        if math.isfinite(self.grad_norm):
+            self._overflows = 0
+        else:
             self._not_finite(optimizer)
 
     def _not_finite(self, optimizer: torch.optim.Optimizer) -> None:
-        step = self.trainer.global_step
+        self._overflows += 1
+        if self._scaled and math.isfinite(self.step_loss()) and self._overflows <= OVERFLOWS:
+            return  # the scaler skips the step and halves its scale
         if self.config.trainer.on_nonfinite == "stop":
-            raise NonFiniteError(
-                f"the gradient is not finite at step {step + 1} (loss {self.step_loss():g})",
-                "",
-                f"step {step} was the last good one and nothing after it is saved: "
-                "lower optim.lr, raise optim.warmup_steps, or take trainer.on_nonfinite=skip",
-            )
+            raise self.nonfinite("loss" if not math.isfinite(self.step_loss()) else "gradient")
         self.skipped_steps += 1
-        optimizer.zero_grad(set_to_none=True)  # without gradients the update changes nothing
+        if not self._scaled:
+            optimizer.zero_grad(set_to_none=True)  # without gradients the update changes nothing
+
+    def nonfinite(self, what: str) -> NonFiniteError:
+        """The error that ends the run before the current step."""
+        step = self.trainer.global_step
+        loss = f" (loss {self.step_loss():g})" if self.loss_sum is not None else ""
+        return NonFiniteError(
+            f"the {what} is not finite at step {step + 1}{loss}",
+            "",
+            f"step {step} was the last good one and nothing after it is saved: "
+            "lower optim.lr, raise optim.warmup_steps, or take trainer.on_nonfinite=skip",
+        )
+
+    def check_weights(self) -> None:
+        """Refuse to save weights that the last update has made infinite or NaN.
+
+        Raises:
+            NonFiniteError: the weights are not finite.
+        """
+        worst = torch.stack(torch._foreach_norm([p.detach() for p in self.model.parameters()], math.inf))
+        if not bool(worst.isfinite().all()):
+            step = self.trainer.global_step
+            raise NonFiniteError(
+                f"the weights are not finite after step {step}, and are not saved",
+                "",
+                "lower optim.lr or raise optim.warmup_steps, and start again: earlier checkpoints are untouched",
+            )
+
+    def optimizer_step(  # type: ignore[override]
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.update_average()
 
     def update_average(self) -> None:
         """Move the averaged weights towards the current ones, once a step."""
@@ -132,5 +176,35 @@ class GPTModule(L.LightningModule):
         checkpoint["microgpt"] = {"skipped_steps": self.skipped_steps, "average": self.average}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check the state, whoever wrote it, and take from it what Lightning does not.
+
+        Raises:
+            CheckpointError: it is not that of a run with this model, optimizer and callbacks.
+        """
+        if fault := self._state_fault(checkpoint):
+            raise CheckpointError(f"a state that does not fit this run ({fault})", "the checkpoint",
+                                  "remove it to resume from an earlier one")  # fmt: skip
         self.skipped_steps = checkpoint["microgpt"]["skipped_steps"]
         self.average = checkpoint["microgpt"]["average"]
+        # The number of updates is all that Lightning's loops need to know: its other counters start anew, so that a
+        # run can be made longer, or go on with other micro-batches.
+        progress = self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
+        progress.ready = progress.completed = checkpoint["global_step"]
+
+    def _state_fault(self, checkpoint: dict[str, Any]) -> str:
+        own, optimizers = checkpoint.get("microgpt"), checkpoint.get("optimizer_states")
+        if not isinstance(own, dict) or set(own) != {"skipped_steps", "average"}:
+            return "no part of microgpt's own"
+        average, skipped = own["average"], own["skipped_steps"]
+        shapes = [p.shape for p in self.model.parameters()] if self.config.trainer.ema_decay else []
+        if not isinstance(average, list) or [getattr(t, "shape", None) for t in average] != shapes:
+            return "an average of other weights"
+        if type(skipped) is not int or skipped < 0:
+            return "skipped_steps is no number"
+        if not isinstance(optimizers, list) or len(optimizers) != 1:
+            return "no state of one optimizer"
+        callbacks = {callback.state_key: callback.state_dict() for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
+        pattern = {name: state for name, state in callbacks.items() if state}
+        return form_fault(checkpoint.get("callbacks"), pattern, "callbacks") or optimizer_fault(
+            optimizers[0], self.config.optim, self.model.named_parameters()
+        )

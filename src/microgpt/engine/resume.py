@@ -1,13 +1,18 @@
 """Whether a run starts, continues or is done, and whether what is there belongs to it. No Lightning, no Hydra."""
 
 import logging
+import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from microgpt.data.corpus import Corpus
 from microgpt.engine import checkpoint
-from microgpt.engine.config import RunConfig, science_differences
+from microgpt.engine.config import Precision, RunConfig, science_differences, short
 from microgpt.engine.rundir import RunDir
+from microgpt.engine.terminal import printable
 from microgpt.errors import CheckpointError, UsageError
 
 log = logging.getLogger("microgpt")
@@ -15,10 +20,15 @@ log = logging.getLogger("microgpt")
 
 @dataclass(frozen=True)
 class Start:
-    """Where training starts: from nothing (`checkpoint` is None), or from a verified checkpoint."""
+    """Where training starts: from nothing (`checkpoint` is None), from a verified checkpoint, or not at all.
+
+    Attributes:
+        finished: why there is nothing to do, when that is so.
+    """
 
     checkpoint: Path | None = None
     manifest: dict[str, Any] | None = None
+    finished: str = ""
 
     @property
     def step(self) -> int:
@@ -26,58 +36,95 @@ class Start:
 
     def recorded(self, name: str, knob: Any) -> Any:
         """What the checkpoint was trained with, for a knob that is `auto`; else the knob."""
-        fingerprint = (self.manifest or {}).get("fingerprint", {})
-        return fingerprint.get(name, knob) if knob == "auto" else knob
+        value = (self.manifest or {}).get("fingerprint", {}).get(name)
+        known = value in get_args(Precision) if name == "precision" else isinstance(value, bool)
+        return value if knob == "auto" and known else knob
 
 
-def find_start(config: RunConfig, run_dir: RunDir) -> Start:
+def find_start(config: RunConfig, run_dir: RunDir, corpus: Corpus, steps: int) -> Start:
     """Decide by `resume` and what lies in the run folder. Damaged checkpoints are set aside, with a warning.
 
+    Args:
+        steps: of the whole run, as it is now asked for.
+
     Raises:
-        UsageError: the folder is in use and `resume=never`, or holds another kind of run.
+        UsageError: the folder is in use and `resume=never`.
         CheckpointError: `resume=must` and there is no checkpoint, or all are damaged, or they are of another config.
     """
-    used = bool(checkpoint.checkpoints(run_dir.checkpoints)) or run_dir.summary.is_file()
     if config.resume == "never":
-        if used:
+        if checkpoint.checkpoints(run_dir.checkpoints) or run_dir.summary.exists():
             fix = "choose another hydra.run.dir, or resume=auto to go on"
             raise UsageError("the folder holds a run and resume=never", str(run_dir.path), fix)
         return Start()
     damaged: list[str] = []
+    finished = why_finished(config, run_dir.read_summary(), steps)
     for path, error in checkpoint.newest_valid(run_dir.checkpoints):
         if error is None:
             manifest = checkpoint.manifest(path)
-            check_same_science(config, manifest, run_dir)
-            return Start(path, manifest)
+            check_same_science(config, manifest, run_dir, corpus)
+            return Start(path, manifest, finished)
         aside = checkpoint.set_aside(path)
         damaged.append(path.name)
-        log.warning("warning: %s; set aside as %s", error.what, aside.name)
+        log.warning("warning: %s; set aside as %s", printable(error.what), aside.name)
+    if finished:
+        return Start(finished=finished)
     if damaged:
         fix = "take another hydra.run.dir to start afresh"
-        raise CheckpointError(f"every checkpoint is damaged ({', '.join(damaged)})", str(run_dir.path), fix)
+        raise CheckpointError(f"every checkpoint is damaged ({', '.join(damaged[:6])})", str(run_dir.path), fix)
     if config.resume == "must":
         raise CheckpointError("no checkpoint to resume from", str(run_dir.path), "name its folder with hydra.run.dir=")
+    if run_dir.summary.exists():
+        fix = "take another hydra.run.dir, or fewer steps"
+        raise CheckpointError("a finished run without a checkpoint to go on from", str(run_dir.path), fix)
     return Start()
 
 
-def check_same_science(config: RunConfig, manifest: dict[str, Any], run_dir: RunDir) -> None:
-    """Refuse to continue a run with knobs that change what it learns.
+def why_finished(config: RunConfig, summary: dict[str, Any] | None, steps: int) -> str:
+    """Why a run with this summary has nothing left to do; empty when it has."""
+    if summary is None:
+        return ""
+    patience = config.trainer.early_stopping_patience
+    score = f"val/loss {summary['val/loss']:.4f}" if "val/loss" in summary else "no validation split"
+    if summary["step"] >= steps:
+        return f"{summary['step']} steps, {score}; more with a higher trainer.max_steps"
+    if patience is not None and summary.get("stopped_early") == patience:
+        return f"stopped early at step {summary['step']}, {score}; more with a higher trainer.early_stopping_patience"
+    return ""
+
+
+def check_same_science(config: RunConfig, manifest: dict[str, Any], run_dir: RunDir, corpus: Corpus) -> None:
+    """Refuse to continue a run with another text, or with knobs that change what it learns.
 
     Raises:
-        CheckpointError: showing each knob that differs as `old -> new`.
+        CheckpointError: showing each thing that differs as `old -> new`.
     """
-    differences = science_differences(manifest.get("config", {}), config.to_dict())
+    differences = science_differences(manifest["config"], config.to_dict())
+    old, new = manifest["fingerprint"], {"corpus": corpus.sha256, "vocab_size": corpus.tokenizer.vocab_size}
+    differences += [
+        f"{name}: {short(old.get(name))} -> {short(new[name])}" for name in new if old.get(name) != new[name]
+    ]
     if differences:
         shown = ", ".join(differences[:6]) + (f" and {len(differences) - 6} more" if len(differences) > 6 else "")
         fix = "give the first values again, or another hydra.run.dir"
-        raise CheckpointError(f"the run there was made with other knobs ({shown})", str(run_dir.path), fix)
+        what = f"the run there was made with other knobs or another text ({printable(shown)})"
+        raise CheckpointError(what, str(run_dir.path), fix)
 
 
 def how_exactly(old: dict[str, Any], new: dict[str, Any], deterministic: bool) -> str:
     """Say whether a run continues bit for bit, given the fingerprints before and now."""
-    differences = [f"{name}: {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name]]
+    differences = [f"{name}: {short(old.get(name))} -> {new[name]}" for name in new if old.get(name) != new[name]]
     if differences:
-        return f"continues correctly, not bit for bit ({'; '.join(differences)})"
+        return f"continues correctly, not bit for bit ({printable('; '.join(differences))})"
     if new["compiled"] and not deterministic:
         return "continues correctly, not bit for bit (compiled kernels; trainer.deterministic=true makes them exact)"
     return "continues bit for bit"
+
+
+def resume_command(arguments: Sequence[str], path: Path) -> str:
+    """What to type to go on with a run: its arguments, with its folder in place of a new one."""
+    dropped = ("hydra.run.dir=", "resume=never", "resume='never'")
+    kept = [argument for argument in arguments if not argument.lstrip("+").startswith(dropped)]
+    folder = str(path)
+    if not re.fullmatch(r"[\w./:@+-]+", folder, re.ASCII):  # Hydra's own grammar wants quotes
+        folder = "'" + re.sub(r"(\\*)'", r"\1\1\\'", folder) + "'"
+    return shlex.join(["microgpt-train", *kept, f"hydra.run.dir={folder}"])

@@ -1,6 +1,9 @@
 """metrics.csv and TensorBoard: a Lightning logger that writes both into the run folder."""
 
+import contextlib
 import csv
+import io
+import threading
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +39,7 @@ class RunLog(Logger):
         self.folder, self.resume_step = folder, resume_step
         self._writer: Any = None
         self._rows: Any = None
+        self._excepthook = threading.excepthook
 
     @property
     def name(self) -> str:
@@ -52,8 +56,14 @@ class RunLog(Logger):
             from torch.utils.tensorboard import SummaryWriter
 
             purge = self.resume_step + 1 if self.resume_step else None
+            self._excepthook, threading.excepthook = threading.excepthook, self._quietly
             self._writer = SummaryWriter(str(self.folder), purge_step=purge)
         return self._writer
+
+    def _quietly(self, failure: threading.ExceptHookArgs) -> None:
+        """A full disk ends TensorBoard's thread; its next call here raises the error, so that it needs no traceback."""
+        if not isinstance(failure.exc_value, OSError):
+            self._excepthook(failure)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -61,8 +71,9 @@ class RunLog(Logger):
         if self._rows is None:
             self._open()
         row = {"step": step, **{name: f"{value:.8g}" for name, value in metrics.items() if name in COLUMNS}}
-        self._rows.writerow([row.get(name, "") for name in COLUMNS])
-        self._file.flush()
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow([row.get(name, "") for name in COLUMNS])
+        self._rows.write(line.getvalue().encode())
         for name, value in metrics.items():
             if name not in ("step", "tokens", "seconds"):
                 self.tensorboard.add_scalar(name, value, step)
@@ -71,12 +82,12 @@ class RunLog(Logger):
         path = self.folder / "metrics.csv"
         kept: list[list[str]] = []
         if self.resume_step and path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.reader(file))[1:]
-            kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) <= self.resume_step]
+            with path.open(newline="", encoding="utf-8", errors="replace") as file:
+                rows = list(csv.reader(line.replace("\0", "") for line in file))[1:]
+            # A row that was cut off by the end of the process is short.
+            kept = [row for row in rows if len(row) == len(COLUMNS) and _step(row) <= self.resume_step]
         write_text(path, "".join(",".join(row) + "\n" for row in [list(COLUMNS), *kept]))
-        self._file = path.open("a", newline="", encoding="utf-8")
-        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._rows = path.open("ab", buffering=0)  # without a buffer, what a full disk refused is not tried again
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -95,10 +106,28 @@ class RunLog(Logger):
 
     @rank_zero_only
     def close(self) -> None:
-        """Close the files; the run writes its last lines after Lightning is done, so this is not `finalize`."""
-        if self._rows is not None:
-            self._file.close()
-            self._rows = None
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """Close the files; the run writes its last lines after Lightning is done, so this is not `finalize`.
+
+        Raises:
+            OSError: TensorBoard's thread could not write.
+        """
+        rows, self._rows = self._rows, None
+        if rows is not None:
+            rows.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            try:
+                writer.flush()  # which raises what its thread has met; closing alone would not
+            finally:
+                with contextlib.suppress(OSError):
+                    writer.close()
+                threading.excepthook = self._excepthook
+
+    def abandon(self) -> None:
+        """Close what can be closed, after another error."""
+        with contextlib.suppress(Exception):
+            self.close()
+
+
+def _step(row: list[str]) -> float:
+    return int(row[0]) if row[0].isdecimal() else float("inf")

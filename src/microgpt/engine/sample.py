@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 
 from microgpt.config import Config, Count, Natural, NonNegative
+from microgpt.engine import signals
 from microgpt.errors import UsageError
 from microgpt.model import GPT
 from microgpt.model.generate import stream
@@ -94,6 +95,7 @@ def generate_texts(
         generator=generator,
     )
     for tokens in tokens_of_rows:
+        signals.give_way()
         for row, token in enumerate(tokens.tolist()):
             if not ended[row]:
                 new[row].append(token)

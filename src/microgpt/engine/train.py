@@ -26,11 +26,12 @@ from microgpt.engine.module import GPTModule
 from microgpt.engine.plan import Plan
 from microgpt.engine.progress import Progress
 from microgpt.engine.report import closing_words
-from microgpt.engine.resume import Start, find_start, how_exactly
+from microgpt.engine.resume import Start, find_start, how_exactly, resume_command
 from microgpt.engine.run import Run, load
 from microgpt.engine.rundir import RunDir, write_text
 from microgpt.engine.runlog import RunLog
 from microgpt.engine.trainer import build_trainer
+from microgpt.errors import MicrogptError
 from microgpt.model import GPT, save_model
 
 log = logging.getLogger("microgpt")
@@ -51,11 +52,17 @@ def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -
         signals.Stopped: a signal asked for the end; the run is saved and can be resumed.
     """
     composed = compose_run(list(overrides), Path(config_dir) if config_dir else None)
-    return run(composed.config, composed.tree, composed.run_dir)
+    arguments = [*(["--config-dir", str(config_dir)] if config_dir else []), *overrides]
+    return run(composed.config, composed.tree, composed.run_dir, arguments)
 
 
-def run(config: RunConfig, tree: DictConfig, path: Path) -> Run | None:
-    """Train the run that `config` describes in the folder `path`; `tree` is what becomes config.yaml."""
+def run(config: RunConfig, tree: DictConfig, path: Path, arguments: Sequence[str] = ()) -> Run | None:
+    """Train the run that `config` describes in the folder `path`.
+
+    Args:
+        tree: what becomes config.yaml.
+        arguments: the command line, to say how to go on after a signal.
+    """
     run_dir = RunDir(path)
     accelerator = machine.resolve_accelerator(config.trainer.accelerator)
     machine.resolve_devices(config.trainer.devices, accelerator)
@@ -66,19 +73,15 @@ def run(config: RunConfig, tree: DictConfig, path: Path) -> Run | None:
     if config.plan:
         print(Plan(config, corpus, steps, accelerator))
         return None
-    run_dir.create()
-    with run_dir.lock(), logging_to(run_dir.log), quiet_lightning():
-        summary = run_dir.read_summary()
-        if summary is not None and summary["step"] >= steps and config.resume != "never":
-            log.info(
-                "%s is finished (%d steps, val/loss %.4f)", path, summary["step"], summary.get("val/loss", math.nan)
-            )
+    with run_dir.claimed(), logging_to(run_dir.log), quiet_lightning(), signals.handled():
+        start = find_start(config, run_dir, corpus, steps)
+        if start.finished:
+            log.info("%s is finished: %s", path, start.finished)
             return load(path)
-        start = find_start(config, run_dir)
-        if not run_dir.config.exists():
+        training = Training(config, corpus, steps, run_dir, start, arguments)
+        if start.checkpoint is None or not run_dir.config.exists():
             write_text(run_dir.config, OmegaConf.to_yaml(tree))
-        with signals.deferred():
-            return Training(config, corpus, steps, run_dir, start).fit()
+        return training.fit()
 
 
 def total_steps(config: RunConfig, epoch_windows: int) -> int:
@@ -91,7 +94,18 @@ def total_steps(config: RunConfig, epoch_windows: int) -> int:
 class Training:
     """One process's part of a run, assembled: `fit` trains it to its end."""
 
-    def __init__(self, config: RunConfig, corpus: Corpus, steps: int, run_dir: RunDir, start: Start) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        corpus: Corpus,
+        steps: int,
+        run_dir: RunDir,
+        start: Start,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        if config.trainer.find_lr and start.manifest is not None:
+            config = with_lr(config, start.manifest.get("lr"))
+        self.arguments = arguments
         self.config, self.corpus, self.steps, self.run_dir, self.start = config, corpus, steps, run_dir, start
         accelerator = machine.resolve_accelerator(config.trainer.accelerator)
         self.precision = machine.resolve_precision(start.recorded("precision", config.trainer.precision), accelerator)
@@ -102,7 +116,7 @@ class Training:
         self.clock = Clock()
         self.progress = Progress(config.trainer.progress, steps, config.data.batch_size * config.model.block_size)
         self.runlog = RunLog(run_dir.path, start.step)
-        self.checkpoint_io = FolderCheckpointIO({})
+        self.checkpoint_io = FolderCheckpointIO(self.model, {})
         self.evaluation = Evaluate(corpus, self.clock, self.progress, self.save_best, self.draw)
         self.save = Save(run_dir.checkpoints, self.clock, self.evaluation)
         self.trainer = build_trainer(
@@ -121,9 +135,20 @@ class Training:
             ],
         )
         self.fingerprint = machine.fingerprint(
-            accelerator, self.precision, self.trainer.world_size, self.compiled, corpus.sha256
+            accelerator,
+            precision=self.precision,
+            world_size=self.trainer.world_size,
+            micro_batches=self.trainer.accumulate_grad_batches,
+            total_steps=steps,
+            compiled=self.compiled,
+            deterministic=config.trainer.deterministic,
+            corpus=corpus.sha256,
+            vocab_size=corpus.tokenizer.vocab_size,
         )
-        self.checkpoint_io.info = {"fingerprint": self.fingerprint, "config": config.to_dict()}
+        self.checkpoint_io.info = {"fingerprint": self.fingerprint, "config": config.to_dict(), "lr": config.optim.lr}
+        # Weights and, at most, two moments of the optimizer and an average of them.
+        n_bytes = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        run_dir.require_space(n_bytes * (4 if config.trainer.ema_decay else 3), config.checkpoint.keep)
 
     def fit(self) -> Run | None:
         """Train from where the run stands to its end, then write the summary and say what came out."""
@@ -141,16 +166,27 @@ class Training:
             checkpoint = str(self.start.checkpoint) if self.start.checkpoint else None
             data = TextDataModule(windows, self.steps, trainer.accumulate_grad_batches)
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except BaseException as error:
+            self.runlog.abandon()
+            number = signals.received()
+            if number is None or isinstance(error, MicrogptError):
+                raise
+            raise self.stopped(number) from None  # whatever else went wrong, it was asked to stop
         finally:
             self.progress.stop()
-        self.clock.stop()
-        if self.save.stopped_by is not None:
-            self.runlog.close()
-            log.info("saved at step %d; go on with: microgpt-train %s", trainer.global_step, self.resume_command())
-            raise signals.Stopped(self.save.stopped_by)
+            self.clock.stop()
+        if (number := self.save.stopped_by or signals.received()) is not None:
+            self.runlog.abandon()
+            raise self.stopped(number)
         if not trainer.is_global_zero:
             return None
         return self.finish(module)
+
+    def stopped(self, number: int) -> signals.Stopped:
+        """Say how to go on, for a run that a signal stopped."""
+        saved = f"saved at step {self.save.saved_step}; go on" if self.save.saved_step > 0 else "nothing to save; start"
+        log.info("%s with: %s", saved, resume_command(self.arguments, self.run_dir.path))
+        return signals.Stopped(number)
 
     def windows(self, device: torch.device, stream: str) -> Windows:
         """The run's batches, or those of another stream for anything that must not touch them."""
@@ -206,9 +242,8 @@ class Training:
         figure = figures.lr_search(search.lrs, search.losses, search.chosen)
         figure.savefig(self.run_dir.path / "lr_search.png", dpi=120)
         self.runlog.tensorboard.add_figure("lr_search", figure, 0)
-        values = self.config.to_dict()
-        values["optim"]["lr"] = search.chosen
-        self.config = RunConfig.from_dict(values)
+        self.config = with_lr(self.config, search.chosen)
+        self.checkpoint_io.info["lr"] = search.chosen
         log.info("learning rate found: %.3g (see lr_search.png)", search.chosen)
 
     def save_best(self, model: GPT) -> None:
@@ -239,6 +274,7 @@ class Training:
             "train_tokens": len(self.corpus.train),
             "protocol": config.eval.protocol,
             "skipped_steps": module.skipped_steps,
+            "stopped_early": config.trainer.early_stopping_patience if step < self.steps else None,
             **self.fingerprint,
         }
         run = load(self.run_dir.path)
@@ -263,9 +299,12 @@ class Training:
         )
         return score.metrics("test")
 
-    def resume_command(self) -> str:
-        """The arguments that continue this run."""
-        return f"hydra.run.dir={self.run_dir.path} (and the other arguments as before)"
+
+def with_lr(config: RunConfig, lr: float | None) -> RunConfig:
+    """The config with the learning rate that a search has found, if it has."""
+    values = config.to_dict()
+    values["optim"]["lr"] = config.optim.lr if lr is None else lr
+    return RunConfig.from_dict(values)
 
 
 COMPILE_PAYS_AFTER = 120.0

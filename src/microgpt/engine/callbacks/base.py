@@ -1,9 +1,11 @@
 """A Lightning callback that is called once an optimizer step, when its last micro-batch is done."""
 
+import contextlib
 from typing import Any
 
 import lightning as L
 
+from microgpt.engine import signals
 from microgpt.engine.loader import Batch
 from microgpt.engine.module import GPTModule
 
@@ -12,13 +14,14 @@ class StepCallback(L.Callback):
     """Override `on_step_end`; `step` is the number of updates made so far."""
 
     def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
-        """Called after each optimizer step."""
+        """Called after each optimizer step. What raises `signals.Interrupted` ends early, and saving comes next."""
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: GPTModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         if batch.micro == trainer.accumulate_grad_batches - 1:
-            self.on_step_end(trainer, pl_module, trainer.global_step)
+            with contextlib.suppress(signals.Interrupted):
+                self.on_step_end(trainer, pl_module, trainer.global_step)
 
 
 def is_due(step: int, every: int, total: int) -> bool:

@@ -1,5 +1,6 @@
 """Evaluation during training: scores, the best weights, early stopping."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import lightning as L
 
 from microgpt.data.corpus import Corpus
+from microgpt.engine import signals
 from microgpt.engine.callbacks.base import StepCallback, is_due
 from microgpt.engine.callbacks.metrics import Clock
 from microgpt.engine.evaluate import Score, evaluate
@@ -34,7 +36,19 @@ class Evaluate(StepCallback):
         self.corpus, self.clock, self.progress = corpus, clock, progress
         self.save_best, self.draw = save_best, draw
         self.best_loss, self.best_step, self.best_metrics = math.inf, 0, dict[str, float]()
-        self.worse_in_a_row = 0
+        self.worse_in_a_row, self.evaluated_step = 0, 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._catch_up(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._catch_up(trainer, pl_module)
+
+    def _catch_up(self, trainer: L.Trainer, module: Any) -> None:
+        """Do the evaluation that a signal cut short before the checkpoint was saved."""
+        if trainer.global_step not in (0, self.evaluated_step) and signals.received() is None:
+            with contextlib.suppress(signals.Interrupted):
+                self.on_step_end(trainer, module, trainer.global_step)
 
     def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
         config = module.config
@@ -47,6 +61,7 @@ class Evaluate(StepCallback):
                 self._score(trainer, module, model, step, ending)
             elif ending and trainer.is_global_zero:
                 self.save_best(model)
+        self.evaluated_step = step
         self.clock.start()
 
     def _score(self, trainer: L.Trainer, module: GPTModule, model: GPT, step: int, ending: bool) -> None:
@@ -88,9 +103,9 @@ class Evaluate(StepCallback):
             "best_step": self.best_step,
             "best_metrics": self.best_metrics,
             "worse_in_a_row": self.worse_in_a_row,
+            "evaluated_step": self.evaluated_step,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, value in state_dict.items():
-            if name in self.state_dict():
-                setattr(self, name, value)
+        for name in self.state_dict():
+            setattr(self, name, state_dict[name])

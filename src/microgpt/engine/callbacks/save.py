@@ -12,24 +12,36 @@ from microgpt.engine.callbacks.base import StepCallback, is_due
 from microgpt.engine.callbacks.evaluate import Evaluate
 from microgpt.engine.callbacks.metrics import Clock
 from microgpt.engine.module import GPTModule
+from microgpt.model import GPT
+
+NOT_KEPT = ("state_dict", "loops", "epoch", "pytorch-lightning_version", "lr_schedulers")
+"""What Lightning puts into a checkpoint and a run that is a function of (seed, step) can do without."""
 
 
 class FolderCheckpointIO(CheckpointIO):
-    """Lightning's checkpoints as the folders of `microgpt.engine.checkpoint`."""
+    """Lightning's checkpoints as the folders of `microgpt.engine.checkpoint`.
 
-    def __init__(self, info: dict[str, Any]) -> None:
-        self.info = info
+    Args:
+        model: whose weights are read; others are refused before memory is taken.
+        info: facts for the manifest.
+    """
+
+    def __init__(self, model: GPT, info: dict[str, Any]) -> None:
+        self.model, self.info = model, info
 
     def save_checkpoint(self, checkpoint_: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        state = dict(checkpoint_)
-        weights = state.pop("state_dict")
-        checkpoint.write(Path(path), weights, state, {"step": state["global_step"], **self.info})
+        state = {key: value for key, value in checkpoint_.items() if key not in NOT_KEPT}
+        checkpoint.write(Path(path), checkpoint_["state_dict"], state, {"step": state["global_step"], **self.info})
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        weights, state = checkpoint.read(Path(path))
-        return {**state, "state_dict": weights}
+        wanted = {f"model.{name}": tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
+        weights, state = checkpoint.read(Path(path), wanted)
+        if not isinstance(state, dict) or f"step-{state.get('global_step'):>08}" != Path(path).name:
+            raise checkpoint.damaged(Path(path), f"{checkpoint.STATE} is not of this step")
+        state = {key: value for key, value in state.items() if key not in NOT_KEPT}
+        return {**state, "state_dict": weights, "lr_schedulers": [], "pytorch-lightning_version": L.__version__}
 
     def remove_checkpoint(self, path: Any) -> None:
         checkpoint.remove(Path(path))
@@ -45,13 +57,17 @@ class Save(StepCallback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.saved_step = trainer.global_step if trainer.global_step else -1
+        signals.install()  # Lightning has put its own handler for SIGTERM, which leaves between two micro-batches
+        if trainer.world_size > 1:  # a process that leaves alone would let the others wait for ever
+            signals.defer()
         if trainer.is_global_zero:
             checkpoint.clean(self.folder)
 
     def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
+        signals.defer()  # from here on there is something to lose
         stop = any_rank(trainer, signals.received())
         due = is_due(step, module.config.checkpoint.every_n_steps, module.total_steps)
-        if due or stop or trainer.should_stop:
+        if due or stop or trainer.should_stop or self.evaluation.best_step == step:
             self.clock.stop()
             self.save(trainer, module, step)
             self.clock.start()
@@ -63,6 +79,7 @@ class Save(StepCallback):
         """Write the checkpoint of `step`, unless it is there, and remove those that need not be kept."""
         if step == self.saved_step:
             return
+        module.check_weights()
         trainer.save_checkpoint(self.folder / checkpoint.step_name(step))
         self.saved_step = step
         if trainer.is_global_zero:

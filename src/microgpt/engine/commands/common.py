@@ -1,12 +1,17 @@
 """What every command does alike: errors as one line, exit codes, interrupts, safe output."""
 
+import argparse
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn, TextIO
 
+from microgpt.config import ConfigError
 from microgpt.engine import signals
 from microgpt.engine.terminal import printable
-from microgpt.errors import MicrogptError
+from microgpt.errors import MachineError, MicrogptError, UsageError
 
 
 def run(command: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> int:
@@ -20,36 +25,71 @@ def run(command: Callable[[list[str]], None], argv: Sequence[str] | None = None)
     if "--debug" in arguments:
         arguments.remove("--debug")
         debug = True
-    signals.install()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     try:
-        command(arguments)
-        sys.stdout.flush()
-    except MicrogptError as error:
-        if debug:
-            raise
-        for line in str(error).splitlines():
-            complain(line)
-        return error.exit_code
+        with signals.handled():
+            command(arguments)
+            sys.stdout.flush()
     except signals.Stopped as stopped:
-        complain(f"stopped by signal {stopped.number}")
+        print(f"microgpt: {stopped}", file=sys.stderr, flush=True)
         return 128 + stopped.number
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output has left: nothing to say, and nobody to say it to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 0
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except Exception as error:
         if debug:
             raise
-        complain(
-            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; run again with --debug for the traceback"
-        )
-        return 1
+        known = explained(error)
+        for line in known.faults if isinstance(known, ConfigError) else [known]:
+            complain(str(line))
+        return known.exit_code
     return 0
+
+
+def explained(error: Exception) -> MicrogptError:
+    """The error as one that is meant for the user."""
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, MicrogptError):
+        return error
+    if isinstance(error, OSError):
+        silence(sys.stdout)
+        where = str(error.filename or "the output")
+        return MachineError(error.strerror or text, where, "check the disk, the path and its permissions")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        fix = "lower trainer.micro_batch_size, model.block_size or the size of the model"
+        return MachineError("not enough memory", "this machine", fix)
+    return MicrogptError(f"{type(error).__name__}: {text}", "", "run again with --debug for the traceback")
+
+
+def silence(stream: TextIO) -> None:
+    """Let what is left in a stream's buffer go nowhere, so that Python does not fail on it when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments whose misuse is an error like any other: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        misused(message)
+
+
+def misused(message: str) -> NoReturn:
+    """What an argument parser calls on wrong use.
+
+    Raises:
+        UsageError: with the message.
+    """
+    raise UsageError(message, "the arguments", "see --help")
 
 
 def complain(line: str) -> None:
     """Print one error line to stderr."""
-    print(f"microgpt: error: {printable(line)}", file=sys.stderr, flush=True)
+    text = printable(line.replace("\n", "\\n").replace("\t", " "))
+    print(f"microgpt: error: {text[:2000]}", file=sys.stderr, flush=True)

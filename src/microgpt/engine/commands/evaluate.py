@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(prog="microgpt-evaluate", description="Scores of a trained model on a whole text.")
+    p = common.Parser(prog="microgpt-evaluate", description="Scores of a trained model on a whole text.")
     p.add_argument("run", metavar="RUN", type=Path, help="run folder, its model/ folder, or an exported model")
     p.add_argument("--data", metavar="FILE", help="a text of your own (default: the run's corpus)")
     p.add_argument("--encoding", default="utf-8", metavar="E", help="encoding of FILE")

@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(prog="microgpt-generate", description="Text from a trained model.")
+    p = common.Parser(prog="microgpt-generate", description="Text from a trained model.")
     p.add_argument("run", metavar="RUN", type=Path, help="run folder, its model/ folder, or an exported model")
     p.add_argument("--prompt", default="", help="what to go on from (default: a new line)")
     p.add_argument("--max-new-tokens", type=int, default=500, metavar="N")

@@ -30,7 +30,9 @@ def train_command(arguments: list[str]) -> None:
         return
     from hydra._internal.utils import get_args_parser
 
-    args = get_args_parser().parse_args(arguments)
+    parser = get_args_parser()
+    parser.error = common.misused  # type: ignore[method-assign]
+    args = parser.parse_args(arguments)
     config_dir = Path(args.config_dir) if args.config_dir else None
     asks_hydra = args.cfg or args.info or args.shell_completion or args.hydra_help
     if not (args.multirun or asks_hydra):
@@ -72,7 +74,7 @@ def task(tree: Any) -> float | None:
 
     path = Path(HydraConfig.get().runtime.output_dir)
     try:
-        done = run(decode(tree), tree, path)
+        done = run(decode(tree), tree, path, list(HydraConfig.get().overrides.task))
     except MicrogptError as error:
         common.complain(f"{error} (run folder {path})")
         raise

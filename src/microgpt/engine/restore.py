@@ -1,0 +1,91 @@
+"""What a checkpoint's state must look like before any of it is put to use. Needs torch alone.
+
+The checksums of a checkpoint tell that it is what was written, not that a friend wrote it: whoever can make a folder
+can make its checksums. So the state is compared with that of an optimizer and callbacks like those it is meant for.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from microgpt.engine.optim import OptimConfig
+
+
+def optimizer_fault(found: Any, optim: OptimConfig, parameters: Iterable[tuple[str, nn.Parameter]]) -> str:
+    """What is wrong with a saved optimizer state for these parameters; empty when nothing is."""
+    shapes = [(name, tuple(p.shape)) for name, p in parameters if p.requires_grad]
+    # An optimizer of the same kind over tiny parameters, after one step, shows which state each of them has.
+    tiny = [(name, nn.Parameter(torch.zeros([min(2, n) for n in shape]))) for name, shape in shapes]
+    optimizer = optim.build(tiny)
+    for _, parameter in tiny:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    full = {id(parameter): shape for (_, parameter), (_, shape) in zip(tiny, shapes, strict=True)}
+    parts = getattr(optimizer, "optimizers", None)
+    if parts is None:
+        return _part_fault(found, optimizer, full)
+    if not isinstance(found, dict) or set(found) != {"parts"} or not isinstance(found["parts"], list):
+        return "the optimizer state has another form"
+    if len(found["parts"]) != len(parts):
+        return f"the state of {len(found['parts'])} optimizers, not of {len(parts)}"
+    faults = (_part_fault(state, part, full) for state, part in zip(found["parts"], parts, strict=True))
+    return next((fault for fault in faults if fault), "")
+
+
+def _part_fault(found: Any, optimizer: torch.optim.Optimizer, full: Mapping[int, tuple[int, ...]]) -> str:
+    wanted = optimizer.state_dict()
+    if not isinstance(found, dict) or set(found) != set(wanted):
+        return "the optimizer state has another form"
+    groups, states = found["param_groups"], found["state"]
+    if not isinstance(groups, list) or len(groups) != len(wanted["param_groups"]) or not isinstance(states, dict):
+        return "the optimizer state has other parameter groups"
+    for group, pattern in zip(groups, wanted["param_groups"], strict=True):
+        if not isinstance(group, dict) or set(group) != set(pattern):
+            return "a parameter group has other entries"
+        for key, value in pattern.items():
+            if key == "lr":
+                if not _is_number(group[key]) or not 0 <= group[key] < math.inf:
+                    return "a learning rate is no number"
+            elif not _equal(group[key], value):
+                return f"a parameter group has another {key}"
+    order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, state in states.items():
+        if type(index) is not int or not 0 <= index < len(order) or not isinstance(state, dict):
+            return "a state of no parameter"
+        pattern, shape = wanted["state"].get(index, {}), full[id(order[index])]
+        if set(state) != set(pattern):
+            return f"parameter {index} has another state"
+        for key, tensor in state.items():
+            size = (
+                shape if pattern[key].shape == order[index].shape and pattern[key].ndim else tuple(pattern[key].shape)
+            )
+            if not isinstance(tensor, Tensor) or tuple(tensor.shape) != size or not tensor.is_floating_point():
+                return f"the {key} of parameter {index} has another shape"
+    return ""
+
+
+def form_fault(found: Any, pattern: Any, path: str) -> str:
+    """Where a nested state of plain values differs in keys or types from a pattern of it; empty when nowhere."""
+    if isinstance(pattern, dict):
+        if not isinstance(found, dict) or (pattern and set(found) != set(pattern)):
+            return f"{path} has other entries"
+        if not pattern:  # figures by name, filled as the run goes
+            return (
+                "" if all(isinstance(k, str) and _is_number(v) for k, v in found.items()) else f"{path} has no figures"
+            )
+        return next((fault for key in pattern if (fault := form_fault(found[key], pattern[key], f"{path}.{key}"))), "")
+    same = _is_number(found) if _is_number(pattern) else type(found) is type(pattern)
+    return "" if same else f"{path} is of another type"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return False
+    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)

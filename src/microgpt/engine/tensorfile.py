@@ -1,0 +1,77 @@
+"""A safetensors file written as a stream: one tensor in memory at a time, hashed on its way. Needs torch alone.
+
+Format: https://github.com/huggingface/safetensors. The library's own writer hides its writes; these are Python's, so
+that each can be made to fail by a test, and the checksum is that of what was meant to be written.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NAMES = {
+    torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16",
+    torch.bfloat16: "BF16", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Write tensors by name to a new file and flush it to disk; returns its size and sha256.
+
+    Raises:
+        OSError: the disk is full or refuses.
+        TypeError: for a number format that the file cannot hold.
+    """
+    header: dict[str, Any] = {}
+    # Wide types first: each tensor then starts at a multiple of its width, which readers rely on.
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    end = 0
+    for name in order:
+        tensor = tensors[name]
+        if tensor.dtype not in NAMES:
+            raise TypeError(f"{name} is of type {tensor.dtype}, which a checkpoint cannot hold")
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with HashedFile(path) as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for name in order:
+            data = tensors[name].detach().reshape(-1).cpu().contiguous()
+            file.write(data.view(torch.uint8).numpy().data)
+    return file.entry
+
+
+class HashedFile:
+    """A new file that is hashed while it is written, and on disk when the `with` block ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entry: dict[str, Any] = {}
+
+    def __enter__(self) -> "HashedFile":
+        self._file = self.path.open("xb", buffering=0)
+        self._sha256, self._size = hashlib.sha256(), 0
+        return self
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append; a raw write may take a part only, so that it is repeated until all is taken."""
+        view = memoryview(data).cast("B")
+        self._sha256.update(view)
+        self._size += len(view)
+        while len(view):
+            view = view[self._file.write(view) :]
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if kind is None:
+                os.fsync(self._file.fileno())
+                self.entry = {"size": self._size, "sha256": self._sha256.hexdigest()}
+        finally:
+            self._file.close()
