@@ -61,3 +61,10 @@ def steepest(lrs: list[float], losses: list[float], fallback: float) -> float:
     lowest = finite.index(min(finite))
     slopes = [finite[i + 1] - finite[i - 1] for i in range(1, lowest)]
     return lrs[1 + slopes.index(min(slopes))] if slopes else fallback
+
+
+def with_lr(config: RunConfig, lr: float | None) -> RunConfig:
+    """The config with the learning rate that a search has found, if it has."""
+    values = config.to_dict()
+    values["optim"]["lr"] = config.optim.lr if lr is None else lr
+    return RunConfig.from_dict(values)

@@ -144,3 +144,8 @@ def fingerprint(accelerator: str, **facts: Any) -> dict[str, Any]:
     device = torch.cuda.get_device_name() if accelerator == "cuda" else f"{accelerator} {platform.machine()}"
     threads = torch.get_num_threads() if accelerator == "cpu" else 0
     return {"device": device, "threads": threads, "torch": torch.__version__, **facts}
+
+
+def autocast_dtype(precision: str) -> torch.dtype:
+    """The number format of the matrix products under a precision."""
+    return {"32": torch.float32, "64": torch.float64, "16": torch.float16}.get(precision.split("-")[0], torch.bfloat16)

@@ -7,6 +7,7 @@ from microgpt.engine.config import RunConfig
 from microgpt.engine.evaluate import yardsticks
 from microgpt.engine.run import Run
 from microgpt.engine.terminal import printable
+from microgpt.model import GPT
 
 log = logging.getLogger("microgpt")
 
@@ -29,3 +30,10 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig) -> None:
     log.info('  microgpt-generate %s --prompt "..."', run.path)
     log.info("  microgpt-evaluate %s", run.path)
     log.info("  tensorboard --logdir %s", run.path.parent)
+
+
+def parameter_table(model: GPT) -> str:
+    """The weights as a Markdown table: name, shape, number."""
+    rows = [f"| {name} | {' x '.join(map(str, shape))} | {n:,} |" for name, shape, n in model.parameter_table()]
+    total = f"| all | | {model.num_params():,} |"
+    return "\n".join(["| weight | shape | number |", "|---|---|---:|", *rows, total])

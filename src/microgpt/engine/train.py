@@ -19,13 +19,13 @@ from microgpt.engine.callbacks.save import FolderCheckpointIO, Save
 from microgpt.engine.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.evaluate import Score, evaluate
-from microgpt.engine.finder import find_lr
+from microgpt.engine.finder import find_lr, with_lr
 from microgpt.engine.loader import TextDataModule
 from microgpt.engine.logs import logging_to, quiet_lightning
 from microgpt.engine.module import GPTModule
 from microgpt.engine.plan import Plan
 from microgpt.engine.progress import Progress
-from microgpt.engine.report import closing_words
+from microgpt.engine.report import closing_words, parameter_table
 from microgpt.engine.resume import Start, find_start, how_exactly, resume_command
 from microgpt.engine.run import Run, load
 from microgpt.engine.rundir import RunDir, write_text
@@ -95,13 +95,7 @@ class Training:
     """One process's part of a run, assembled: `fit` trains it to its end."""
 
     def __init__(
-        self,
-        config: RunConfig,
-        corpus: Corpus,
-        steps: int,
-        run_dir: RunDir,
-        start: Start,
-        arguments: Sequence[str] = (),
+        self, config: RunConfig, corpus: Corpus, steps: int, run_dir: RunDir, start: Start, arguments: Sequence[str]
     ) -> None:
         if config.trainer.find_lr and start.manifest is not None:
             config = with_lr(config, start.manifest.get("lr"))
@@ -128,7 +122,7 @@ class Training:
             self.runlog,
             self.checkpoint_io,
             [
-                Metrics(self.clock, self.progress, self.flops, autocast_dtype(self.precision)),
+                Metrics(self.clock, self.progress, self.flops, machine.autocast_dtype(self.precision)),
                 self.evaluation,
                 Sample(corpus.tokenizer, self.clock, self.progress),
                 self.save,
@@ -168,8 +162,7 @@ class Training:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except BaseException as error:
             self.runlog.abandon()
-            number = signals.received()
-            if number is None or isinstance(error, MicrogptError):
+            if (number := signals.received()) is None or isinstance(error, MicrogptError):
                 raise
             raise self.stopped(number) from None  # whatever else went wrong, it was asked to stop
         finally:
@@ -211,7 +204,7 @@ class Training:
     def expected_seconds(self, accelerator: str) -> float:
         """About how long the run will take, at a third of the peak arithmetic."""
         tokens = self.steps * self.config.data.batch_size * self.config.model.block_size
-        peak = machine.peak_flops(accelerator, autocast_dtype(self.precision))
+        peak = machine.peak_flops(accelerator, machine.autocast_dtype(self.precision))
         return 3 * tokens * self.flops / peak / self.config.world_size_hint()
 
     def announce(self) -> None:
@@ -300,24 +293,5 @@ class Training:
         return score.metrics("test")
 
 
-def with_lr(config: RunConfig, lr: float | None) -> RunConfig:
-    """The config with the learning rate that a search has found, if it has."""
-    values = config.to_dict()
-    values["optim"]["lr"] = config.optim.lr if lr is None else lr
-    return RunConfig.from_dict(values)
-
-
 COMPILE_PAYS_AFTER = 120.0
 """Seconds of expected training from which compiling, which takes some 20 s, is worth it."""
-
-
-def parameter_table(model: GPT) -> str:
-    """The weights as a Markdown table: name, shape, number."""
-    rows = [f"| {name} | {' x '.join(map(str, shape))} | {n:,} |" for name, shape, n in model.parameter_table()]
-    total = f"| all | | {model.num_params():,} |"
-    return "\n".join(["| weight | shape | number |", "|---|---|---:|", *rows, total])
-
-
-def autocast_dtype(precision: str) -> torch.dtype:
-    """The number format of the matrix products under a precision."""
-    return {"32": torch.float32, "64": torch.float64, "16": torch.float16}.get(precision.split("-")[0], torch.bfloat16)
