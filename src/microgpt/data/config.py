@@ -25,8 +25,10 @@ class DataConfig(Config):
     "Size of the corpus's text in bytes, checked before it is used."
     encoding: str = "utf-8"
     "Encoding of the text: utf-8 (with or without BOM), latin-1, utf-16, ... any that Python knows."
-    tokenizer: Literal["char", "byte"] = "char"
-    "What a token is: a character of the text or a byte of its UTF-8."
+    tokenizer: Literal["char", "byte", "bpe", "pretrained"] = "char"
+    "What a token is: a character, a byte of UTF-8, a subword learnt from the text, or as model.pretrained has it."
+    vocab_size: Annotated[int, Range(min=256)] = 1024
+    "Entries of the vocabulary of tokenizer=bpe: 256 bytes and the subwords merged of them."
     unknown: Literal["error", "skip", "replace"] = "error"
     "Characters outside the vocabulary of a model that is evaluated on this text: stop, leave out, or put a stand-in."
     batch_size: Count = 64

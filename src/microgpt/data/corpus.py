@@ -5,6 +5,7 @@ and are memory-mapped from there when the text is large. Memory stays bounded by
 """
 
 import fractions
+import itertools
 import math
 import warnings
 from collections import Counter
@@ -19,11 +20,13 @@ from torch import Tensor
 from microgpt.data import cache
 from microgpt.data.config import DataConfig
 from microgpt.data.dataset import as_ids
+from microgpt.data.excerpt import Excerpt
 from microgpt.data.sources import Source, find_source
 from microgpt.data.tokenizer import Tokenizer, Unknown
-from microgpt.errors import DataError
+from microgpt.errors import DataError, UsageError
 
 CACHED_FROM = 4 << 20  # bytes of text; what is smaller is encoded faster than it is looked up
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +115,14 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
     place = cache.folder(config.cache_dir)
     source = find_source(config, place)
     sha256, sizes = source.digest()
-    errors = (type(tokenizer) if tokenizer else Tokenizer.members[config.tokenizer]).decoding_errors
+    kind = type(tokenizer) if tokenizer else _kind(config)
+    errors = kind.decoding_errors
     if next(source.texts(config.encoding, errors), None) is None:
         raise DataError("an empty text", source.name, "name a file with text in it")
     kept = place / "encoded" if sum(sizes) >= CACHED_FROM else None
     facts = (sha256, sizes, config.encoding)
+    if kind.spans_characters:
+        return _split_by_text(source, config, tokenizer, place / "encoded", facts)
     if tokenizer is None:
         tokenizer = _fitted(source, config, kept, cache.key(*facts, config.tokenizer))
     else:
@@ -125,7 +131,7 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
     bounds = _bounds(len(text), config.val_fraction, config.test_fraction)
     splits = {
         name: EncodedText(text.ids[low:high], tokenizer, text.unknown)
-        for name, low, high in zip(("train", "val", "test"), bounds, bounds[1:], strict=False)
+        for name, low, high in zip(SPLITS, bounds, bounds[1:], strict=False)
     }
     return Corpus(source.name, sha256, tokenizer, text.unknown, splits)
 
@@ -143,8 +149,38 @@ def read_text_ids(
     return prepare(config, tokenizer).splits["train"]
 
 
-def _fitted(source: Source, config: DataConfig, kept: Path | None, key: str) -> Tokenizer:
-    kind = Tokenizer.members[config.tokenizer]
+def _kind(config: DataConfig) -> type[Tokenizer]:
+    kind = Tokenizer.members.get(config.tokenizer)
+    if kind is None:
+        fix = "name a model with model.pretrained=..., or take another tokenizer"
+        raise UsageError(f"tokenizer {config.tokenizer!r} comes with a model", "data.tokenizer", fix)
+    return kind
+
+
+def _split_by_text(
+    source: Source, config: DataConfig, tokenizer: Tokenizer | None, kept: Path, facts: tuple[object, ...]
+) -> Corpus:
+    """The corpus of a tokenizer whose tokens span characters; it and its tokens are kept, as making them takes long."""
+    n = sum(map(len, source.texts(config.encoding)))
+    bounds = _bounds(n, config.val_fraction, config.test_fraction)
+    parts = [Excerpt(source, low, high) for low, high in itertools.pairwise(bounds)]
+    if tokenizer is None:
+        key = cache.key(*facts, config.tokenizer, config.vocab_size, bounds[1])
+        tokenizer = _fitted(parts[0], config, kept, key)
+    else:
+        tokenizer = tokenizer.with_unknown(config.unknown)
+    texts = [
+        _encoded(part, config.encoding, tokenizer, kept, (*facts, part.low, part.high))
+        if part.low < part.high
+        else EncodedText(as_ids(np.empty(0, tokenizer.dtype)), tokenizer, Counter())
+        for part in parts
+    ]
+    unknown = sum((text.unknown for text in texts), Counter[str]())
+    return Corpus(source.name, str(facts[0]), tokenizer, unknown, dict(zip(SPLITS, texts, strict=True)))
+
+
+def _fitted(source: Source | Excerpt, config: DataConfig, kept: Path | None, key: str) -> Tokenizer:
+    kind = _kind(config)
     tokenizer = cache.load_tokenizer(kept, key) if kept else None
     if tokenizer is None:
         tokenizer = kind.fit(source.texts(config.encoding, kind.decoding_errors), config)
@@ -156,7 +192,7 @@ def _fitted(source: Source, config: DataConfig, kept: Path | None, key: str) -> 
 
 
 def _encoded(
-    source: Source, encoding: str, tokenizer: Tokenizer, kept: Path | None, facts: tuple[object, ...]
+    source: Source | Excerpt, encoding: str, tokenizer: Tokenizer, kept: Path | None, facts: tuple[object, ...]
 ) -> EncodedText:
     key = cache.key(*facts, tokenizer.to_dict(), tokenizer.unknown)
     entry = cache.load_ids(kept, key, tokenizer.dtype) if kept else None
@@ -170,7 +206,7 @@ def _encoded(
     return EncodedText(as_ids(ids), tokenizer, unknown)
 
 
-def _pieces(source: Source, encoding: str, tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, Counter[str]]]:
+def _pieces(source: Source | Excerpt, encoding: str, tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, Counter[str]]]:
     """The indices of the text, piece by piece."""
     position, held = 0, ""
     for text in source.texts(encoding, tokenizer.decoding_errors):

@@ -33,6 +33,9 @@ class Tokenizer(ABC):
     members: ClassVar[dict[str, type["Tokenizer"]]] = {}
     decoding_errors: ClassVar[str] = "strict"
     """How files are decoded for this tokenizer, as `bytes.decode` names it."""
+    spans_characters: ClassVar[bool] = False
+    """Whether a token may stand for several characters. Splits are then places in the text, the same for every such
+    tokenizer, and one that is learnt is learnt from the training split alone."""
 
     def __init_subclass__(cls, *, kind: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -1,0 +1,39 @@
+"""A subword tokenizer of one's own: byte-level byte pair encoding, learnt from the training split.
+
+Sennrich et al., https://arxiv.org/abs/1508.07909; on bytes, as GPT-2 does, so that no text is unknown. Needs the extra
+`hf`.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Self
+
+from microgpt.data.tokenizer.hf import HFTokenizer, library
+
+if TYPE_CHECKING:
+    from microgpt.data.config import DataConfig
+
+
+class BPETokenizer(HFTokenizer, kind="bpe"):
+    """The 256 bytes, and the pairs that were merged most often, inside the words that GPT-2's pattern finds."""
+
+    @classmethod
+    def fit(cls, chunks: Iterable[str], config: "DataConfig") -> Self:
+        return cls.from_texts(chunks, config.vocab_size)
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str], vocab_size: int) -> Self:
+        """Learn a vocabulary of at most `vocab_size` tokens, fewer when the text has no more pairs that occur twice.
+
+        Raises:
+            MachineError: the package `tokenizers` is not installed.
+        """
+        tokenizers = library()
+        learner = tokenizers.Tokenizer(tokenizers.models.BPE())
+        learner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        learner.decoder = tokenizers.decoders.ByteLevel()
+        alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=vocab_size, min_frequency=2, initial_alphabet=alphabet, show_progress=False
+        )
+        learner.train_from_iterator(texts, trainer)
+        return cls(learner.to_str())

@@ -1,0 +1,203 @@
+"""Tokenizers of the `tokenizers` library, such as come with pretrained models: subwords and pieces of words.
+
+The text of a tokenizer.json is kept whole inside ours, so that a model's folder carries it. Needs numpy, and the extra
+`hf` once one is made.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from microgpt.data.tokenizer.base import FORMAT, Tokenizer, Unknown, shown, unknown_error
+from microgpt.errors import CheckpointError, MachineError, UsageError
+
+if TYPE_CHECKING:
+    from microgpt.data.config import DataConfig
+
+LIMIT = 64 << 20
+"Characters that a tokenizer.json may have."
+
+
+class HFTokenizer(Tokenizer, kind="hf"):
+    """What a tokenizer.json describes, without the special tokens that it may put around a text.
+
+    Args:
+        text: the content of the tokenizer.json.
+        size: of the vocabulary, when the model's was padded beyond the tokens there are.
+
+    Raises:
+        CheckpointError: it describes no tokenizer.
+        MachineError: the package `tokenizers` is not installed.
+    """
+
+    spans_characters = True
+
+    def __init__(self, text: str, size: int | None = None, unknown: Unknown = "error") -> None:
+        super().__init__(unknown)
+        self.text = text
+        self.backend = _backend(text)
+        self._tokens: dict[str, int] = self.backend.get_vocab(with_added_tokens=True)
+        least = max(self._tokens.values(), default=-1) + 1
+        if least == 0 or (size is not None and size < least):
+            what = f"{least} tokens for a vocabulary of {size}" if least else "no tokens"
+            raise CheckpointError(what, "the tokenizer", "take the tokenizer.json that belongs to the model")
+        self._size = size or least
+        self._unknown: dict[str, bool] = {}
+
+    @classmethod
+    def from_file(cls, path: Path, size: int | None = None) -> Self:
+        """The tokenizer of a tokenizer.json.
+
+        Raises:
+            CheckpointError: there is none, or it is damaged.
+        """
+        try:
+            if path.stat().st_size > LIMIT:
+                raise CheckpointError(f"more than {LIMIT:,} bytes", str(path), "it is no tokenizer.json")
+            return cls(path.read_text(encoding="utf-8"), size)
+        except FileNotFoundError:
+            fix = "take the model from a folder that has one; a tokenizer.model or vocab.json alone is not read"
+            raise CheckpointError("no such file", str(path), fix) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"cannot be read ({error})", str(path), "copy the folder again") from None
+
+    @classmethod
+    def fit(cls, chunks: Iterable[str], config: "DataConfig") -> Self:
+        raise UsageError("a pretrained tokenizer", "data.tokenizer", "it comes with model.pretrained=...")
+
+    @property
+    def vocab_size(self) -> int:
+        return self._size
+
+    def encode_counted(self, text: str, *, where: str = "", offset: int = 0) -> tuple[np.ndarray, Counter[str]]:
+        ids = np.array(self.backend.encode(text, add_special_tokens=False).ids, dtype=self.dtype)
+        if self._is_byte_level:
+            return ids, Counter()
+        lost = {c: text.count(c) for c in set(text) if self._is_unknown(c)}
+        if lost and self.unknown == "error":
+            first = min(map(text.index, lost))
+            raise unknown_error(sorted(lost, key=text.index), offset + first, where)
+        return ids, Counter(lost)
+
+    def _is_unknown(self, character: str) -> bool:
+        """Whether a character becomes nothing, or the token of the unknown."""
+        if character not in self._unknown:
+            ids = self.backend.encode(character, add_special_tokens=False).ids
+            self._unknown[character] = not ids or self._stray in ids
+        return self._unknown[character]
+
+    def decode(self, ids: Any) -> str:
+        """The text of the tokens; bytes that are no UTF-8 become U+FFFD, and padding of the vocabulary nothing."""
+        known = [i for i in self._checked(ids).tolist() if i in self._names]
+        text: str = self.backend.decode(known, skip_special_tokens=False)
+        return text
+
+    def settled(self, text: str) -> int:
+        # Between a word and a space that a word follows, every byte-level tokenizer cuts. Others may look at it all.
+        if not self._is_byte_level:
+            return 0
+        space = len(text) - 1
+        while (space := text.rfind(" ", 0, space)) > 0:
+            if text[space - 1].isalpha() and text[space + 1].isalpha():
+                return space
+        return 0
+
+    def token_lengths(self) -> tuple[np.ndarray, np.ndarray]:
+        lengths = np.zeros((2, self.vocab_size), np.int64)  # bytes and characters
+        for i, name in self._names.items():
+            data = self._bytes(i, name)
+            lengths[:, i] = len(data), sum((byte & 0xC0) != 0x80 for byte in data)
+        return lengths[0], lengths[1]
+
+    def _bytes(self, i: int, name: str) -> bytes:
+        """The UTF-8 that a token stands for."""
+        if i in self._added:
+            return name.encode()
+        if self._is_byte_level:
+            return bytes(BYTE_OF[c] for c in name if c in BYTE_OF)
+        if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
+            return bytes.fromhex(name[3:5])
+        return name.replace("\u2581", " ").encode()
+
+    def token_id(self, *names: str) -> int | None:
+        """The index of the first of these tokens that the vocabulary has."""
+        return next((self._tokens[name] for name in names if name in self._tokens), None)
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return {i: name for name, i in self._tokens.items()}
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        return dict(json.loads(self.text))
+
+    @cached_property
+    def _added(self) -> set[int]:
+        return {token["id"] for token in self._description.get("added_tokens") or ()}
+
+    @cached_property
+    def _is_byte_level(self) -> bool:
+        """Whether tokens are written in the alphabet of bytes, which leaves no text without tokens."""
+        decoder = self._description.get("decoder") or {}
+        return "ByteLevel" in (part.get("type") for part in (decoder, *decoder.get("decoders", ())))
+
+    @cached_property
+    def _stray(self) -> int | None:
+        """The index of the token of the unknown."""
+        return self._tokens.get(self._description.get("model", {}).get("unk_token"))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.kind, "format": FORMAT, "size": self.vocab_size, "json": self.text}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        text, size = values.get("json"), values.get("size")
+        if not isinstance(text, str) or len(text) > LIMIT:
+            raise CheckpointError("no text of a tokenizer.json", "the tokenizer")
+        if type(size) is not int or not 0 < size <= 1 << 24:
+            raise CheckpointError(f"size {shown(size)}", "the tokenizer", "it is a whole number")
+        return cls(text, size)
+
+
+def _backend(text: str) -> Any:
+    """The library's tokenizer of a tokenizer.json."""
+    tokenizers = library()
+    try:
+        backend = tokenizers.Tokenizer.from_str(text)
+    except BaseException as error:  # the library's own panics are no Exception
+        if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+            raise
+        raise CheckpointError(f"no tokenizer.json ({str(error)[:150]})", "the tokenizer", "copy it again") from None
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def library() -> Any:
+    """The package `tokenizers`.
+
+    Raises:
+        MachineError: it is not installed.
+    """
+    try:
+        import tokenizers
+    except ImportError:
+        what = "this tokenizer needs the package tokenizers, which is not installed"
+        raise MachineError(what, "", "pip install 'microgpt[hf]'") from None
+    return tokenizers
+
+
+def _alphabet() -> str:
+    """The character that stands for each byte in byte-level tokenizers: itself where it prints, as in GPT-2."""
+    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(256))
+    return "".join(chr(byte) if byte in plain else chr(256 + next(others)) for byte in range(256))
+
+
+ALPHABET = _alphabet()
+BYTE_OF = {character: byte for byte, character in enumerate(ALPHABET)}
