@@ -83,3 +83,19 @@ def tokenizers() -> Any:
 @pytest.fixture(scope="session")
 def huggingface_hub() -> Any:
     return extra("huggingface_hub")
+
+
+MAY_BE_SKIPPED = ("CUDA", "MPS")
+"""Reasons for a skip that is right on a machine without that device."""
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With MICROGPT_REQUIRE_ALL=1, as in CI, a skip for any other reason fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("MICROGPT_REQUIRE_ALL") or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    for report in reporter.stats.get("skipped", []):
+        reason = str(report.longrepr)
+        if not any(word in reason for word in MAY_BE_SKIPPED):
+            reporter.write_line(f"skipped, but required here: {report.nodeid}: {reason}", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,116 @@
+"""Every command and every example of the README runs."""
+
+import re
+import shlex
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from microgpt.engine.commands import common, compare, evaluate, generate, train
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines() if line.strip()]
+COMMANDS += re.findall(r"^\| `(microgpt-train[^`]*)`", README, re.MULTILINE)
+
+SMALL = [
+    "trainer.max_steps=2", "model.n_layer=1", "model.n_embd=48", "model.n_head=3", "model.block_size=16",
+    "data.batch_size=4", "trainer.compile=false", "eval.every_n_steps=0", "sample.every_n_steps=0",
+    "sample.max_new_tokens=4", "eval.figures=never", "trainer.precision=32-true", "trainer.progress=none",
+]  # fmt: skip
+MAIN = {
+    "microgpt-train": train.main,
+    "microgpt-generate": generate.main,
+    "microgpt-evaluate": evaluate.main,
+    "microgpt-compare": compare.main,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the README takes for granted: a book, a folder of parts, a run called `mine`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "book.txt").write_text(book.read_text() + "Once upon a time. The End.\n", encoding="utf-8")
+    (tmp_path / "mine" / "model.pos").mkdir(parents=True)
+    for _, block in BLOCKS:
+        name = re.match(r"# (mine/\S+)\n", block)
+        if name:
+            (tmp_path / name.group(1)).write_text(block, encoding="utf-8")
+    return tmp_path
+
+
+def small(arguments: list[str]) -> list[str]:
+    """The same command on a small text and a small model, so that it takes a second."""
+    fixed = {word.split("=")[0] for word in arguments if "=" in word}
+    extra = [word for word in SMALL if word.split("=")[0] not in fixed - {"trainer.max_steps", "model.n_layer"}]
+    if not {"data.path"} & fixed:
+        extra.append("data.path=book.txt")
+    return [*arguments, *extra]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_the_readme_runs(line: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = line.split("#")[0].strip()
+    name, *arguments = shlex.split(line.split("&&")[-1] if line.startswith("pip install . ") else line)
+    if name in ("pip", "tensorboard"):  # the test command itself, and a server that does not end
+        assert line in ('pip install -e ".[test]" && pytest -n auto', "tensorboard --logdir runs")
+        return
+    if name == "microgpt-train" and "--help" not in arguments:
+        arguments = small(arguments)
+    if name in ("microgpt-generate", "microgpt-evaluate", "microgpt-compare"):
+        assert train.main(small(["hydra.run.dir=runs/mine"])) == 0
+    try:
+        code = MAIN[name](arguments)
+        assert code == 0, capsys.readouterr().err
+    finally:
+        from microgpt.model.pos import PositionConfig
+
+        PositionConfig.members.pop("ramp", None)
+
+
+def test_the_notebook_example_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = [block for kind, block in BLOCKS if kind == "python" and "run = train(" in block]
+    fast = ", ".join(f'"{word}"' for word in SMALL)
+    code = code.replace('"trainer.max_steps=200"', fast)
+    assert fast in code
+    names: dict[str, object] = {}
+    exec(textwrap.dedent(code), names)
+    assert "Once upon a time" in capsys.readouterr().out
+    attention = names["attention"]
+    assert isinstance(attention, list)
+    assert [tuple(a.shape) for a in attention] == [(1, 2, 64, 64)] * 2
+
+
+def test_the_error_shown_is_the_one_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = re.search(r"^\$ microgpt-train (.*)\n((?:microgpt: error: .*\n)+)", README, re.MULTILINE)
+    assert shown is not None
+    assert train.main(shlex.split(shown.group(1))) == 2
+    assert capsys.readouterr().err == shown.group(2)
+
+
+def test_every_choice_the_readme_lists_is_there_and_none_is_missing() -> None:
+    from microgpt.engine.conf import conf_dir, groups
+
+    rows = dict(re.findall(r"^\| `([\w.]+)=` \| [^|]+ \| ([^|]+) \|$", README, re.MULTILINE))
+    shipped = {group: options for group, options in groups(conf_dir()).items() if not group.startswith("hydra")}
+    assert rows.keys() == shipped.keys()
+    for group, options in shipped.items():
+        listed = {word for word in re.findall(r"`([^`]+)`", rows[group]) if not word.endswith("=")}
+        assert listed == set(options), group
+
+
+def test_the_readme_speaks_to_users_alone() -> None:
+    for word in ("/work", "/tmp", "../shared", "pypi.org", "localhost", "TODO"):
+        assert word not in README, word
+
+
+def test_the_exit_codes_are_the_ones_documented() -> None:
+    from microgpt import errors
+
+    codes = {name: getattr(errors, name).exit_code for name in dir(errors) if name.endswith("Error")}
+    assert {k: v for k, v in codes.items() if v > 1} == {
+        "UsageError": 2, "DataError": 3, "CheckpointError": 4, "MachineError": 5, "NonFiniteError": 6,
+    }  # fmt: skip
+    assert common.run(lambda arguments: None, []) == 0
