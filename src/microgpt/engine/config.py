@@ -11,6 +11,7 @@ from microgpt.engine.optim import OptimConfig
 from microgpt.engine.optim.adamw import AdamWConfig
 from microgpt.engine.sample import SampleConfig
 from microgpt.model.config import GPTConfig
+from microgpt.model.lora import LoRAConfig
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
 
@@ -26,6 +27,8 @@ class TrainerConfig(Config):
     "Largest norm of the gradient; 0 clips nothing."
     on_nonfinite: Literal["stop", "skip"] = "stop"
     "At a loss or gradient that is not finite: stop before the update, or skip that update and count it."
+    freeze: tuple[str, ...] = ()
+    "Weights that are not trained, by name: wte.weight, blocks.0.*, *.attn.*"
     early_stopping_patience: Count | None = None
     "Stop after so many evaluations without a better val/loss."
     ema_decay: NonNegative = 0.0
@@ -72,6 +75,7 @@ class RunConfig(Config):
     data: DataConfig = DataConfig()
     model: GPTConfig = GPTConfig()
     optim: OptimConfig = AdamWConfig()
+    lora: LoRAConfig = LoRAConfig()
     trainer: TrainerConfig = TrainerConfig()
     eval: EvalConfig = EvalConfig()
     sample: SampleConfig = SampleConfig()
@@ -80,6 +84,8 @@ class RunConfig(Config):
     def check(self) -> Iterator[Fault]:
         if not 0 <= self.seed < 2**63:
             yield Fault("seed", f"{self.seed} is out of range", "it must be from 0 to 2^63 - 1")
+        if self.data.tokenizer == "pretrained" and self.model.pretrained is None:
+            yield Fault("data.tokenizer", "'pretrained' without a model", "name one with model.pretrained=...")
         if (problem := self.world_problem(self.world_size_hint())) is not None:
             yield problem
 

@@ -1,5 +1,6 @@
 """What a run will cost, before it is started: parameters, arithmetic, memory, time. Needs torch alone."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -59,3 +60,10 @@ def seconds_text(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def total_steps(config: RunConfig, epoch_windows: int) -> int:
+    """Optimizer steps of the whole run; an epoch is as many windows as the text has places to start one."""
+    if config.trainer.max_steps is not None:
+        return config.trainer.max_steps
+    return max(1, math.ceil(config.trainer.max_epochs * epoch_windows / config.data.batch_size))

@@ -1,7 +1,6 @@
 """Train a model: compose, prepare, fit, report. `train` is what `microgpt-train` does."""
 
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +19,11 @@ from microgpt.engine.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.evaluate import Score, evaluate
 from microgpt.engine.finder import find_lr, with_lr
+from microgpt.engine.finetune import Pretrained, adopt, starting_model, trained_params
 from microgpt.engine.loader import TextDataModule
 from microgpt.engine.logs import logging_to, quiet_lightning
 from microgpt.engine.module import GPTModule
-from microgpt.engine.plan import Plan
+from microgpt.engine.plan import Plan, total_steps
 from microgpt.engine.progress import Progress
 from microgpt.engine.report import closing_words, parameter_table
 from microgpt.engine.resume import Start, find_start, how_exactly, resume_command
@@ -33,6 +33,7 @@ from microgpt.engine.runlog import RunLog
 from microgpt.engine.trainer import build_trainer
 from microgpt.errors import MicrogptError
 from microgpt.model import GPT, save_model
+from microgpt.model.lora import merge
 
 log = logging.getLogger("microgpt")
 
@@ -67,7 +68,8 @@ def run(config: RunConfig, tree: DictConfig, path: Path, arguments: Sequence[str
     accelerator = machine.resolve_accelerator(config.trainer.accelerator)
     machine.resolve_devices(config.trainer.devices, accelerator)
     machine.resolve_precision(config.trainer.precision, accelerator)
-    corpus = prepare(config.data)
+    config, tree, pretrained = adopt(config, tree)
+    corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
     windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
     steps = total_steps(config, len(windows))
     if config.plan:
@@ -78,25 +80,19 @@ def run(config: RunConfig, tree: DictConfig, path: Path, arguments: Sequence[str
         if start.finished:
             log.info("%s is finished: %s", path, start.finished)
             return load(path)
-        training = Training(config, corpus, steps, run_dir, start, arguments)
+        training = Training(config, corpus, steps, run_dir, start, arguments, pretrained)
         if start.checkpoint is None or not run_dir.config.exists():
             write_text(run_dir.config, OmegaConf.to_yaml(tree))
         return training.fit()
-
-
-def total_steps(config: RunConfig, epoch_windows: int) -> int:
-    """Optimizer steps of the whole run; an epoch is as many windows as the text has places to start one."""
-    if config.trainer.max_steps is not None:
-        return config.trainer.max_steps
-    return max(1, math.ceil(config.trainer.max_epochs * epoch_windows / config.data.batch_size))
 
 
 class Training:
     """One process's part of a run, assembled: `fit` trains it to its end."""
 
     def __init__(
-        self, config: RunConfig, corpus: Corpus, steps: int, run_dir: RunDir, start: Start, arguments: Sequence[str]
-    ) -> None:
+        self, config: RunConfig, corpus: Corpus, steps: int, run_dir: RunDir, start: Start, arguments: Sequence[str],
+        pretrained: Pretrained | None,
+    ) -> None:  # fmt: skip
         if config.trainer.find_lr and start.manifest is not None:
             config = with_lr(config, start.manifest.get("lr"))
         self.arguments = arguments
@@ -104,7 +100,7 @@ class Training:
         accelerator = machine.resolve_accelerator(config.trainer.accelerator)
         self.precision = machine.resolve_precision(start.recorded("precision", config.trainer.precision), accelerator)
         torch.manual_seed(key(config.seed, "init", 0))
-        self.model = GPT(config.model, corpus.tokenizer.vocab_size)
+        self.model = starting_model(config, corpus.tokenizer.vocab_size, pretrained)
         self.flops = self.model.flops_per_token()
         self.compiled = self.decide_compile(accelerator)
         self.clock = Clock()
@@ -241,7 +237,7 @@ class Training:
 
     def save_best(self, model: GPT) -> None:
         """Write the model folder."""
-        save_model(self.run_dir.model, model, self.corpus.tokenizer.to_dict())
+        save_model(self.run_dir.model, merge(model), self.corpus.tokenizer.to_dict())
 
     def draw(self, model: GPT, score: Score, step: int) -> None:
         """Figures of an evaluation for TensorBoard."""
@@ -263,6 +259,7 @@ class Training:
             "train_seconds": round(self.clock.seconds, 3),
             "tokens_per_second": round(tokens / max(1e-9, self.clock.seconds), 1),
             "params": self.model.num_params(),
+            "trained_params": trained_params(self.model),
             "vocab_size": self.corpus.tokenizer.vocab_size,
             "train_tokens": len(self.corpus.train),
             "protocol": config.eval.protocol,

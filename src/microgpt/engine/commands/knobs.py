@@ -11,6 +11,7 @@ NODES = (
     ("", "engine/config.py", "RunConfig"),
     ("data.", "data/config.py", "DataConfig"),
     ("model.", "model/config.py", "GPTConfig"),
+    ("lora.", "model/lora.py", "LoRAConfig"),
     ("trainer.", "engine/config.py", "TrainerConfig"),
     ("eval.", "engine/evaluate.py", "EvalConfig"),
     ("sample.", "engine/sample.py", "SampleConfig"),

@@ -28,7 +28,6 @@ BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 def from_pretrained(name: str | Path, *, block_size: int | None = None, dropout: float = 0.0) -> GPT:
     """What `GPT.from_pretrained` gives: a model of the Hub, of a Hugging Face folder, or of a run of ours."""
     folder = locate(name)
-    folder = folder / "model" if (folder / "model" / CONFIG).is_file() else folder
     model = load_model(folder)[0] if is_ours(folder) else read_model(folder)
     T = block_size or model.config.block_size
     if model.config.block_size < T:

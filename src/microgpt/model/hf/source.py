@@ -21,7 +21,7 @@ JSON_LIMIT = 64 << 20
 
 
 def locate(name: str | Path) -> Path:
-    """The folder of a model: `name` itself, or the download of the Hub's model of that name, cached.
+    """The folder of a model: `name` itself, a run's `model/` in it, or the Hub's model of that name, cached.
 
     Raises:
         CheckpointError: there is no such folder.
@@ -29,7 +29,7 @@ def locate(name: str | Path) -> Path:
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        return path
+        return path / "model" if (path / "model" / CONFIG).is_file() else path
     text = str(name)
     if path.exists() or text.startswith((".", "/", "~", "\\")) or text.count("/") > 1:
         state = "not a folder" if path.exists() else "no such folder"
