@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from microgpt.config import Choice, ConfigError, Fault, defaults, did_you_mean, fields
+from microgpt.engine import cluster
 from microgpt.engine.conf import conf_dir, groups
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.imports import import_part
@@ -42,7 +43,8 @@ class Composed:
 
 
 def register_schemas() -> None:
-    """Put every knob and its default, derived from the dataclasses, into Hydra's store."""
+    """Put every knob and its default, derived from the dataclasses, into Hydra's store; and what YAML computes with."""
+    OmegaConf.register_new_resolver("run_name", cluster.run_name, replace=True)
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=defaults(RunConfig))
     for family, choice in FAMILIES.items():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from microgpt.errors import UsageError
 
+_imported: dict[str, None] = {}
+
 
 def import_part(name: str, config_dir: Path | None = None) -> None:
     """Import a user's module or `.py` file, so that the parts it defines are registered.
@@ -17,6 +19,7 @@ def import_part(name: str, config_dir: Path | None = None) -> None:
     if not name.endswith(".py"):
         try:
             importlib.import_module(name)
+            _imported[name] = None
         except ImportError as error:
             raise UsageError(f"cannot import {name!r} ({error})", "imports", "name a module or a .py file") from None
         return
@@ -24,6 +27,7 @@ def import_part(name: str, config_dir: Path | None = None) -> None:
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise UsageError(f"no such file {name!r}", "imports", f"looked for {' and '.join(map(str, places))}")
+    _imported[str(path.resolve())] = None
     module_name = f"microgpt_imported_{path.stem}"
     loaded = sys.modules.get(module_name)
     if loaded is not None and loaded.__file__ == str(path.resolve()):
@@ -38,3 +42,8 @@ def import_part(name: str, config_dir: Path | None = None) -> None:
     except Exception as error:
         del sys.modules[module_name]
         raise UsageError(f"{type(error).__name__}: {error}", str(path), "make the file import cleanly") from error
+
+
+def imported() -> list[str]:
+    """What was imported so far, as another process can import it: module names and absolute paths."""
+    return list(_imported)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from microgpt.engine import cluster
+
 log = logging.getLogger("microgpt")
 
 
@@ -33,7 +35,14 @@ class LogFile(logging.FileHandler):
 
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Send the package's messages to stdout as they are, and to train.log with the time."""
+    """Send the package's messages to stdout as they are, and to train.log with the time; rank 0 speaks for all."""
+    if not cluster.place().is_first:
+        log.propagate, before = False, log.propagate
+        try:
+            yield
+        finally:
+            log.propagate = before
+        return
     screen = Screen(sys.stdout)
     screen.setLevel(logging.INFO)
     screen.setFormatter(logging.Formatter("%(message)s"))

@@ -46,15 +46,18 @@ def resolve_accelerator(knob: str) -> str:
     return name
 
 
-def resolve_devices(knob: int | str, accelerator: str) -> int:
+def resolve_devices(knob: int | str, accelerator: str, started: int = 0) -> int:
     """The number of processes on this node.
+
+    Args:
+        started: how many srun or torchrun has started here; `auto` means these.
 
     Raises:
         MachineError: when more GPUs are asked for than there are.
     """
     count = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator, 1)
     if knob == "auto":
-        return count
+        return started or count
     if accelerator != "cpu" and int(knob) > count:
         raise MachineError(
             f"trainer.devices={knob}, but there are {count} {accelerator} devices",

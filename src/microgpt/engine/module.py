@@ -17,6 +17,7 @@ from microgpt.data.rng import key
 from microgpt.engine.config import RunConfig
 from microgpt.engine.loader import Batch
 from microgpt.engine.restore import form_fault, optimizer_fault
+from microgpt.engine.sharded import ShardedStrategy, is_shared, part_of, shard, unshared, whole
 from microgpt.errors import CheckpointError, NonFiniteError
 from microgpt.model import GPT
 
@@ -47,6 +48,11 @@ class GPTModule(L.LightningModule):
         # Fused optimizers would leave the gradient scaled until their step, and it is clipped before.
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         return optimizer
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, ShardedStrategy) and not is_shared(self.model):
+            assert self.device_mesh is not None
+            shard(self.model, self.device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
         self._scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
@@ -97,7 +103,7 @@ class GPTModule(L.LightningModule):
     ) -> None:
         limit = self.config.trainer.gradient_clip_val or math.inf
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
+        self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
         if math.isfinite(self.grad_norm):
             self._overflows = 0
         else:
@@ -130,7 +136,8 @@ class GPTModule(L.LightningModule):
         Raises:
             NonFiniteError: the weights are not finite.
         """
-        worst = torch.stack(torch._foreach_norm([p.detach() for p in self.model.parameters()], math.inf))
+        norms = torch._foreach_norm([p.detach() for p in self.model.parameters()], math.inf)
+        worst = torch.stack([whole(norm) for norm in norms])
         if not bool(worst.isfinite().all()):
             step = self.trainer.global_step
             raise NonFiniteError(
@@ -160,7 +167,14 @@ class GPTModule(L.LightningModule):
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[GPT]:
-        """The model as it is evaluated, sampled from and saved: with the averaged weights, when there are such."""
+        """The model as it is evaluated, sampled from and saved: with the averaged weights, when there are such.
+
+        All ranks enter together: shared weights are gathered.
+        """
+        if is_shared(self.model):
+            weights = dict(self.model.named_parameters())
+            yield unshared(self.model, dict(zip(weights, self.average, strict=True)) if self.average else weights)
+            return
         if not self.average:
             yield self.model
             return
@@ -185,7 +199,8 @@ class GPTModule(L.LightningModule):
             raise CheckpointError(f"a state that does not fit this run ({fault})", "the checkpoint",
                                   "remove it to resume from an earlier one")  # fmt: skip
         self.skipped_steps = checkpoint["microgpt"]["skipped_steps"]
-        self.average = checkpoint["microgpt"]["average"]
+        average = checkpoint["microgpt"]["average"]
+        self.average = [part_of(*pair) for pair in zip(average, self.model.parameters(), strict=False)]
         # The number of updates is all that Lightning's loops need to know: its other counters start anew, so that a
         # run can be made longer, or go on with other micro-batches.
         progress = self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total

@@ -67,3 +67,13 @@ def total_steps(config: RunConfig, epoch_windows: int) -> int:
     if config.trainer.max_steps is not None:
         return config.trainer.max_steps
     return max(1, math.ceil(config.trainer.max_epochs * epoch_windows / config.data.batch_size))
+
+
+COMPILE_PAYS_AFTER = 120.0
+"""Seconds of expected training from which compiling, which takes some 20 s, is worth it."""
+
+
+def compiling_pays(config: RunConfig, steps: int, flops_per_token: float, peak: float) -> bool:
+    """Whether a run is long enough to be compiled, at a third of each device's peak arithmetic."""
+    tokens = steps * config.data.batch_size * config.model.block_size
+    return 3 * tokens * flops_per_token / peak / config.world_size_hint() > COMPILE_PAYS_AFTER

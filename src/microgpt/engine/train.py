@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
 from microgpt.data.windows import Windows
-from microgpt.engine import figures, machine, signals
+from microgpt.engine import cluster, figures, machine, ranks, signals
 from microgpt.engine.callbacks.evaluate import Evaluate
 from microgpt.engine.callbacks.metrics import Clock, Metrics
 from microgpt.engine.callbacks.sample import Sample
@@ -23,14 +24,14 @@ from microgpt.engine.finetune import Pretrained, adopt, starting_model, trained_
 from microgpt.engine.loader import TextDataModule
 from microgpt.engine.logs import logging_to, quiet_lightning
 from microgpt.engine.module import GPTModule
-from microgpt.engine.plan import Plan, total_steps
+from microgpt.engine.plan import Plan, compiling_pays, total_steps
 from microgpt.engine.progress import Progress
 from microgpt.engine.report import closing_words, parameter_table
 from microgpt.engine.resume import Start, find_start, how_exactly, resume_command
 from microgpt.engine.run import Run, load
 from microgpt.engine.rundir import RunDir, write_text
 from microgpt.engine.runlog import RunLog
-from microgpt.engine.trainer import build_trainer
+from microgpt.engine.trainer import World, build_trainer, find_world, leave_group
 from microgpt.errors import MicrogptError
 from microgpt.model import GPT, save_model
 from microgpt.model.lora import merge
@@ -66,8 +67,9 @@ def run(config: RunConfig, tree: DictConfig, path: Path, arguments: Sequence[str
     """
     run_dir = RunDir(path)
     accelerator = machine.resolve_accelerator(config.trainer.accelerator)
-    machine.resolve_devices(config.trainer.devices, accelerator)
+    world = find_world(config, accelerator)
     machine.resolve_precision(config.trainer.precision, accelerator)
+    asked_for = config, tree
     config, tree, pretrained = adopt(config, tree)
     corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
     windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
@@ -75,13 +77,17 @@ def run(config: RunConfig, tree: DictConfig, path: Path, arguments: Sequence[str
     if config.plan:
         print(Plan(config, corpus, steps, accelerator))
         return None
-    with run_dir.claimed(), logging_to(run_dir.log), quiet_lightning(), signals.handled():
+    if world.is_to_be_started:
+        ranks.train_in_ranks(*asked_for, run_dir, arguments, world.devices)
+        return load(path)
+    claim = run_dir.claimed() if world.place.is_first else nullcontext()
+    with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled():
         start = find_start(config, run_dir, corpus, steps)
         if start.finished:
             log.info("%s is finished: %s", path, start.finished)
-            return load(path)
-        training = Training(config, corpus, steps, run_dir, start, arguments, pretrained)
-        if start.checkpoint is None or not run_dir.config.exists():
+            return load(path) if world.place.is_first else None
+        training = Training(config, world, corpus, steps, run_dir, start, arguments, pretrained)
+        if world.place.is_first and (start.checkpoint is None or not run_dir.config.exists()):
             write_text(run_dir.config, OmegaConf.to_yaml(tree))
         return training.fit()
 
@@ -90,8 +96,8 @@ class Training:
     """One process's part of a run, assembled: `fit` trains it to its end."""
 
     def __init__(
-        self, config: RunConfig, corpus: Corpus, steps: int, run_dir: RunDir, start: Start, arguments: Sequence[str],
-        pretrained: Pretrained | None,
+        self, config: RunConfig, world: World, corpus: Corpus, steps: int, run_dir: RunDir, start: Start,
+        arguments: Sequence[str], pretrained: Pretrained | None,
     ) -> None:  # fmt: skip
         if config.trainer.find_lr and start.manifest is not None:
             config = with_lr(config, start.manifest.get("lr"))
@@ -104,13 +110,15 @@ class Training:
         self.flops = self.model.flops_per_token()
         self.compiled = self.decide_compile(accelerator)
         self.clock = Clock()
-        self.progress = Progress(config.trainer.progress, steps, config.data.batch_size * config.model.block_size)
+        bar = config.trainer.progress if world.place.is_first else "none"
+        self.progress = Progress(bar, steps, config.data.batch_size * config.model.block_size)
         self.runlog = RunLog(run_dir.path, start.step)
         self.checkpoint_io = FolderCheckpointIO(self.model, {})
         self.evaluation = Evaluate(corpus, self.clock, self.progress, self.save_best, self.draw)
         self.save = Save(run_dir.checkpoints, self.clock, self.evaluation)
         self.trainer = build_trainer(
             config,
+            world,
             steps,
             accelerator,
             self.precision,
@@ -167,6 +175,7 @@ class Training:
         if (number := self.save.stopped_by or signals.received()) is not None:
             self.runlog.abandon()
             raise self.stopped(number)
+        leave_group()
         if not trainer.is_global_zero:
             return None
         return self.finish(module)
@@ -175,6 +184,7 @@ class Training:
         """Say how to go on, for a run that a signal stopped."""
         saved = f"saved at step {self.save.saved_step}; go on" if self.save.saved_step > 0 else "nothing to save; start"
         log.info("%s with: %s", saved, resume_command(self.arguments, self.run_dir.path))
+        cluster.leave_job(number)
         return signals.Stopped(number)
 
     def windows(self, device: torch.device, stream: str) -> Windows:
@@ -195,13 +205,9 @@ class Training:
         knob = self.start.recorded("compiled", self.config.trainer.compile)
         if knob != "auto":
             return bool(knob)
-        return machine.can_compile(accelerator) and self.expected_seconds(accelerator) > COMPILE_PAYS_AFTER
-
-    def expected_seconds(self, accelerator: str) -> float:
-        """About how long the run will take, at a third of the peak arithmetic."""
-        tokens = self.steps * self.config.data.batch_size * self.config.model.block_size
-        peak = machine.peak_flops(accelerator, machine.autocast_dtype(self.precision))
-        return 3 * tokens * self.flops / peak / self.config.world_size_hint()
+        return machine.can_compile(accelerator) and compiling_pays(
+            self.config, self.steps, self.flops, machine.peak_flops(accelerator, machine.autocast_dtype(self.precision))
+        )
 
     def announce(self) -> None:
         """Say what is about to be trained, on what, and how."""
@@ -288,7 +294,3 @@ class Training:
             bytes_per_token=self.corpus.bytes_per_token("test"),
         )
         return score.metrics("test")
-
-
-COMPILE_PAYS_AFTER = 120.0
-"""Seconds of expected training from which compiling, which takes some 20 s, is worth it."""

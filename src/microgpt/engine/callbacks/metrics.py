@@ -78,5 +78,5 @@ def mean_over_ranks(trainer: L.Trainer, value: float) -> float:
     """The mean of a number over all processes."""
     if trainer.world_size == 1:
         return value
-    tensor = torch.tensor(value, device=trainer.strategy.root_device)
+    tensor = torch.tensor(value, dtype=torch.float64, device=trainer.strategy.root_device)
     return float(trainer.strategy.reduce(tensor, reduce_op="mean"))

@@ -10,6 +10,7 @@ from microgpt.engine.module import GPTModule
 from microgpt.engine.progress import Progress
 from microgpt.engine.sample import generate_texts
 from microgpt.engine.terminal import printable
+from microgpt.model import GPT
 
 
 class Sample(StepCallback):
@@ -20,28 +21,33 @@ class Sample(StepCallback):
         self.texts: list[str] = []
 
     def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
-        config = module.config.sample
-        if not (is_due(step, config.every_n_steps, module.total_steps) and trainer.is_global_zero):
+        if not is_due(step, module.config.sample.every_n_steps, module.total_steps):
             return
         self.clock.stop()
         with module.averaged() as model:
-            self.texts = [
-                generate_texts(
-                    model,
-                    self.tokenizer,
-                    prompt,
-                    max_new_tokens=config.max_new_tokens,
-                    temperature=config.temperature,
-                    top_k=config.top_k,
-                    top_p=config.top_p,
-                    min_p=config.min_p,
-                    seed=key(module.config.seed, f"sample {i}", step),
-                )[0]
-                for i, prompt in enumerate(config.prompts)
-            ]
+            if trainer.is_global_zero:
+                self.draw(trainer, module, model, step)
+        self.clock.start()
+
+    def draw(self, trainer: L.Trainer, module: GPTModule, model: GPT, step: int) -> None:
+        """Draw a sample of each prompt, and show and log them."""
+        config = module.config.sample
+        self.texts = [
+            generate_texts(
+                model,
+                self.tokenizer,
+                prompt,
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                top_k=config.top_k,
+                top_p=config.top_p,
+                min_p=config.min_p,
+                seed=key(module.config.seed, f"sample {i}", step),
+            )[0]
+            for i, prompt in enumerate(config.prompts)
+        ]
         for i, text in enumerate(self.texts):
             # TensorBoard renders Markdown: indented, a text is shown as it is.
             block = "\n".join(f"    {line}" for line in printable(text).splitlines())
             trainer.logger.tensorboard.add_text(f"samples/{i}", block, step)  # type: ignore[union-attr]
             self.progress.say(f"--- sample {i} at step {step}\n{text.strip()}\n---")
-        self.clock.start()

@@ -65,15 +65,16 @@ class Save(StepCallback):
 
     def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
         signals.defer()  # from here on there is something to lose
-        stop = any_rank(trainer, signals.received())
-        due = is_due(step, module.config.checkpoint.every_n_steps, module.total_steps)
-        if due or stop or trainer.should_stop or self.evaluation.best_step == step:
+        # One number that all ranks agree on: a signal wins over an early end, and that over a best to be saved.
+        wish = 4 * (signals.received() or 0) + 2 * trainer.should_stop + (self.evaluation.best_step == step)
+        agreed = any_rank(trainer, wish)
+        stop, trainer.should_stop = agreed // 4, agreed > 1
+        if agreed or is_due(step, module.config.checkpoint.every_n_steps, module.total_steps):
             self.clock.stop()
             self.save(trainer, module, step)
             self.clock.start()
         if stop:
             self.stopped_by = stop
-            trainer.should_stop = True
 
     def save(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
         """Write the checkpoint of `step`, unless it is there, and remove those that need not be kept."""
@@ -86,9 +87,8 @@ class Save(StepCallback):
             checkpoint.prune(self.folder, module.config.checkpoint.keep, self.evaluation.best_step)
 
 
-def any_rank(trainer: L.Trainer, signal_number: int | None) -> int:
-    """The signal that any process received, agreed between all; 0 if none did."""
-    number = signal_number or 0
+def any_rank(trainer: L.Trainer, number: int) -> int:
+    """The largest of the numbers that the processes have."""
     if trainer.world_size == 1:
         return number
     tensor = torch.tensor(number, device=trainer.strategy.root_device)

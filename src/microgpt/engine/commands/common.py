@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
 from microgpt.config import ConfigError
-from microgpt.engine import signals
+from microgpt.engine import cluster, signals
 from microgpt.engine.terminal import printable
 from microgpt.errors import MachineError, MicrogptError, UsageError
 
@@ -33,6 +33,7 @@ def run(command: Callable[[list[str]], None], argv: Sequence[str] | None = None)
             command(arguments)
             sys.stdout.flush()
     except signals.Stopped as stopped:
+        cluster.leave_job(stopped.number, every_rank=True)
         print(f"microgpt: {stopped}", file=sys.stderr, flush=True)
         return 128 + stopped.number
     except KeyboardInterrupt:
@@ -46,6 +47,8 @@ def run(command: Callable[[list[str]], None], argv: Sequence[str] | None = None)
         if debug:
             raise
         known = explained(error)
+        if isinstance(known, UsageError) and not cluster.place().is_first:
+            return known.exit_code  # all ranks would say the same
         for line in known.faults if isinstance(known, ConfigError) else [known]:
             complain(str(line))
         return known.exit_code

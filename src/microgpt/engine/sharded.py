@@ -1,0 +1,112 @@
+"""Fully sharded data parallelism (FSDP2, https://arxiv.org/abs/2304.11277): each rank keeps a part of every weight,
+its gradient and its optimizer state, and gathers a block's weights while it computes with them.
+
+Checkpoints hold whole tensors, the same as without sharding: a run may go on with any strategy and number of devices.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies.strategy import Strategy
+from torch import Tensor
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+from microgpt.model import GPT
+
+
+class ShardedStrategy(ModelParallelStrategy):
+    """Lightning's strategy for FSDP2, with whole tensors in checkpoints, through our checkpoint folders."""
+
+    def __init__(self, world_size: int) -> None:
+        super().__init__(data_parallel_size=world_size, tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def _configure_launcher(self) -> None:
+        """None: the ranks have been started."""
+
+    @property
+    def lightning_restore_optimizer(self) -> bool:
+        return True
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        return Strategy.lightning_module_state_dict(self)
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        return Strategy.optimizer_state(self, optimizer)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None) -> None:
+        """Called by every rank: all of them gather, the first writes."""
+        Strategy.save_checkpoint(self, whole(checkpoint), filepath, storage_options)
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        return Strategy.load_checkpoint(self, checkpoint_path, weights_only)
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        assert self.lightning_module is not None
+        there = self.lightning_module.state_dict()
+        parts = {name: part_of(tensor, there.get(name)) for name, tensor in checkpoint["state_dict"].items()}
+        self.lightning_module.load_state_dict(parts, strict=strict)
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            together = getattr(optimizer, "optimizers", None)  # several that save as one, each with its own numbers
+            if together is None:
+                optimizer.load_state_dict(_optimizer_part(optimizer, state))
+            else:
+                parts = zip(together, state["parts"], strict=True)
+                optimizer.load_state_dict({"parts": [_optimizer_part(one, its) for one, its in parts]})
+
+
+def shard(model: GPT, mesh: Any) -> None:
+    """Share the weights of a model that every rank holds alike: block by block, then the rest."""
+    for block in model.blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def is_shared(model: torch.nn.Module) -> bool:
+    """Whether the weights are shared between ranks."""
+    return any(isinstance(weight, DTensor) for weight in model.parameters())
+
+
+def whole(tree: Any) -> Any:
+    """A nested state with every shared tensor gathered. Called by all ranks together."""
+    if isinstance(tree, DTensor):
+        return tree.full_tensor()
+    if isinstance(tree, Mapping):
+        return {key: whole(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(whole(value) for value in tree)
+    return tree
+
+
+def part_of(value: Any, like: Any) -> Any:
+    """This rank's part of a whole tensor, shared as `like` is; anything else as it is. Called by all ranks together."""
+    if not isinstance(like, DTensor) or not isinstance(value, Tensor) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+
+
+def unshared(model: GPT, weights: Mapping[str, Tensor]) -> GPT:
+    """A model of its own with these weights made whole, for what one rank does alone. Called by all ranks together."""
+    gathered = whole(weights)
+    example = next(iter(gathered.values()))
+    with torch.random.fork_rng(devices=[]):  # its first weights are thrown away, and must not cost training a draw
+        own = GPT(model.config, model.vocab_size).to(example.device, example.dtype)
+    own.load_state_dict(gathered, strict=False)
+    return own.train(model.training)
+
+
+def _optimizer_part(optimizer: Optimizer, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole optimizer state as this rank's part of it."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    of = dict(zip(numbers, weights, strict=True))
+    shared = {
+        number: {name: part_of(value, of[number]) for name, value in values.items()}
+        for number, values in state["state"].items()
+    }
+    return {**state, "state": shared}
