@@ -58,7 +58,7 @@ class Range:
 
     def __contains__(self, x: float) -> bool:
         return (
-            math.isfinite(x)
+            (isinstance(x, int) or math.isfinite(x))
             and (self.min is None or x >= self.min)
             and (self.max is None or x <= self.max)
             and (self.above is None or x > self.above)
@@ -283,10 +283,16 @@ def _convert_scalar(value: Any, annotation: Any, path: str, faults: list[Fault])
     is_bool = isinstance(value, bool)
     if annotation is Any or (annotation is not float and annotation is not int and type(value) is annotation):
         return value
-    if annotation is float and isinstance(value, (int, float)) and not is_bool:
-        return float(value)
-    if annotation is int and isinstance(value, (int, float)) and not is_bool and float(value).is_integer():
+    if annotation is int and isinstance(value, int) and not is_bool and abs(value) < 2**63:
+        return value
+    if annotation is int and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
+    if (
+        annotation is float
+        and (isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000))
+        and not is_bool
+    ):
+        return float(value)
     if annotation is str and isinstance(value, (int, float, Path)) and not is_bool:
         return str(value)
     if annotation in (int, float) and isinstance(value, str):
