@@ -73,9 +73,9 @@ def install() -> None:
             signal.signal(number, _handle)
 
 
-def defer() -> None:
-    """From now on, until `handled` ends, signals are noted and not raised."""
-    _State.deferred = True
+def defer(yes: bool = True) -> None:
+    """From now on, until `handled` ends, signals are noted and not raised; or raised again."""
+    _State.deferred = yes
 
 
 def received() -> int | None:

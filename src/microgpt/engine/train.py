@@ -164,21 +164,21 @@ class Training:
             checkpoint = str(self.start.checkpoint) if self.start.checkpoint else None
             data = TextDataModule(windows, self.steps, trainer.accumulate_grad_batches)
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            signals.defer(False)
+            self.progress.stop()
+            self.clock.stop()
+            if (number := self.save.stopped_by or signals.received()) is not None:
+                raise signals.Stopped(number)
+            leave_group()
+            return self.finish(module) if trainer.is_global_zero else None
         except BaseException as error:
             self.runlog.abandon()
-            if (number := signals.received()) is None or isinstance(error, MicrogptError):
+            number = self.save.stopped_by or signals.received()
+            if number is None or isinstance(error, MicrogptError):
                 raise
             raise self.stopped(number) from None  # whatever else went wrong, it was asked to stop
         finally:
             self.progress.stop()
-            self.clock.stop()
-        if (number := self.save.stopped_by or signals.received()) is not None:
-            self.runlog.abandon()
-            raise self.stopped(number)
-        leave_group()
-        if not trainer.is_global_zero:
-            return None
-        return self.finish(module)
 
     def stopped(self, number: int) -> signals.Stopped:
         """Say how to go on, for a run that a signal stopped."""

@@ -20,6 +20,7 @@ class StepCallback(L.Callback):
         self, trainer: L.Trainer, pl_module: GPTModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         if batch.micro == trainer.accumulate_grad_batches - 1:
+            signals.defer()  # from here on there is something to lose
             with contextlib.suppress(signals.Interrupted):
                 self.on_step_end(trainer, pl_module, trainer.global_step)
 

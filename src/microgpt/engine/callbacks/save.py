@@ -64,7 +64,6 @@ class Save(StepCallback):
             checkpoint.clean(self.folder)
 
     def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
-        signals.defer()  # from here on there is something to lose
         # One number that all ranks agree on: a signal wins over an early end, and that over a best to be saved.
         wish = 4 * (signals.received() or 0) + 2 * trainer.should_stop + (self.evaluation.best_step == step)
         agreed = any_rank(trainer, wish)
