@@ -21,6 +21,7 @@ from microgpt.engine.callbacks import save
 from microgpt.errors import MachineError
 
 STEPS = 24
+"""Of the runs that are resumed at every step."""
 GRID = list(itertools.product((1, 4), ("32-true", "bf16-mixed"), ("adamw", "muon"), (0.0, 0.1)))
 
 

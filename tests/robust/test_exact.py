@@ -57,7 +57,13 @@ def test_a_finished_run_trains_on_when_it_is_made_longer(tiny: Tiny, tmp_path: P
 
 
 def test_other_micro_batches_workers_and_intervals_continue_a_run(tiny: Tiny, tmp_path: Path) -> None:
-    first = tiny("optim=adamw", "trainer.precision=64-true", "checkpoint.every_n_steps=4", "trainer.max_steps=9")
+    first = tiny(
+        "optim=adamw",
+        "model.init=gpt2",
+        "trainer.precision=64-true",
+        "checkpoint.every_n_steps=4",
+        "trainer.max_steps=9",
+    )
     first.append("checkpoint.keep=5")
     train([*first, "trainer.micro_batch_size=2", "trainer.max_steps=9"])
     whole = final(tmp_path / "run")[0]
@@ -177,3 +183,8 @@ def poison(monkeypatch: pytest.MonkeyPatch, at_step: int, value: float) -> None:
         return loss + value if self.trainer.global_step == at_step else loss
 
     monkeypatch.setattr(GPTModule, "forward", poisoned)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_every_precision_resumes_bit_for_bit(precision: str, tmp_path: Path) -> None:
+    assert campaign_exact.every_step(tmp_path, [(1, precision, "adamw", 0.1)], steps=4)["mismatches"] == []

@@ -98,7 +98,7 @@ def test_a_signal_before_the_first_step_leaves_at_once(
     assert not checkpoint.checkpoints(tmp_path / "run" / "checkpoints")
 
 
-@pytest.mark.parametrize("phase", ["compose_run", "prepare", "GPT", "build_trainer", "closing_words", "load"])
+@pytest.mark.parametrize("phase", ["compose_run", "prepare", "GPTModule", "build_trainer", "closing_words", "load"])
 def test_ctrl_c_in_every_phase_is_130_and_the_run_can_go_on(
     phase: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,6 +198,8 @@ class GPTModule(L.LightningModule):
         if fault := self._state_fault(checkpoint):
             raise CheckpointError(f"a state that does not fit this run ({fault})", "the checkpoint",
                                   "remove it to resume from an earlier one")  # fmt: skip
+        # Lightning converts later than it loads, and float64 weights would lose half their bits on the way.
+        self.trainer.precision_plugin.convert_module(self)
         self.skipped_steps = checkpoint["microgpt"]["skipped_steps"]
         average = checkpoint["microgpt"]["average"]
         self.average = [part_of(*pair) for pair in zip(average, self.model.parameters(), strict=False)]
