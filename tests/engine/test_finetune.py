@@ -153,7 +153,8 @@ def test_fine_tuning_lowers_the_loss_and_beats_training_from_scratch(tokenizers,
                 "data.vocab_size=512")[0].summary["val/bpb"] for lr in ("1e-3", "3e-3")
     )  # fmt: skip
     assert curve[0] < before
-    assert lora_curve[0] < before - 0.01
+    assert lora_curve[0] < before
+    assert min(lora_curve) < before - 0.1
     assert min(curve) < before
     assert tuned.summary["val/bpb"] < scratch
     assert low_rank.summary["val/bpb"] < scratch
