@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from omegaconf import DictConfig
 
-from microgpt.data.tokenizer import HFTokenizer, Tokenizer, tokenizer_from_dict
+from microgpt.data.tokenizer import Tokenizer
 from microgpt.engine.config import RunConfig, flatten
+from microgpt.engine.run import read_folder
 from microgpt.errors import CheckpointError
-from microgpt.model import GPT, GPTConfig, hf, lora, plain
-from microgpt.model.folder import TOKENIZER
+from microgpt.model import GPT, GPTConfig, hf, lora
 
 log = logging.getLogger("microgpt")
 
@@ -33,7 +33,7 @@ def load_pretrained(config: GPTConfig) -> Pretrained:
         MachineError: it cannot be downloaded, or a package of the extra `hf` is missing.
     """
     folder = hf.locate(str(config.pretrained))
-    model = hf.from_pretrained(folder)
+    model, tokenizer = read_folder(folder)
     own = replace(
         model.config,
         pretrained=config.pretrained,
@@ -42,10 +42,6 @@ def load_pretrained(config: GPTConfig) -> Pretrained:
         attention=config.attention,
     )
     model = hf.rebuilt(model, own)
-    if hf.is_ours(folder):
-        tokenizer = tokenizer_from_dict(plain.read_json(folder / TOKENIZER, hf.JSON_LIMIT))
-    else:
-        tokenizer = HFTokenizer.from_file(folder / TOKENIZER, model.vocab_size)
     if tokenizer.vocab_size != model.vocab_size:
         what = f"a tokenizer of {tokenizer.vocab_size} tokens for a model of {model.vocab_size}"
         raise CheckpointError(what, str(folder), "take the two from one place")

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from microgpt.data.tokenizer import Tokenizer, tokenizer_from_dict
+from microgpt.data.tokenizer import HFTokenizer, Tokenizer, tokenizer_from_dict
 from microgpt.engine.rundir import RunDir
 from microgpt.engine.sample import generate_texts
 from microgpt.errors import CheckpointError
-from microgpt.model import GPT, GPTConfig
-from microgpt.model.folder import load_model
+from microgpt.model import GPT, GPTConfig, hf
+from microgpt.model.folder import TOKENIZER, load_model
 
 
 @dataclass
@@ -68,10 +68,23 @@ def load(path: str | Path, device: str = "cpu") -> Run:
         CheckpointError: there is no model, or it is damaged.
     """
     folder = model_folder(Path(path))
-    model, tokenizer, _ = load_model(folder, device)
-    model.eval()
+    model, tokenizer = read_folder(folder, device)
     run_dir = RunDir(folder.parent if folder.name == "model" else folder)
-    return Run(Path(path), model, tokenizer_from_dict(tokenizer), run_dir.read_summary() or {})
+    return Run(Path(path), model, tokenizer, run_dir.read_summary() or {})
+
+
+def read_folder(folder: Path, device: str = "cpu") -> tuple[GPT, Tokenizer]:
+    """The model of a folder in our own format or in Hugging Face's, in eval mode, and its tokenizer.
+
+    Raises:
+        CheckpointError: either is missing or damaged, they do not fit, or our parts cannot express the model.
+        MachineError: the tokenizer needs a package that is not installed.
+    """
+    if hf.is_ours(folder):
+        model, values, _ = load_model(folder, device)
+        return model, tokenizer_from_dict(values)
+    model = hf.read_model(folder).to(device)
+    return model, HFTokenizer.from_file(folder / TOKENIZER, model.vocab_size)
 
 
 def model_folder(path: Path) -> Path:

@@ -12,11 +12,10 @@ for _module in pkgutil.iter_modules(__path__):
 
 from microgpt.model.hf.family import Family, family_for  # noqa: E402
 from microgpt.model.hf.read import from_pretrained, is_ours, read_model, rebuilt  # noqa: E402
-from microgpt.model.hf.source import JSON_LIMIT, locate  # noqa: E402
+from microgpt.model.hf.source import locate  # noqa: E402
 from microgpt.model.hf.write import write_model  # noqa: E402
 
 __all__ = [
-    "JSON_LIMIT",
     "Family",
     "family_for",
     "from_pretrained",
