@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from microgpt.engine.commands import common, compare, evaluate, generate, train
+from microgpt.engine.commands import common, compare, evaluate, export, generate, train
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,6 +25,7 @@ MAIN = {
     "microgpt-generate": generate.main,
     "microgpt-evaluate": evaluate.main,
     "microgpt-compare": compare.main,
+    "microgpt-export": export.main,
 }
 
 
@@ -50,16 +51,35 @@ def small(arguments: list[str]) -> list[str]:
     return [*arguments, *extra]
 
 
+def pretrained_folder(path: Path) -> None:
+    """A GPT-2 of the size of a thumb where the README names the real one: a folder wins over the Hub's name."""
+    small_gpt2 = ["model=gpt2", "data.tokenizer=bpe", "data.vocab_size=300", "hydra.run.dir=runs/small-gpt2"]
+    assert train.main(small(small_gpt2)) == 0
+    assert export.main(["runs/small-gpt2", str(path)]) == 0
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_readme_runs(line: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = line.split("#")[0].strip()
     name, *arguments = shlex.split(line.split("&&")[-1] if line.startswith("pip install . ") else line)
-    if name in ("pip", "tensorboard"):  # the test command itself, and a server that does not end
-        assert line in ('pip install -e ".[test]" && pytest -n auto', "tensorboard --logdir runs")
+    if name in ("pip", "tensorboard"):  # the test command itself, an extra, and a server that does not end
+        assert line in (
+            'pip install -e ".[test]" && pytest -n auto', 'pip install "microgpt[hf]"', "tensorboard --logdir runs"
+        )  # fmt: skip
         return
+    if "finetune-gpt2" in line:
+        pytest.importorskip("tokenizers", reason="needs the extra hf")
+        pretrained_folder(folder / "gpt2")
+    if "data.tokenizer=bpe" in line:
+        pytest.importorskip("tokenizers", reason="needs the extra hf")
     if name == "microgpt-train" and "--help" not in arguments:
         arguments = small(arguments)
-    if name in ("microgpt-generate", "microgpt-evaluate", "microgpt-compare"):
+    if "exported" in arguments or "runs/llama" in arguments:
+        pytest.importorskip("tokenizers", reason="needs the extra hf")
+        assert train.main(small(["model=llama", "hydra.run.dir=runs/llama"])) == 0
+        if name != "microgpt-export":
+            assert export.main(["runs/llama", "exported"]) == 0
+    elif name in ("microgpt-generate", "microgpt-evaluate", "microgpt-compare"):
         assert train.main(small(["hydra.run.dir=runs/mine"])) == 0
     try:
         code = MAIN[name](arguments)
