@@ -66,3 +66,11 @@ def test_a_short_text_is_scored_and_one_token_is_an_error():
             baseline([0, 1], [0], 2)
         with pytest.raises(DataError, match="0 tokens"):
             baseline([], [0, 1], 2)
+
+
+def test_a_context_that_only_ends_the_training_text_is_no_trouble() -> None:
+    """ "ab" is last and followed by nothing; after "b", its shorter form, comes "c" in one of two cases."""
+    a, b, c, d = range(4)
+    loss = ngram([d, b, c, c, b, d, a, b], [d, a, b, c], vocab_size=4, order=3)
+    assert np.isfinite(loss)
+    assert np.isfinite(ngram([d, b, a], [b, a, d, b, a, c], vocab_size=4, order=5))

@@ -33,13 +33,14 @@ def ngram(train: Any, scored: Any, vocab_size: int, order: int = 5) -> float:
     train, scored = _array(train, least=1)[-MOST:], _array(scored, least=2)
     p = np.full(len(scored), 1.0 / vocab_size)
     # Contexts are numbered; the context of order n is the (n - 1)-gram that ends one token earlier.
-    context, scored_context = np.zeros(len(train), np.int64), np.zeros(len(scored), np.int64)
+    context, scored_context, contexts = np.zeros(len(train), np.int64), np.zeros(len(scored), np.int64), 1
     for n in range(1, min(order, len(train)) + 1):
         grams, number, counts = np.unique(
             context * vocab_size + train[n - 1 :], return_inverse=True, return_counts=True
         )
-        total = np.bincount(context)  # c(h)
-        kinds = np.bincount(grams // vocab_size)  # t(h)
+        total = np.bincount(context, minlength=contexts)  # c(h)
+        # A context that only ends the text was followed by nothing: its shorter form says it all.
+        kinds = np.maximum(1, np.bincount(grams // vocab_size, minlength=contexts))  # t(h)
 
         seen = scored_context >= 0
         wanted = scored_context * vocab_size + scored[n - 1 :]
@@ -49,7 +50,7 @@ def ngram(train: Any, scored: Any, vocab_size: int, order: int = 5) -> float:
         c_h, t_h = np.where(seen, total[scored_context], 0), np.where(seen, kinds[scored_context], 1)
         p[n - 1 :] = (c_hw + t_h * p[n - 1 :]) / (c_h + t_h)
 
-        context, scored_context = number[:-1], np.where(found, place, -1)[:-1]
+        context, scored_context, contexts = number[:-1], np.where(found, place, -1)[:-1], len(grams)
         if not len(scored_context):
             break
     return float(-np.log(p[1:]).mean())
