@@ -1,7 +1,7 @@
 """The README's table of tokenizers: characters against subwords of several sizes, at equal training arithmetic.
 
     python scripts/table_bpe.py book.txt                    # the table in the README
-    python scripts/table_bpe.py book.txt --flops 2e12       # a small one, in some minutes
+    python scripts/table_bpe.py book.txt --flops 1e12       # a small one, in two minutes
 
 Each tokenizer trains the same layers on the same training text for as many steps as the budget of floating-point
 operations pays for: a larger vocabulary has a larger head, so its steps cost more, and each of its tokens holds more
@@ -20,9 +20,10 @@ from microgpt import GPT, train
 from microgpt.data.corpus import prepare
 from microgpt.engine.compose import compose_run
 
-TOKENIZERS = (("characters", ["data.tokenizer=char"]),) + tuple(
-    (f"BPE {size}", ["data.tokenizer=bpe", f"data.vocab_size={size}"]) for size in (512, 1024, 4096)
-)
+TOKENIZERS = {
+    "characters": ["data.tokenizer=char"],
+    **{f"BPE {size}": ["data.tokenizer=bpe", f"data.vocab_size={size}"] for size in (512, 1024, 4096)},
+}
 
 
 def row(name: str, overrides: list[str], flops: float, folder: Path) -> str:
@@ -46,14 +47,15 @@ def row(name: str, overrides: list[str], flops: float, folder: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     p = argparse.ArgumentParser(description="Bits per character of characters and subwords at equal training FLOPs.")
     p.add_argument("data", type=Path, help="a text, such as Grimm's tales")
-    p.add_argument("--flops", type=float, default=5e14, help="floating-point operations of each training run")
+    p.add_argument("--flops", type=float, default=6.4e12, help="of each training run: 600 steps of the default model")
     p.add_argument("overrides", nargs="*", help="of microgpt-train, for all runs: model=gpt-mini seed=1")
     a = p.parse_args(argv)
     common = [f"data.path={a.data}", "trainer.progress=none", "eval.figures=never", "eval.every_n_steps=100",
               "sample.every_n_steps=0", *a.overrides]  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         rows = [
-            row(name, [*common, *knobs], a.flops, Path(scratch) / str(i)) for i, (name, knobs) in enumerate(TOKENIZERS)
+            row(name, [*common, *knobs], a.flops, Path(scratch) / name.replace(" ", "-"))
+            for name, knobs in TOKENIZERS.items()
         ]
     print(f"\n{a.data.name}, {a.flops:.3g} floating-point operations each, the same validation text:\n")
     print("| tokenizer | vocabulary | parameters | steps | characters a token | characters read | nats a token | bpc |")

@@ -23,7 +23,9 @@ PLAIN = ["model.pos=rope", "model.norm=rmsnorm", "model.mlp=gelu", "model.qk_nor
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
-@pytest.mark.parametrize(("parts", "name"), [(GPT2, "GPT2LMHeadModel"), (LLAMA, "LlamaForCausalLM")])
+@pytest.mark.parametrize(
+    ("parts", "name"), [(GPT2, "GPT2LMHeadModel"), (LLAMA, "LlamaForCausalLM"), ([], "Qwen3ForCausalLM")]
+)
 def test_transformers_opens_a_trained_model(transformers, tokenizers, tiny, tmp_path, capsys, parts, name, kind):
     run = train(tiny(*parts, f"data.tokenizer={kind}", "data.vocab_size=300"))
     out = tmp_path / "out"

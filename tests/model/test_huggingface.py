@@ -98,6 +98,25 @@ def test_llama_of_transformers_gives_the_same_logits(transformers, tmp_path, kno
         assert (GPT.from_pretrained(tmp_path)(x)[0] - theirs(x).logits).abs().max() <= 1e-5
 
 
+def test_qwen3_of_transformers_is_read_unless_its_norms_have_gains(transformers, tmp_path):
+    config = transformers.Qwen3Config(
+        hidden_size=32, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, intermediate_size=48,
+        head_dim=8, vocab_size=V, max_position_embeddings=64, attention_bias=True,
+    )  # fmt: skip
+    theirs = randomised(transformers.Qwen3ForCausalLM(config))
+    theirs.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"cannot express the weights layers\.0\.self_attn\.q_norm\.weight"):
+        GPT.from_pretrained(tmp_path)
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            if name.endswith(("q_norm.weight", "k_norm.weight")):
+                p.fill_(1.0)
+    theirs.save_pretrained(tmp_path)
+    x = tokens(64)
+    with torch.no_grad():
+        assert (GPT.from_pretrained(tmp_path)(x)[0] - theirs(x).logits).abs().max() <= 1e-5
+
+
 def test_greedy_tokens_equal_those_of_transformers_without_it_installed(transformers, tmp_path):
     config = transformers.GPT2Config(
         n_layer=2, n_head=4, n_embd=32, n_positions=128, vocab_size=V, bos_token_id=None, eos_token_id=None
@@ -149,7 +168,9 @@ def choices(*names, **fixed):
 EXPRESSIBLE = st.one_of(
     choices(*FREE, norm=["layernorm"], pos=["learned", "sinusoidal", "none"], mlp=["gelu", "gelu_tanh", "relu2"]),
     choices(*FREE, "mlp", "n_kv_head", norm=["rmsnorm"], pos=["rope", {"name": "rope", "theta": 5e5}]),
-)
+    choices("tie_weights", "norm_affine", "mlp_hidden", "norm_eps", "n_kv_head", norm=["rmsnorm"], pos=["rope"],
+            qk_norm=[True], mlp=["relu2", "swiglu"]),
+)  # fmt: skip
 GENTLE = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -182,9 +203,14 @@ def test_what_no_stock_class_expresses_is_refused_by_name(knobs):
     is_gpt2 = config.norm == "layernorm" and config.pos.name in ("learned", "sinusoidal", "none")
     is_gpt2 = is_gpt2 and config.mlp != "swiglu" and config.kv_heads == config.n_head
     is_llama = config.norm == "rmsnorm" and config.pos.name == "rope"
-    extras = [k for k in ("qk_norm", "logit_softcap", "ngram_embed", "value_embed", "resid_scale") if knobs[k]]
+    is_qwen3 = is_llama and config.qk_norm and not config.bias and config.mlp in ("relu2", "swiglu")
+    extras = [
+        k
+        for k in ("qk_norm" if not is_qwen3 else "", "logit_softcap", "ngram_embed", "value_embed", "resid_scale")
+        if k and knobs[k]
+    ]
     if (is_gpt2 or is_llama) and not extras:
-        assert family_for(config).model_type == ("gpt2" if is_gpt2 else "llama")
+        assert family_for(config).model_type == ("gpt2" if is_gpt2 else "qwen3" if is_qwen3 else "llama")
         return
     with pytest.raises(UsageError) as refusal:
         family_for(config)
@@ -235,6 +261,7 @@ def test_our_own_model_folder_is_pretrained_too(tmp_path):
         (GPT2_LIKE, {"add_cross_attention": True}, "add_cross_attention"),
         (GPT2_LIKE, {"quantization_config": {}}, "quantization_config"),
         (GPT2_LIKE, {"model_type": "gpt_neox"}, "gpt_neox"),
+        (LLAMA_LIKE, {"model_type": "qwen3", "use_sliding_window": True}, "use_sliding_window=True"),
         (GPT2_LIKE, {"n_embd": "32"}, "n_embd"),
         (GPT2_LIKE, {"n_head": 5}, "n_head"),
         (GPT2_LIKE, {"n_embd": 64}, "shape"),

@@ -36,14 +36,21 @@ class Rule:
     "Whether theirs is (in, out), where ours is (out, in)."
     filling: float | Tensor = 0.0
     "What theirs holds when our model has no such weight."
+    is_repeated: bool = False
+    "Whether each of theirs is the whole of ours."
 
     def split(self, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Theirs, by name, of our weight."""
+        if self.is_repeated:
+            yield from ((name, weight.clone()) for name in self.theirs)
+            return
         for name, part in zip(self.theirs, torch.split(weight, [shape[0] for shape in self.shapes]), strict=True):
             yield name, (part.T if self.is_transposed else part).contiguous()
 
-    def join(self, parts: list[Tensor]) -> Tensor:
-        """Our weight of theirs, which come in the order of `theirs`."""
+    def join(self, parts: list[Tensor]) -> Tensor | None:
+        """Our weight of theirs, which come in the order of `theirs`; None when they cannot be one weight of ours."""
+        if self.is_repeated:
+            return parts[0] if all(torch.equal(part, parts[0]) for part in parts) else None
         parts = [part.T for part in parts] if self.is_transposed else parts
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
 
@@ -128,7 +135,7 @@ def family_for(config: GPTConfig) -> Family:
         blocking = list(family.blockers(config))
         if not blocking:
             return family
-        reasons.append((len(blocking), f"{family.architecture} has no {', '.join(blocking)}"))
+        reasons.append((len(blocking), f"not {family.architecture}, because of {', '.join(blocking)}"))
     what = "no stock class expresses this model: " + "; ".join(reason for _, reason in sorted(reasons))
     raise UsageError(what, "the model's config", "train without these, or export with --format safetensors")
 

@@ -94,10 +94,14 @@ class Llama(Family, model_type="llama"):
             if config.mlp == "swiglu":
                 yield from linear(f"{ours}.mlp.widen", (gate, up), (hidden, hidden), C, mlp_bias)
             else:
-                yield from linear(f"{ours}.mlp.widen", (gate,), (hidden,), C, mlp_bias)
-                yield Rule("", (f"{up}.weight",), ((hidden, C),), filling=0.0)
-                yield Rule("", (f"{up}.bias",), ((hidden,),), filling=1.0)
+                yield from self.ungated(config, f"{ours}.mlp.widen", gate, up, mlp_bias)
             yield from linear(f"{ours}.mlp.out", (f"{theirs}.mlp.down_proj",), (C,), hidden, mlp_bias)
         yield from norm("norm", "norm", C, False)
         if not config.tie_weights:
             yield from linear("head", ("lm_head",), (vocab_size,), C, False)
+
+    def ungated(self, config: GPTConfig, ours: str, gate: str, up: str, has_bias: bool) -> Iterator[Rule]:
+        """The rules of an MLP that has no gate."""
+        yield from linear(ours, (gate,), (config.hidden,), config.n_embd, has_bias)
+        yield Rule("", (f"{up}.weight",), ((config.hidden, config.n_embd),), filling=0.0)
+        yield Rule("", (f"{up}.bias",), ((config.hidden,),), filling=1.0)

@@ -125,10 +125,13 @@ def _state(
     state: dict[str, Tensor] = {}
     for rule in rules:
         weight = _joined(rule, family, weights)
-        if rule.ours in wanted:
+        if weight is not None and rule.ours in wanted:
             state[rule.ours] = weight
-        elif is_exact and not torch.equal(weight, rule.filled(weight.dtype)):
-            return None
+        elif weight is None or not torch.equal(weight, rule.filled(weight.dtype)):
+            if is_exact:
+                return None
+            what = f"our parts cannot express the weights {', '.join(rule.theirs)}"
+            raise CheckpointError(what, str(weights.folder), "take a model without these")
     for key in wanted.keys() - state.keys():  # of two kinds of bias, the file may have one
         state[key] = torch.zeros(wanted[key], dtype=state["wte.weight"].dtype)
     return state
@@ -143,8 +146,8 @@ def _model(config: GPTConfig, vocab_size: int, state: dict[str, Tensor]) -> GPT:
     return model.to(dtype).eval()
 
 
-def _joined(rule: Rule, family: Family, weights: Weights) -> Tensor:
-    """Our weight, of theirs; checked for name, type and shape before it is read."""
+def _joined(rule: Rule, family: Family, weights: Weights) -> Tensor | None:
+    """Our weight, of theirs, if they can be one; checked for name, type and shape before it is read."""
     parts = []
     for name, shape in zip(rule.theirs, rule.shapes, strict=True):
         full = next((n for n in (family.prefix + name, name) if n in weights), None)
