@@ -13,7 +13,9 @@ import yaml
 
 from microgpt import GPT, load, train
 from microgpt.config import ConfigError
+from microgpt.data.tokenizer import HFTokenizer
 from microgpt.engine.config import RunConfig
+from microgpt.engine.sample import text_after
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.model.hf import write_model
 
@@ -106,6 +108,25 @@ def test_wrong_names_are_refused(base, tiny, tmp_path):
     (base / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
         train(tiny(f"model.pretrained={base}"))
+
+
+def test_words_of_a_sentencepiece_tokenizer_keep_the_space_before_them(tokenizers):
+    """Llama's first tokenizers mark the space before a word, and leave it out at the start of a text."""
+    vocab = {c: i for i, c in enumerate("\u2581abcdefgh\n")}
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [], byte_fallback=True))
+    backend.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.Prepend("\u2581"), tokenizers.normalizers.Replace(" ", "\u2581")]
+    )
+    backend.decoder = tokenizers.decoders.Sequence(
+        [tokenizers.decoders.Replace("\u2581", " "), tokenizers.decoders.Fuse(), tokenizers.decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer = HFTokenizer(backend.to_str())
+    prompt, new = tokenizer.encode("bad"), [vocab[c] for c in "\u2581cab"]
+    assert tokenizer.decode(prompt) == "bad"
+    assert tokenizer.decode(new) == "cab"
+    assert text_after(tokenizer, prompt, new) == " cab"
+    assert tokenizer.settled("bad cab bad cab") == 0
+    assert tokenizer.token_lengths()[1].tolist() == [1] * len(vocab)
 
 
 def losses(folder):

@@ -101,7 +101,7 @@ def generate_texts(
                 new[row].append(token)
                 ended[row] = bool(stop) and cut(tokenizer.decode(new[row][-16 - longest_stop :]), stop)[1]
         if on_text is not None and not ended[0]:
-            text = tokenizer.decode(new[0])
+            text = text_after(tokenizer, ids, new[0])
             # What may still become a stop string, or half of a character, waits for the next token.
             ready = len(text) - longest_stop - text.endswith("\N{REPLACEMENT CHARACTER}")
             if ready > shown:
@@ -109,10 +109,16 @@ def generate_texts(
                 shown = ready
         if all(ended):
             break
-    texts = [cut(tokenizer.decode(row), stop)[0] for row in new]
+    texts = [cut(text_after(tokenizer, ids, row), stop)[0] for row in new]
     if on_text is not None:
         on_text(texts[0][shown:])
     return [prompt + text for text in texts]
+
+
+def text_after(tokenizer: TextCodec, ids: Sequence[int], new: Sequence[int]) -> str:
+    """The text of `new` where it follows `ids`: some tokenizers leave out the space before a text's first word."""
+    before = list(ids[-4:])
+    return tokenizer.decode([*before, *new])[len(tokenizer.decode(before)) :]
 
 
 def start_ids(tokenizer: TextCodec) -> list[int]:
