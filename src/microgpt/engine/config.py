@@ -61,6 +61,13 @@ class TrainerConfig(Config):
             yield Fault("ema_decay", f"{self.ema_decay:g} keeps the first weights for ever", "it must be below 1")
 
 
+class SweepConfig(Config):
+    """How a sweep (-m) is run."""
+
+    detach: bool = False
+    "With hydra/launcher=slurm: submit, say how to follow the jobs, and return."
+
+
 class RunConfig(Config):
     """Everything that a run is a function of."""
 
@@ -80,6 +87,7 @@ class RunConfig(Config):
     eval: EvalConfig = EvalConfig()
     sample: SampleConfig = SampleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    sweep: SweepConfig = SweepConfig()
 
     def check(self) -> Iterator[Fault]:
         if not 0 <= self.seed < 2**63:
@@ -119,7 +127,7 @@ MACHINE_KNOBS = frozenset(
     "trainer.on_nonfinite".split()
 )
 """Knobs that a resumed run may change: they say how fast, how long or where, not what is learnt at a step."""
-MACHINE_NODES = ("eval", "sample", "checkpoint")
+MACHINE_NODES = ("eval", "sample", "checkpoint", "sweep")
 """Nodes whose knobs a resumed run may change, all of them."""
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from microgpt.errors import UsageError
 
-_imported: dict[str, None] = {}
+_modules: dict[str, None] = {}
+_imported: dict[str, Path] = {}
+"""The files that were asked for -> where they were found."""
 
 
 def import_part(name: str, config_dir: Path | None = None) -> None:
@@ -19,15 +21,16 @@ def import_part(name: str, config_dir: Path | None = None) -> None:
     if not name.endswith(".py"):
         try:
             importlib.import_module(name)
-            _imported[name] = None
+            _modules[name] = None
         except ImportError as error:
             raise UsageError(f"cannot import {name!r} ({error})", "imports", "name a module or a .py file") from None
         return
     places = [Path(name), *([config_dir / name] if config_dir else [])]
+    places += [_imported[name]] if name in _imported else []  # found before, in a folder that is not known now
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise UsageError(f"no such file {name!r}", "imports", f"looked for {' and '.join(map(str, places))}")
-    _imported[str(path.resolve())] = None
+    _imported[name] = path.resolve()
     module_name = f"microgpt_imported_{path.stem}"
     loaded = sys.modules.get(module_name)
     if loaded is not None and loaded.__file__ == str(path.resolve()):
@@ -46,4 +49,4 @@ def import_part(name: str, config_dir: Path | None = None) -> None:
 
 def imported() -> list[str]:
     """What was imported so far, as another process can import it: module names and absolute paths."""
-    return list(_imported)
+    return [*_modules, *map(str, dict.fromkeys(_imported.values()))]

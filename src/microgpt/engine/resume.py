@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from microgpt.data.corpus import Corpus
-from microgpt.engine import checkpoint
+from microgpt.engine import checkpoint, cluster
 from microgpt.engine.config import Precision, RunConfig, science_differences, short
 from microgpt.engine.rundir import RunDir
 from microgpt.engine.terminal import printable
@@ -63,9 +63,10 @@ def find_start(config: RunConfig, run_dir: RunDir, corpus: Corpus, steps: int) -
             manifest = checkpoint.manifest(path)
             check_same_science(config, manifest, run_dir, corpus)
             return Start(path, manifest, finished)
-        aside = checkpoint.set_aside(path)
         damaged.append(path.name)
-        log.warning("warning: %s; set aside as %s", printable(error.what), aside.name)
+        if cluster.place().is_first:  # one of the ranks does it, the others see the same
+            aside = checkpoint.set_aside(path)
+            log.warning("warning: %s; set aside as %s", printable(error.what), aside.name)
     if finished:
         return Start(finished=finished)
     if damaged:

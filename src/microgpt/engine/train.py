@@ -146,7 +146,8 @@ class Training:
         self.checkpoint_io.info = {"fingerprint": self.fingerprint, "config": config.to_dict(), "lr": config.optim.lr}
         # Weights and, at most, two moments of the optimizer and an average of them.
         n_bytes = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        run_dir.require_space(n_bytes * (4 if config.trainer.ema_decay else 3), config.checkpoint.keep)
+        if world.place.is_first:
+            run_dir.require_space(n_bytes * (4 if config.trainer.ema_decay else 3), config.checkpoint.keep)
 
     def fit(self) -> Run | None:
         """Train from where the run stands to its end, then write the summary and say what came out."""

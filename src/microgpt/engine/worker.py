@@ -45,6 +45,15 @@ def write_launch(path: Path, config: "RunConfig", tree: "DictConfig", arguments:
     write_text(path / LAUNCH, json.dumps({**launch, "imports": imported(), "arguments": list(arguments)}))
 
 
+def launched_config(path: Path) -> dict[str, Any] | None:
+    """The configuration that was written down in a folder, as plain data; None where there is none."""
+    try:
+        config = json.loads((path / LAUNCH).read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
 def forget_launch(path: Path) -> None:
     """Remove what was written down, and the errors of an earlier try."""
     for old in (path / LAUNCH, *path.glob(".error-*.json")):

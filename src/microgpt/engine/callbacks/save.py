@@ -12,6 +12,7 @@ from microgpt.engine.callbacks.base import StepCallback, is_due
 from microgpt.engine.callbacks.evaluate import Evaluate
 from microgpt.engine.callbacks.metrics import Clock
 from microgpt.engine.module import GPTModule
+from microgpt.errors import CheckpointError
 from microgpt.model import GPT
 
 NOT_KEPT = ("state_dict", "loops", "epoch", "pytorch-lightning_version", "lr_schedulers")
@@ -58,8 +59,11 @@ class Save(StepCallback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.saved_step = trainer.global_step if trainer.global_step else -1
         signals.install()  # Lightning has put its own handler for SIGTERM, which leaves between two micro-batches
-        if trainer.world_size > 1:  # a process that leaves alone would let the others wait for ever
-            signals.defer()
+        if trainer.world_size > 1:
+            signals.defer()  # a process that leaves alone would let the others wait for ever
+            if (step := any_rank(trainer, trainer.global_step)) != trainer.global_step:
+                what = f"one rank starts at step {step}, another at step {trainer.global_step}"
+                raise CheckpointError(what, str(self.folder), "check that all nodes see the same folder")
         if trainer.is_global_zero:
             checkpoint.clean(self.folder)
 

@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import microgpt
 from microgpt.engine.commands import common
 from microgpt.engine.commands.help import print_help
+from microgpt.errors import UsageError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,49 +36,42 @@ def train_command(arguments: list[str]) -> None:
     config_dir = Path(args.config_dir) if args.config_dir else None
     asks_hydra = args.cfg or args.info or args.shell_completion or args.hydra_help
     if not (args.multirun or asks_hydra):
+        for word in args.overrides:
+            if word.startswith(("hydra/launcher=", "hydra/sweeper=", "sweep.detach=")):
+                raise UsageError(f"{word} is for sweeps", "the arguments", "add -m, for one point too")
         from microgpt.engine.train import train
 
         train(args.overrides, config_dir)
         return
+    from microgpt.engine import sweep
     from microgpt.engine.compose import check_sweep, lenient
 
     if args.multirun:
         check_sweep(args.overrides, config_dir)
     known = set(args.overrides)
+    sweep.points.clear()
     call_hydra([lenient([word])[0] if word in known else word for word in arguments])
+    if sweep.points and not sweep.points[0].config.sweep.detach:
+        sweep.report()
 
 
 def call_hydra(arguments: list[str]) -> None:
     """Run Hydra's own main over `task`, as if these were the command line."""
     import hydra
 
+    from microgpt.engine import launchers
     from microgpt.engine.compose import register_schemas
     from microgpt.engine.conf import conf_dir
+    from microgpt.engine.sweep import task
 
     register_schemas()
+    launchers.register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are: we print them
     previous, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
     finally:
         sys.argv = previous
-
-
-def task(tree: Any) -> float | None:
-    """Train one point of a sweep in Hydra's folder for it; returns the best val/loss, which sweepers minimise."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from microgpt.engine.compose import decode
-    from microgpt.engine.train import run
-    from microgpt.errors import MicrogptError
-
-    path = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        done = run(decode(tree), tree, path, list(HydraConfig.get().overrides.task))
-    except MicrogptError as error:
-        common.complain(f"{error} (run folder {path})")
-        raise
-    return done.summary.get("val/loss") if done is not None else None
 
 
 if __name__ == "__main__":
