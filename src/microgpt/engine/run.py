@@ -82,7 +82,11 @@ def read_folder(folder: Path, device: str = "cpu") -> tuple[GPT, Tokenizer]:
     """
     if hf.is_ours(folder):
         model, values, _ = load_model(folder, device)
-        return model, tokenizer_from_dict(values)
+        tokenizer = tokenizer_from_dict(values)
+        if tokenizer.vocab_size != model.vocab_size:
+            what = f"a tokenizer of {tokenizer.vocab_size} tokens for a model of {model.vocab_size}"
+            raise CheckpointError(what, str(folder), "copy the folder again, or train anew")
+        return model, tokenizer
     model = hf.read_model(folder).to(device)
     return model, HFTokenizer.from_file(folder / TOKENIZER, model.vocab_size)
 

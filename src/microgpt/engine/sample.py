@@ -1,11 +1,11 @@
 """Text from a model: the one way in which prompts become texts, for notebooks, the command and training alike."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
 
-from microgpt.config import Config, Count, Natural, NonNegative
+from microgpt.config import Config, Count, Natural, NonNegative, Range
 from microgpt.engine import signals
 from microgpt.errors import UsageError
 from microgpt.model import GPT
@@ -25,9 +25,9 @@ class SampleConfig(Config):
     "0 takes the likeliest token; higher is more varied."
     top_k: Count | None = None
     "Choose among the k likeliest tokens."
-    top_p: float | None = None
+    top_p: Annotated[float, Range(above=0, max=1)] | None = None
     "Choose among the likeliest tokens that together have this probability."
-    min_p: float | None = None
+    min_p: Annotated[float, Range(min=0, max=1)] | None = None
     "Choose among tokens at least this share as likely as the likeliest."
 
 

@@ -20,6 +20,8 @@ TYPES = {
 }
 "Types of weights: safetensors' name -> torch's, bytes."
 HEADER_LIMIT = 1 << 22
+LISTS_LIMIT = 1_000_000
+"Lists and objects that a JSON file may have: each takes thirty times its two bytes."
 
 
 class Entry(NamedTuple):
@@ -62,6 +64,8 @@ def parse_object(text: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is none.
     """
+    if text.count(b"[") + text.count(b"{") > LISTS_LIMIT:
+        raise ValueError("too many lists")
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
     except RecursionError:

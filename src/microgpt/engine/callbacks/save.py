@@ -39,7 +39,8 @@ class FolderCheckpointIO(CheckpointIO):
     ) -> dict[str, Any]:
         wanted = {f"model.{name}": tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
         weights, state = checkpoint.read(Path(path), wanted)
-        if not isinstance(state, dict) or f"step-{state.get('global_step'):>08}" != Path(path).name:
+        step = state.get("global_step") if isinstance(state, dict) else None
+        if type(step) is not int or checkpoint.step_name(step) != Path(path).name:
             raise checkpoint.damaged(Path(path), f"{checkpoint.STATE} is not of this step")
         state = {key: value for key, value in state.items() if key not in NOT_KEPT}
         return {**state, "state_dict": weights, "lr_schedulers": [], "pytorch-lightning_version": L.__version__}

@@ -10,6 +10,8 @@ from typing import Any
 from microgpt.engine.commands import common
 from microgpt.errors import CheckpointError, UsageError
 
+CONFIG_LIMIT = 1 << 16
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
@@ -99,17 +101,40 @@ def corpus_of(path: Path, tokenizer: Any) -> Any:
     Raises:
         CheckpointError: the folder does not say which corpus it was trained on.
     """
-    import yaml
-
     from microgpt.data.config import DataConfig
     from microgpt.data.corpus import prepare
 
     for folder in (path, path.parent):
         file = folder / "config.yaml"
-        if file.is_file() and file.stat().st_size < 2**20:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
-            return prepare(DataConfig.from_dict(values["data"]), tokenizer)
+        if file.is_file():
+            return prepare(DataConfig.from_dict(data_node(file)), tokenizer)
     raise CheckpointError("no config.yaml says what it was trained on", str(path), "name a text with --data FILE")
+
+
+def data_node(file: Path) -> dict[str, Any]:
+    """The node `data` of a config.yaml, which may come from anyone.
+
+    Raises:
+        CheckpointError: it is no such file.
+    """
+    import yaml
+
+    try:
+        if file.stat().st_size > CONFIG_LIMIT:
+            raise ValueError("it is too large")
+        text = file.read_text(encoding="utf-8")
+        if text.count("[") + text.count("{") > 1000:
+            raise ValueError("it is nested too deeply")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("it has aliases")  # of which a short file can make billions of values
+        values = yaml.safe_load(text)
+        if not isinstance(values, dict) or not isinstance(values.get("data"), dict):
+            raise ValueError("it has no node data")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:200]
+        fix = "name a text with --data FILE"
+        raise CheckpointError(f"no configuration of a run ({reason})", str(file), fix) from None
+    return dict(values["data"])
 
 
 if __name__ == "__main__":

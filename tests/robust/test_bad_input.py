@@ -1,0 +1,202 @@
+"""The catalogue of bad input: an exit code, one line with what, where and how to fix it, and nothing left behind."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microgpt.engine import checkpoint
+from microgpt.engine.commands import evaluate, generate, train
+
+Tiny = Callable[..., list[str]]
+KNOBS = [
+    ("data.path=missing.txt", 3, "no such file or folder in missing.txt"),
+    ("data.path=.", 0, ""),
+    ("data.batch_size=0", 2, "data.batch_size: 0 is out of range; it must be at least 1"),
+    ("data.batch_size=-1", 2, "data.batch_size: -1 is out of range"),
+    ("trainer.max_steps=0", 2, "trainer.max_steps: 0 is out of range"),
+    ("model.n_layer=0", 2, "model.n_layer: 0 is out of range"),
+    ("model.n_embd=50", 2, "model.n_embd: n_embd 50 is not a multiple of n_head 3; n_embd=51 is"),
+    ("model.n_embd=9", 2, "model.pos"),
+    ("model.dropout=1", 2, "model.dropout: 1.0 is out of range"),
+    ("model.dropout=-0.1", 2, "model.dropout: -0.1 is out of range"),
+    ("model.dropout=nan", 2, "model.dropout: nan is out of range"),
+    ("model.n_layr=2", 2, "model.n_layr: unknown key; did you mean 'n_layer'?"),
+    ("modle=gpt2", 2, "did you mean 'model'?"),
+    ("model=gpt3", 2, "no such choice 'gpt3'; did you mean"),
+    ("model.pos=ropes", 2, "no such choice 'ropes'; did you mean 'rope'?"),
+    ("optim=adam", 2, "did you mean 'adamw'?"),
+    ("seed=-1", 2, "seed: -1 is out of range; it must be from 0 to 2^63 - 1"),
+    ("seed=9223372036854775808", 2, "seed: 9223372036854775808 is "),
+    ("optim.lr=0", 2, "optim.lr: 0.0 is out of range"),
+    ("optim.lr=fast", 2, "optim.lr: 'fast' is not a number"),
+    ("trainer.micro_batch_size=3", 2, "3 does not divide the 8 sequences of each device"),
+    ("trainer.precision=16-mixed", 5, "needs a GPU in this machine; take bf16-mixed or 32-true"),
+    ("trainer.accelerator=mps", 5, "no mps device in this machine"),
+    ("trainer.accelerator=cuda", 5, "no cuda device in this machine"),
+    ("data.encoding=utf-9", 2, "data.encoding: unknown encoding 'utf-9'"),
+    ("resume=must", 4, "no checkpoint to resume from"),
+    ("sample.top_p=0", 2, "sample.top_p: 0.0 is out of range"),
+    ("sample.temperature=-1", 2, "sample.temperature: -1.0 is out of range"),
+    ("sample.max_new_tokens=-1", 2, "sample.max_new_tokens: -1 is out of range"),
+    ("hydra.run.dir=book.txt", 5, "cannot write"),
+    ("hydra.run.dir=book.txt/run", 5, "cannot write"),
+    ("hydra.run.dir=/proc/run", 5, "cannot write"),
+]
+PROMPTS = [
+    (["--prompt", "č"], 3, "character outside the vocabulary: 'č' U+010D, the first at position 0"),
+    (["--prompt", "\udcff"], 3, "outside the vocabulary"),
+    (["--temperature", "-1"], 2, "temperature"),
+    (["--temperature", "nan"], 2, "temperature"),
+    (["--top-p", "0"], 2, "top_p"),
+    (["--top-p", "1.5"], 2, "top_p"),
+    (["--top-k", "0"], 2, "top_k"),
+    (["--min-p", "2"], 2, "min_p"),
+    (["--max-new-tokens", "-1"], 2, "-1"),
+    (["--num-samples", "0"], 2, "0 samples"),
+    (["--device", "tpu"], 2, "no such device 'tpu'"),
+    (["--device", "cuda"], 5, "no cuda device"),
+    (["--seed", "x"], 2, "argument --seed: invalid int value: 'x'"),
+    (["--nonsense"], 2, "unrecognized arguments: --nonsense"),
+    (["--top-k", "100000"], 2, "vocabulary"),
+    (["--temperature", "0"], 0, ""),
+    (["--prompt", ""], 0, ""),
+    (["--max-new-tokens", "0"], 0, ""),
+]
+
+
+def check(code: int, want: int, said: str, captured: Any) -> None:
+    assert (code, captured.err) == (want, captured.err)
+    assert "Traceback" not in captured.err
+    lines = [line for line in captured.err.splitlines() if line]
+    if want == 0:
+        assert not [line for line in lines if "error" in line]
+        return
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("microgpt: error: ")
+    assert said in lines[0]
+
+
+@pytest.fixture
+def here(book: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(book.parent)
+    return book.parent
+
+
+@pytest.mark.parametrize(("knob", "code", "said"), KNOBS, ids=[knob for knob, *_ in KNOBS])
+def test_a_bad_knob(
+    knob: str, code: int, said: str, tiny: Tiny, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "cuda" in knob or "16-mixed" in knob:
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU")
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    check(train.main(tiny(knob)), code, said, capsys.readouterr())
+    if code:
+        assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+        assert not (here / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "said"),
+    [
+        (b"", 3, "an empty text"),
+        (b"abcdefgh", 3, "but a window takes 17"),
+        (b"abc " * 99 + b"\xff" + b"x" * 99, 3, "byte 0xff at offset 396 is not utf-8"),
+        (("abc " * 99).encode("utf-16"), 3, "byte 0xff at offset 0 is not utf-8"),
+        (b"\xef\xbb\xbf" + b"with a BOM\n" * 99, 0, ""),
+        (b"with CRLF\r\n" * 99, 0, ""),
+        (b"with a \0 NUL\n" * 99, 0, ""),
+        (b"x" * 1000 + b"y" * 300_000, 0, ""),
+        ("😀 emoji, e\u0301 combined\n".encode() * 99, 0, ""),
+        ("lone \ud800 surrogate\n".encode("utf-8", "surrogatepass") * 99, 3, "byte 0xed at offset 5 is not utf-8"),
+    ],
+    ids="empty short invalid utf-16 bom crlf nul long-line emoji surrogate".split(),
+)
+def test_a_text(
+    data: bytes, code: int, said: str, tiny: Tiny, book: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book.write_bytes(data)
+    check(train.main(tiny("trainer.max_steps=2")), code, said, capsys.readouterr())
+    assert (here / "run").exists() == (code == 0)
+
+
+def test_one_unique_character_warns_and_trains(tiny: Tiny, book: Path) -> None:
+    book.write_text("a" * 500)
+    with pytest.warns(UserWarning, match="one unique character"):
+        assert train.main(tiny("trainer.max_steps=2")) == 0
+
+
+def test_a_folder_without_a_text(tiny: Tiny, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "empty").mkdir()
+    check(train.main(tiny("data.path=empty")), 3, "no text file in empty", capsys.readouterr())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_what_may_not_be_read_or_written(
+    tiny: Tiny, book: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book.chmod(0)
+    check(train.main(tiny()), 3, "Permission denied", capsys.readouterr())
+    book.chmod(0o600)
+    (here / "closed").mkdir(mode=0o500)
+    check(train.main(tiny("hydra.run.dir=closed/run")), 5, "Permission denied", capsys.readouterr())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "text.txt").write_text("the cat sat on the mat, and the dog ran.\n" * 99)
+    words = "model=gpt-nano model.n_layer=1 model.block_size=16 data.batch_size=4 trainer.max_steps=4 "
+    words += "trainer.compile=false trainer.precision=32-true eval.figures=never trainer.progress=none "
+    words += f"sample.max_new_tokens=4 data.path={folder / 'text.txt'} hydra.run.dir={folder / 'run'}"
+    assert train.main(words.split()) == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize(("words", "code", "said"), PROMPTS, ids=[ascii(w) for w, *_ in PROMPTS])
+def test_a_bad_prompt(
+    words: list[str], code: int, said: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "cuda" in words and pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    few = [] if "--max-new-tokens" in words else ["--max-new-tokens", "5"]
+    check(generate.main([str(trained), *few, *words]), code, said, capsys.readouterr())
+
+
+def test_runs_that_are_not_there(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (generate.main, evaluate.main):
+        check(command([str(tmp_path / "nothing")]), 4, "no such run", capsys.readouterr())
+        check(command([str(tmp_path)]), 4, "no model in", capsys.readouterr())
+        check(command([]), 2, "the following arguments are required: RUN", capsys.readouterr())
+    check(evaluate.main([str(trained), "--data", "missing"]), 3, "no such file", capsys.readouterr())
+    check(evaluate.main([str(trained), "--protocol", "x"]), 2, "invalid choice: 'x'", capsys.readouterr())
+
+
+def test_a_run_of_only_damaged_checkpoints(tiny: Tiny, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(tiny()) == 0
+    (here / "run" / "summary.json").unlink()
+    for path in checkpoint.checkpoints(here / "run" / "checkpoints"):
+        (path / checkpoint.STATE).write_text("{}")
+    capsys.readouterr()
+    check(train.main(tiny()), 4, "every checkpoint is damaged (step-00000006", capsys.readouterr())
+
+
+def test_a_used_folder_and_a_finished_run(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(tiny()) == 0
+    capsys.readouterr()
+    check(train.main(tiny("resume=never")), 2, "the folder holds a run and resume=never", capsys.readouterr())
+    assert train.main(tiny()) == 0
+    assert "is finished: 6 steps" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_generating_is_130(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("microgpt.engine.sample.cut", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert generate.main([str(trained), "--max-new-tokens", "3"]) == 130
+    assert capsys.readouterr().err == "microgpt: stopped by SIGINT\n"
