@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument("data", type=Path, help="a text, such as Grimm's tales")
     p.add_argument("--flops", type=float, default=6.4e12, help="of each training run: 600 steps of the default model")
     p.add_argument("overrides", nargs="*", help="of microgpt-train, for all runs: model=gpt-mini seed=1")
-    a = p.parse_args(argv)
+    a = p.parse_intermixed_args(argv)
     common = [f"data.path={a.data}", "trainer.progress=none", "eval.figures=never", "eval.every_n_steps=100",
               "sample.every_n_steps=0", *a.overrides]  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:

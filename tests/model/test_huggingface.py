@@ -1,8 +1,10 @@
 """The maps to Hugging Face's formats: equal logits both ways, equal weights there and back, refusals by name."""
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -301,6 +303,25 @@ def test_an_index_cannot_name_a_file_outside_the_folder(tmp_path, file):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"wte.weight": file}}))
     with pytest.raises(CheckpointError, match="leaves the folder"):
         read_model(folder)
+
+
+def test_only_the_extra_hf_asks_for_packages_of_hugging_face_and_nothing_loads_them():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    theirs = {"transformers", "tokenizers", "huggingface_hub"}
+
+    def names(requirements):
+        return {re.split(r"[<>=\[ ]", requirement)[0] for requirement in requirements}
+
+    assert not theirs & names(project["dependencies"])
+    extras = {extra for extra, needs in project["optional-dependencies"].items() if theirs & names(needs)}
+    assert extras == {"hf"}
+    program = (
+        f"import sys; [sys.modules.__setitem__(name, None) for name in {theirs}]\n"
+        "from importlib import import_module\n"
+        "for part in ('data.tokenizer', 'model.hf', 'model.lora', 'engine.export', 'engine.nanogpt',\n"
+        "             'engine.commands.export', 'engine.commands.import_'): import_module('microgpt.' + part)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_missing_folder_is_said_to_be_missing(tmp_path):
