@@ -70,6 +70,9 @@ def test_a_command_of_the_readme_runs(line: str, folder: Path, capsys: pytest.Ca
     if "finetune-gpt2" in line:
         pytest.importorskip("tokenizers", reason="needs the extra hf")
         pretrained_folder(folder / "gpt2")
+    if "experiment=search" in line:
+        pytest.importorskip("optuna", reason="needs the extra sweep")
+        arguments = [*arguments, "hydra.sweeper.n_trials=2", "hydra.sweeper.params={optim.lr:'choice(0.01,0.02)'}"]
     if "data.tokenizer=bpe" in line:
         pytest.importorskip("tokenizers", reason="needs the extra hf")
     if name == "microgpt-train" and "--help" not in arguments:
@@ -79,6 +82,8 @@ def test_a_command_of_the_readme_runs(line: str, folder: Path, capsys: pytest.Ca
         assert train.main(small(["model=llama", "hydra.run.dir=runs/llama"])) == 0
         if name != "microgpt-export":
             assert export.main(["runs/llama", "exported"]) == 0
+    elif "sweeps" in arguments:
+        assert train.main(small(["-m", "seed=1,2", "hydra.sweep.dir=sweeps/a"])) == 0
     elif name in ("microgpt-generate", "microgpt-evaluate", "microgpt-compare"):
         assert train.main(small(["hydra.run.dir=runs/mine"])) == 0
     try:

@@ -10,6 +10,7 @@ The type says what is accepted, the default what is meant when nothing is said, 
 `Choice` is for families of interchangeable parts: naming a subclass registers it. No torch, no Hydra here.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -57,13 +58,9 @@ class Range:
     below: float | None = None
 
     def __contains__(self, x: float) -> bool:
-        return (
-            (isinstance(x, int) or math.isfinite(x))
-            and (self.min is None or x >= self.min)
-            and (self.max is None or x <= self.max)
-            and (self.above is None or x > self.above)
-            and (self.below is None or x < self.below)
-        )
+        low = (self.min is None or x >= self.min) and (self.above is None or x > self.above)
+        high = (self.max is None or x <= self.max) and (self.below is None or x < self.below)
+        return low and high and (isinstance(x, int) or math.isfinite(x))
 
     def __str__(self) -> str:
         bounds = (("at least", self.min), ("at most", self.max), ("above", self.above), ("below", self.below))
@@ -280,26 +277,19 @@ def _convert_config(value: Any, annotation: type[Config], path: str, faults: lis
 
 
 def _convert_scalar(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:
-    is_bool = isinstance(value, bool)
-    if annotation is Any or (annotation is not float and annotation is not int and type(value) is annotation):
-        return value
-    if annotation is int and isinstance(value, int) and not is_bool and abs(value) < 2**63:
-        return value
-    if annotation is int and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if (
-        annotation is float
-        and (isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000))
-        and not is_bool
-    ):
-        return float(value)
-    if annotation is str and isinstance(value, (int, float, Path)) and not is_bool:
+    number = value
+    if isinstance(value, str) and annotation in (int, float):
+        with contextlib.suppress(ValueError):
+            number = float(value)
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if annotation is int and is_number and abs(number) < 2**63 and number == int(number):
+        return int(number)
+    if annotation is float and is_number and (isinstance(number, float) or abs(number) < 2**1000):
+        return float(number)
+    if annotation is str and (is_number or isinstance(value, Path)):
         return str(value)
-    if annotation in (int, float) and isinstance(value, str):
-        try:
-            return _convert_scalar(float(value), annotation, path, faults)
-        except ValueError:
-            pass
+    if annotation is Any or (type(value) is annotation and not is_number):
+        return value
     faults.append(Fault(path, f"{value!r} is not {_name(annotation)}"))
     return value
 
