@@ -124,7 +124,9 @@ def test_every_precision_of_the_cpu_learns_the_same(precision: str, tiny: Tiny) 
     run = train(tiny(f"trainer.precision={precision}", "trainer.max_steps=30", "eval.every_n_steps=30"))
     assert run is not None
     assert run.summary["precision"] == precision
-    assert run.summary["val/loss"] == pytest.approx(1.6425, abs=0.05)  # the loss in float64
+    in_float64 = 1.6425
+    within = 0.1 if precision == "bf16-true" else 0.05  # weights of 8 bits lose the smaller part of each update
+    assert run.summary["val/loss"] == pytest.approx(in_float64, abs=within)
 
 
 def test_a_finished_run_says_so_and_is_not_trained_again(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
