@@ -35,6 +35,10 @@ def test_the_command_line_wins_over_an_experiment() -> None:
     assert (config.model.pos.name, config.optim.lr, config.model.n_layer) == ("alibi", 0.1, 3)
 
 
+def test_no_experiment_at_all_is_a_choice_too() -> None:
+    assert compose_run(["experiment=null"]).config.trainer.max_steps is None
+
+
 def test_the_reference_experiment_is_what_it_says() -> None:
     config = compose_run(["experiment=micro-gpt"]).config
     assert (config.model.n_layer, config.model.n_head, config.model.n_embd) == (6, 6, 384)

@@ -116,10 +116,13 @@ def del_hydra(tree: DictConfig) -> None:
 
 
 def lenient(overrides: Sequence[str]) -> list[str]:
-    """The overrides with unknown keys allowed, so that the decoder reports them: `a.b=1` becomes `++a.b=1`."""
+    """The overrides as Hydra takes them: `a.b=1` becomes `++a.b=1`, so that an unknown key reaches the decoder, which
+    reports it with every other fault; and `experiment=null` becomes `~experiment`."""
     known = groups(conf_dir())
     return [
-        override
+        "~experiment"
+        if override == "experiment=null"
+        else override
         if override.split("=", 1)[0] in known
         or not re.match(r"[A-Za-z_][\w.]*=", override)
         or override.startswith(("hydra.", "hydra/"))
