@@ -290,7 +290,8 @@ def _convert_scalar(value: Any, annotation: Any, path: str, faults: list[Fault])
         return str(value)
     if annotation is Any or (type(value) is annotation and not is_number):
         return value
-    faults.append(Fault(path, f"{value!r} is not {_name(annotation)}"))
+    large = "a number that fits in 64 bits" if is_number and abs(number) >= 2**63 else _name(annotation)
+    faults.append(Fault(path, f"{value!r} is not {large}"))
     return value
 
 

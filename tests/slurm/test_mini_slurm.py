@@ -107,7 +107,7 @@ def test_the_daemons_end_with_the_process_that_started_them() -> None:
 @pytest.mark.parametrize(("required", "code", "word"), [("", 0, "1 skipped"), ("1", 1, "1 error")])
 def test_a_machine_without_slurm_skips_unless_it_is_required(required: str, code: int, word: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mini_slurm.py", "-k", "named_bash"]
-    env = {**os.environ, "PATH": "/nonexistent", "MICROGPT_REQUIRE_SLURM": required}
+    env = {**os.environ, "PATH": "/nonexistent", "MICROGPT_REQUIRE_SLURM": required, "MICROGPT_REQUIRE_ALL": ""}
     done = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True)
     assert done.returncode == code, done.stdout
     assert word in done.stdout
