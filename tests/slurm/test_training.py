@@ -60,10 +60,11 @@ def wait_for_steps(cluster: MiniSlurm, job: str, run: Path, starts: int) -> None
         time.sleep(0.1)
 
 
+@pytest.mark.parametrize(("precision", "within"), [("64-true", 1e-10), ("32-true", 1e-4)])
 def test_two_nodes_of_two_tasks_learn_what_one_process_learns_in_a_job_named_bash(
-    cluster: MiniSlurm, submit: Submit, tmp_path: Path, book: Path
+    precision: str, within: float, cluster: MiniSlurm, submit: Submit, tmp_path: Path, book: Path
 ) -> None:
-    exact = ("trainer.precision=64-true", "optim=adamw", "trainer.max_steps=6")
+    exact = (f"trainer.precision={precision}", "optim=adamw", "trainer.max_steps=6")
     job = submit(*exact, options=("--nodes=2", "--ntasks-per-node=2", "--job-name=bash"))
     one = train([*TINY, *exact, f"data.path={book}", f"hydra.run.dir={tmp_path / 'one'}"])
     assert cluster.wait(job, timeout=150) == "COMPLETED", cluster.output(job)
@@ -71,7 +72,7 @@ def test_two_nodes_of_two_tasks_learn_what_one_process_learns_in_a_job_named_bas
     summary = json.loads((run / "summary.json").read_text())
     assert summary["world_size"] == 4
     assert one is not None
-    assert abs(summary["val/loss"] - one.summary["val/loss"]) < 1e-10
+    assert abs(summary["val/loss"] - one.summary["val/loss"]) < within
     assert steps(run) == [1, 2, 3, 4, 5, 6]
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
