@@ -38,7 +38,7 @@ def compare(argv: Sequence[str]) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
+    p = common.Parser(
         prog="microgpt-compare",
         description="Compare runs: mean and spread over seeds, and paired differences against the best.",
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from microgpt.engine.commands import common
+from microgpt.engine.commands import common, opening
 from microgpt.errors import CheckpointError, UsageError
 
 CONFIG_LIMIT = 1 << 16
@@ -21,33 +21,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     p = common.Parser(prog="microgpt-evaluate", description="Scores of a trained model on a whole text.")
-    p.add_argument("run", metavar="RUN", type=Path, help="run folder, its model/ folder, or an exported model")
+    opening.add_arguments(p)
     p.add_argument("--data", metavar="FILE", help="a text of your own (default: the run's corpus)")
     p.add_argument("--encoding", default="utf-8", metavar="E", help="encoding of FILE")
     p.add_argument("--split", choices=("val", "test", "train"), default="val", help="which split of the run's corpus")
     p.add_argument("--protocol", default="blocks", choices=("random", "blocks", "sliding"))
-    p.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
-    p.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE",
-                   help="Python file or module that defines parts of your own")  # fmt: skip
-    p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    p.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return p
 
 
 def evaluate(arguments: list[str]) -> None:
     """Load the model, score it, print."""
     a = parser().parse_args(arguments)
-    if a.device not in ("auto", "cpu", "cuda", "gpu", "mps"):
-        raise UsageError(f"no such device {a.device!r}", "--device", "one of auto, cpu, cuda, mps")
     from microgpt.engine.evaluate import evaluate as score_model
     from microgpt.engine.evaluate import yardsticks
-    from microgpt.engine.imports import import_part
-    from microgpt.engine.machine import resolve_accelerator
-    from microgpt.engine.run import load
 
-    for name in a.imports:
-        import_part(name)
-    run = load(a.run, resolve_accelerator(a.device))
+    run = opening.open_run(a)
     trained_on = None
     unknown: dict[str, int] = {}
     if a.data is not None:

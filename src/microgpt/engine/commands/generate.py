@@ -4,11 +4,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from microgpt.engine.commands import common
+from microgpt.engine.commands import common, opening
 from microgpt.engine.terminal import printable
-from microgpt.errors import UsageError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     p = common.Parser(prog="microgpt-generate", description="Text from a trained model.")
-    p.add_argument("run", metavar="RUN", type=Path, help="run folder, its model/ folder, or an exported model")
+    opening.add_arguments(p)
     p.add_argument("--prompt", default="", help="what to go on from (default: a new line)")
     p.add_argument("--max-new-tokens", type=int, default=500, metavar="N")
     p.add_argument("--num-samples", type=int, default=1, metavar="N", help="texts to make, all in one batch")
@@ -30,27 +28,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; may be given again")
     p.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same text")
-    p.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
-    p.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE",
-                   help="Python file or module that defines parts of your own")  # fmt: skip
-    p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    p.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return p
 
 
 def generate(arguments: list[str]) -> None:
     """Load the model, continue the prompt, print."""
     a = parser().parse_args(arguments)
-    if a.device not in ("auto", "cpu", "cuda", "gpu", "mps"):
-        raise UsageError(f"no such device {a.device!r}", "--device", "one of auto, cpu, cuda, mps")
-    from microgpt.engine.imports import import_part
-    from microgpt.engine.machine import resolve_accelerator
-    from microgpt.engine.run import load
     from microgpt.engine.sample import generate_texts
 
-    for name in a.imports:
-        import_part(name)
-    run = load(a.run, resolve_accelerator(a.device))
+    run = opening.open_run(a)
     to_terminal = sys.stdout.isatty()
 
     def show(text: str) -> None:

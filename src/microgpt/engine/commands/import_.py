@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
+    p = common.Parser(
         prog="microgpt-import", description="A model folder of another project's checkpoint. No code in it is run."
     )
     p.add_argument("project", choices=("nanogpt",), help="whose checkpoint it is")

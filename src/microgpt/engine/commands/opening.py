@@ -1,0 +1,40 @@
+"""What the commands that open a trained model share: their arguments, and the opening itself."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from microgpt.errors import UsageError
+
+if TYPE_CHECKING:
+    from microgpt.engine.run import Run
+
+DEVICES = ("auto", "cpu", "cuda", "gpu", "mps")
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """Add RUN, --device, --import, --json and --debug."""
+    p.add_argument("run", metavar="RUN", type=Path, help="run folder, its model/ folder, or an exported model")
+    p.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
+    p.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE",
+                   help="Python file or module that defines parts of your own")  # fmt: skip
+    p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def open_run(a: argparse.Namespace) -> "Run":
+    """Import the user's parts and load the model on the device that the arguments name.
+
+    Raises:
+        UsageError, MachineError: there is no such device.
+        CheckpointError: there is no model, or it is damaged.
+    """
+    if a.device not in DEVICES:
+        raise UsageError(f"no such device {a.device!r}", "--device", f"one of {', '.join(DEVICES)}")
+    from microgpt.engine.imports import import_part
+    from microgpt.engine.machine import resolve_accelerator
+    from microgpt.engine.run import load
+
+    for name in a.imports:
+        import_part(name)
+    return load(a.run, resolve_accelerator(a.device))
