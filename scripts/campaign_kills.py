@@ -24,6 +24,7 @@ from campaign_rig import (
 )
 
 EVERY = 4
+STEPS = 24  # of every run of the campaign
 
 
 def kills(folder: Path, count: int, seed: int = 0) -> dict[str, Any]:
@@ -124,6 +125,9 @@ def signals(folder: Path, each: int, seed: int = 1) -> dict[str, Any]:
                 sent[what] += 1
                 figures["no advice"] += board.get(STEP) > 0 and "microgpt-train some.knob=1 hydra.run.dir=" not in said
                 continue
+            if code == -what and board.get(STEP) in (0, STEPS):
+                figures["came after the end"] += 1  # or before the start: when the handlers are not ours
+                break
             if code != 0:
                 figures["wrong exit codes"].append(f"{name} {what.name}: {code}: {said[-300:]}")
                 break

@@ -2,7 +2,17 @@
 
 import pytest
 
-from microgpt.engine.cluster import Place, check_world, first_host, is_task, job_id, place, run_name, tasks_per_node
+from microgpt.engine.cluster import (
+    Place,
+    agreed_port,
+    check_world,
+    first_host,
+    is_task,
+    job_id,
+    place,
+    run_name,
+    tasks_per_node,
+)
 from microgpt.errors import UsageError
 
 TASK = {
@@ -17,8 +27,16 @@ TORCHRUN = {
 
 def test_a_task_of_srun_knows_its_place() -> None:
     here = place(TASK)
-    assert here == Place("srun", rank=3, local_rank=1, node=1, per_node=(2, 2), address="gcn07", port=15000 + 12340)
+    assert here == Place("srun", rank=3, local_rank=1, node=1, per_node=(2, 2), address="gcn07", port=agreed_port(TASK))
     assert (here.world_size, here.started, here.is_first) == (4, 2, False)
+
+
+def test_tasks_of_one_step_agree_on_a_port_and_other_jobs_steps_and_clusters_take_others() -> None:
+    ports = [agreed_port(TASK | {"SLURM_PROCID": str(rank)}) for rank in range(4)]
+    assert len(set(ports)) == 1
+    assert 15000 <= ports[0] < 32000
+    others = ({"SLURM_JOB_ID": "1235"}, {"SLURM_STEP_ID": "1"}, {"SLURM_RESTART_COUNT": "1"}, {"SLURM_CONF": "/b"})
+    assert len({agreed_port(TASK | other) for other in others} | set(ports)) == 5
 
 
 def test_a_job_named_bash_has_tasks_too() -> None:

@@ -158,3 +158,15 @@ def test_a_signal_that_python_swallowed_still_ends_the_command() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert common.run(swallows, []) == 143
+
+
+def test_an_error_that_foreign_code_made_of_a_signal_is_still_the_signal() -> None:
+    """As safetensors does when a signal arrives while it builds a tensor."""
+
+    def foreign(arguments: list[str]) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        except BaseException:
+            raise ValueError("could not determine the shape") from None
+
+    assert common.run(foreign, []) == 128 + signal.SIGUSR1

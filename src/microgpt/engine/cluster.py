@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -71,7 +72,6 @@ def place(env: Mapping[str, str] = os.environ) -> Place:
             port=int(env["MASTER_PORT"]),
         )
     if is_task(env):
-        step = int(env["SLURM_STEP_ID"])
         return Place(
             starter="srun",
             rank=int(env["SLURM_PROCID"]),
@@ -79,9 +79,15 @@ def place(env: Mapping[str, str] = os.environ) -> Place:
             node=int(env["SLURM_NODEID"]),
             per_node=tasks_per_node(env.get("SLURM_STEP_TASKS_PER_NODE", env.get("SLURM_TASKS_PER_NODE", "1"))),
             address=env.get("MASTER_ADDR") or first_host(env.get("SLURM_STEP_NODELIST", env["SLURM_JOB_NODELIST"])),
-            port=int(env.get("MASTER_PORT") or 15000 + (int(env["SLURM_JOB_ID"]) * 10 + step) % 17000),
+            port=int(env.get("MASTER_PORT") or agreed_port(env)),
         )
     return Place()
+
+
+def agreed_port(env: Mapping[str, str]) -> int:
+    """A port that all tasks of a step work out alike, and other steps, restarts and clusters on the host do not."""
+    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "SLURM_CLUSTER_NAME", "SLURM_CONF")
+    return 15000 + zlib.crc32(" ".join(env.get(name, "") for name in names).encode()) % 17000
 
 
 def is_task(env: Mapping[str, str] = os.environ) -> bool:

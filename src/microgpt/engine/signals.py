@@ -60,6 +60,11 @@ def handled() -> Iterator[None]:
         yield
         if _State.received is not None:
             raise Stopped(_State.received)
+    except Exception as error:
+        if _State.received is not None and not _State.deferred:
+            # Foreign code that the signal fell into (safetensors, say) has made an error of its own out of `Stopped`.
+            raise Stopped(_State.received) from error
+        raise
     finally:
         _State.deferred = was_deferred
         for number, handler in handlers.items():
