@@ -1,0 +1,221 @@
+"""Who runs in the benchmarks of training: microgpt as its command trains, nanoGPT by its own train.py."""
+
+import contextlib
+import csv
+import importlib.util
+import io
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+import microgpt.engine.train as engine
+from bench_rig import Bench
+from microgpt import GPT, GPTConfig
+from microgpt.data.windows import Windows
+from microgpt.engine.nanogpt import read_checkpoint
+
+REFERENCE = (
+    "model.pos=rope model.norm=rmsnorm model.mlp=gelu model.init=gpt2 model.qk_norm=false model.tie_weights=false"
+)
+NANOGPT = (
+    "model.pos=learned model.norm=layernorm model.mlp=gelu model.init=gpt2 model.qk_norm=false model.tie_weights=true"
+)
+"""The parts of a course's GPT, and nanoGPT's: the same maths on both sides of a comparison."""
+QUIET = (
+    "experiment=null model=gpt-micro optim=adamw model.dropout=0 model.bias=false data.val_fraction=0.01 "
+    "trainer.progress=none eval.every_n_steps=0 eval.figures=never sample.every_n_steps=0 sample.max_new_tokens=1"
+)
+"""Nothing but training: one evaluation on little text and one checkpoint, both at the end and not timed."""
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model and of its batch."""
+
+    n_layer: int
+    n_head: int
+    n_embd: int
+    block_size: int
+    batch_size: int
+    vocab_size: int = 65
+
+    def __str__(self) -> str:
+        return f"{self.n_layer}x{self.n_head}x{self.n_embd} T{self.block_size} B{self.batch_size}"
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one step."""
+        return self.block_size * self.batch_size
+
+    @property
+    def overrides(self) -> list[str]:
+        """The shape on microgpt's command line."""
+        names = ("n_layer", "n_head", "n_embd", "block_size")
+        return [*(f"model.{name}={getattr(self, name)}" for name in names), f"data.batch_size={self.batch_size}"]
+
+    def flops(self, tie_weights: bool) -> int:
+        """Floating-point operations of one step, counted as the MFU counts them."""
+        pos = "learned" if tie_weights else "rope"
+        config = GPTConfig(n_layer=self.n_layer, n_head=self.n_head, n_embd=self.n_embd, block_size=self.block_size,
+                           pos=pos, mlp="gelu", tie_weights=tie_weights)  # fmt: skip
+        with torch.device("meta"):
+            return self.tokens * GPT(config, self.vocab_size).flops_per_token()
+
+    def ids(self) -> np.ndarray:
+        """A text for this shape: uniformly drawn tokens, each there at least once."""
+        n = max(100_000, 20 * self.vocab_size, 300 * self.block_size)
+        drawn = np.random.default_rng(0).integers(0, self.vocab_size, n)
+        return np.concatenate([np.arange(self.vocab_size), drawn]).astype(np.uint16)
+
+    def text(self, folder: Path) -> Path:
+        """The same text as characters: a file with exactly `vocab_size` different ones."""
+        path = folder / f"text-{self.vocab_size}-{self.block_size}.txt"
+        if not path.exists():
+            codes = self.ids().astype(np.uint32) + (32 if self.vocab_size <= 95 else 0x10000)
+            path.write_text(codes.astype("<u4").tobytes().decode("utf-32-le"), encoding="utf-8")
+        return path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run of microgpt left: seconds per step by its own figures and by our clock, and its summary."""
+
+    seconds_per_step: float
+    stamped: float
+    mfu: float
+    summary: dict[str, Any]
+    folder: Path
+
+
+def ours(bench: Bench, shape: Shape, steps: int, *overrides: str, parts: str = NANOGPT, keep: bool = False) -> Trained:
+    """Train `steps` steps by `microgpt.train` and read the speed from its metrics, start-up and ends excluded."""
+    torch._dynamo.reset()  # what was compiled for another shape is no business of this one's
+    if bench.device == "cuda":
+        torch.cuda.empty_cache()
+    folder = bench.folder / f"run{next(_numbers)}"
+    words = [*QUIET.split(), *parts.split(), *shape.overrides, f"data.path={shape.text(bench.folder)}",
+             f"trainer.accelerator={bench.device}", f"trainer.max_steps={steps}",
+             f"trainer.log_every_n_steps={log_every(steps)}", f"hydra.run.dir={folder}", *overrides]  # fmt: skip
+    with stamped() as stamps, silently():
+        run = engine.train(words)
+    assert run is not None
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["seconds"]]
+    first, last = rows[min(1, len(rows) - 2)], rows[-1]
+    counted = int(last["step"]) - int(first["step"])
+    seconds = (float(last["seconds"]) - float(first["seconds"])) / counted
+    mfu = sum(float(row["perf/mfu"]) for row in rows[2:] or rows[1:]) / len(rows[2:] or rows[1:])
+    begin = int(first["step"])
+    by_clock = (stamps[steps - 1] - stamps[begin]) / (steps - 1 - begin) if len(stamps) == steps else float("nan")
+    if not keep:
+        shutil.rmtree(folder)
+    return Trained(seconds, by_clock, mfu, run.summary, folder)
+
+
+@contextlib.contextmanager
+def stamped() -> Iterator[list[float]]:
+    """The times at which batches are asked for, one a step: a clock that the run knows nothing of."""
+    stamps: list[float] = []
+    batch = Windows.batch
+
+    def watched(self: Windows, *args: Any, **kwargs: Any) -> Any:
+        stamps.append(time.perf_counter())
+        return batch(self, *args, **kwargs)
+
+    Windows.batch = watched  # type: ignore[method-assign]
+    try:
+        yield stamps
+    finally:
+        Windows.batch = batch  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def silently() -> Iterator[None]:
+    """Without a run's messages, and without the sample and the counts that it closes with."""
+    words, engine.closing_words = engine.closing_words, lambda *_: None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        engine.closing_words = words
+
+
+def log_every(steps: int) -> int:
+    """Steps between two logged ones: the default of both contestants, or so few that a short run has several."""
+    return 10 if steps >= 40 else max(1, steps // 4)
+
+
+def enough_steps(seconds_per_step: Callable[[int], float], seconds: float) -> int:
+    """Steps that take about so many seconds, from a first short run, which also fills the caches of compilers."""
+    return max(4, min(1000, round(seconds / seconds_per_step(4) / 4) * 4))
+
+
+def nanogpt(bench: Bench, shape: Shape, steps: int, compiled: bool = False, dtype: str | None = None) -> float:
+    """Seconds per step of nanoGPT's own train.py with its published Shakespeare settings, by the times of its lines."""
+    data = bench.folder / f"nanogpt-{shape.vocab_size}-{shape.block_size}"
+    if not data.exists():
+        data.mkdir()
+        for name in ("train.bin", "val.bin"):
+            shape.ids().tofile(data / name)
+        # Its file of facts about the data is a pickle; this one says {"vocab_size": V} and is written out.
+        (data / "meta.pkl").write_bytes(f"(dS'vocab_size'\nI{shape.vocab_size}\ns.".encode())
+    knobs = {
+        "out_dir": bench.folder / "nanogpt-out", "dataset": data, "device": bench.device, "compile": compiled,
+        "dtype": dtype or ("bfloat16" if bench.device == "cuda" else "float32"),
+        "eval_interval": 10**9, "eval_iters": 1, "max_iters": steps, "lr_decay_iters": max(101, steps),
+        "log_interval": log_every(steps), "gradient_accumulation_steps": 1, "dropout": 0.0,
+        **{name: getattr(shape, name) for name in ("n_layer", "n_head", "n_embd", "block_size", "batch_size")},
+    }  # fmt: skip
+    command = [sys.executable, "-u", "train.py", "config/train_shakespeare_char.py"]
+    command += [f"--{name}={value}" for name, value in knobs.items()]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    lines: list[tuple[int, float]] = []
+    complaints = bench.folder / "nanogpt.err"
+    with complaints.open("w") as errors, subprocess.Popen(
+        command, cwd=bench.args.nanogpt, env=os.environ | threads, text=True, stdout=subprocess.PIPE, stderr=errors
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("iter "):
+                lines.append((int(line.split()[1].rstrip(":")), time.perf_counter()))
+    if process.returncode or len(lines) < 3:
+        raise RuntimeError(f"nanoGPT's train.py ended with {process.returncode}: {complaints.read_text()[-2000:]}")
+    (first, begin), (last, end) = lines[1], lines[-1]
+    return (end - begin) / (last - first)
+
+
+def same_maths(bench: Bench, shape: Shape) -> float:
+    """The difference in loss between nanoGPT's model of this shape and ours with the same weights."""
+    module = nanogpt_module(bench.args.nanogpt)
+    names = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
+    arguments = {**{name: getattr(shape, name) for name in names}, "bias": False, "dropout": 0.0}
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = module.GPT(module.GPTConfig(**arguments)).eval()
+    path = bench.folder / "ckpt.pt"
+    torch.save({"model": theirs.state_dict(), "model_args": arguments}, path)
+    x, y = torch.randint(shape.vocab_size, (2, 2, shape.block_size))
+    with torch.no_grad():
+        return abs(float(theirs(x, y)[1]) - float(read_checkpoint(path)(x, targets=y)[1]))
+
+
+def nanogpt_module(folder: Path) -> ModuleType:
+    """nanoGPT's model.py, imported from the checkout and from nowhere else."""
+    spec = importlib.util.spec_from_file_location("nanogpt_model", folder / "model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,180 @@
+"""Training speed: seconds per step, tokens/s and share of the matrix-product peak, against a course's GPT and nanoGPT.
+
+    python scripts/bench_train.py [--nanogpt DIR] [--parts reference cpu gpu grid] [--device cuda] [--out FILE]
+
+reference  6 layers x 6 heads x 384, T 128, B 128, RMSNorm, RoPE: microgpt in every precision, eager and compiled,
+           against bench_naive.py.
+cpu, gpu   nanoGPT's two published Shakespeare shapes without dropout, against its train.py.
+grid       12 shapes from tiny to 768 wide, in float32 and in bf16, against its train.py.
+gpt2       GPT-2 124M, T 1024, against its train.py; for a GPU, and run only when named.
+
+Ours is `microgpt.train`, read from its metrics.csv; nanoGPT's is its train.py, read from the times of its lines; both
+from the second logged line on, so that neither start-up nor compiling counts. The figures of a run's own metrics and
+TensorBoard are checked against an independent clock.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+import bench_naive
+from bench_contestants import NANOGPT, REFERENCE, Shape, enough_steps, nanogpt, ours, same_maths
+from bench_rig import Bench, Spread, alternate
+
+REFERENCE_SHAPE = Shape(6, 6, 384, 128, 128)
+PUBLISHED = {"cpu": Shape(4, 4, 128, 64, 12), "gpu": Shape(6, 6, 384, 256, 64)}
+GPT2 = Shape(12, 12, 768, 1024, 16, 50304)
+GRID = (
+    Shape(1, 1, 32, 32, 8), Shape(2, 2, 64, 32, 4), Shape(2, 2, 64, 64, 64), Shape(4, 4, 128, 64, 12),
+    Shape(4, 4, 128, 64, 64), Shape(4, 4, 128, 256, 8), Shape(4, 4, 256, 128, 32), Shape(6, 6, 384, 32, 64),
+    Shape(6, 6, 384, 128, 32), Shape(6, 6, 384, 512, 4), Shape(8, 8, 512, 128, 8), Shape(12, 12, 768, 64, 4),
+)  # fmt: skip
+TINY = Shape(1, 2, 16, 16, 4)
+GOALS = {"cpu": 2.5, "gpu": 4.0, "gpt2": 1.3}
+
+Run = Callable[[int], float]
+"""Trains so many steps and returns the seconds of one."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What this benchmark adds to the shared arguments."""
+    parts = ("reference", "cpu", "gpu", "grid", "gpt2")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts[:4])
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="run compiled contestants too")
+    parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed", "bf16-true"])
+
+
+def microgpt(bench: Bench, shape: Shape, parts: str, precision: str, compiled: bool) -> Run:
+    """Ours, as a contestant."""
+    knobs = (f"trainer.precision={precision}", f"trainer.compile={str(compiled).lower()}")
+    return lambda steps: ours(bench, shape, steps, *knobs, parts=parts).seconds_per_step
+
+
+def every_way(bench: Bench, shape: Shape, parts: str, precisions: Sequence[str]) -> dict[str, Run]:
+    """Ours in each precision, eager and, unless that is not wanted, compiled."""
+    ways = [(p, c) for p in precisions for c in ((False, True) if bench.args.compile else (False,))]
+    return {f"microgpt {p}{' compiled' * c}": microgpt(bench, shape, parts, p, c) for p, c in ways}
+
+
+def race(bench: Bench, contestants: dict[str, Run]) -> dict[str, Spread]:
+    """Seconds per step of each contestant; each one's turns are as many steps as fill the time."""
+    turns = {name: partial(run, enough_steps(run, bench.seconds)) for name, run in contestants.items()}
+    return alternate(turns, bench.rounds)
+
+
+def rows(bench: Bench, shape: Shape, found: dict[str, Spread], tied: bool, rival: str | None) -> list[dict[str, Any]]:
+    """The table of a race."""
+    flops, peak = shape.flops(tied), bench.limits["bf16 FLOP/s"]
+    return [
+        {
+            "contestant": name,
+            "s/step": seconds,
+            "tokens/s": shape.tokens / seconds.median,
+            "TFLOP/s": flops / seconds.median / 1e12,
+            "of bf16 peak": f"{flops / seconds.median / peak:.1%}",
+            "of fp32 peak": f"{flops / seconds.median / bench.limits['fp32 FLOP/s']:.1%}",
+            **({f"times {rival}": found[rival].over(seconds)} if rival in found else {}),
+        }
+        for name, seconds in found.items()
+    ]
+
+
+def best(found: dict[str, Spread], precision: str = "") -> Spread:
+    """Our fastest way, of those in `precision`."""
+    return min((s for n, s in found.items() if n.startswith(f"microgpt {precision}")), key=lambda s: s.median)
+
+
+def reference(bench: Bench) -> None:
+    """Against a course's implementation."""
+    shape = TINY if bench.quick else REFERENCE_SHAPE
+
+    def naive(steps: int) -> float:
+        sizes = (shape.n_layer, shape.n_head, shape.n_embd, shape.block_size, shape.vocab_size)
+        ids = torch.from_numpy(shape.ids().astype("int64"))
+        model = bench_naive.NaiveGPT(*sizes)
+        return bench_naive.train(model, ids, shape.block_size, shape.batch_size, steps, bench.device)
+
+    ways = every_way(bench, shape, REFERENCE, bench.args.precisions)
+    found = race(bench, {"naive": naive, **ways})
+    bench.table(f"reference {shape}", rows(bench, shape, found, False, "naive"))
+    bench.claim("reference shape, times naive", found["naive"].over(best(found)), at_least=10)
+    share = shape.flops(False) / best(found).median / bench.limits["bf16 FLOP/s"]
+    bench.claim("reference shape, share of the bf16 peak", share, at_least=0.5)
+    agreement(bench, shape)
+
+
+def agreement(bench: Bench, shape: Shape) -> None:
+    """Hold perf/* of TensorBoard and metrics.csv against our own clock, in one run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    knobs = (f"trainer.precision={bench.args.precisions[0]}", "trainer.compile=false")
+    run = ours(bench, shape, enough_steps(microgpt(bench, shape, REFERENCE, knobs[0].split("=")[1], False),
+                                          bench.seconds), *knobs, parts=REFERENCE, keep=True)  # fmt: skip
+    events = EventAccumulator(str(run.folder)).Reload()
+    # The rows after the second: what is before them is not timed here either.
+    speeds, mfus = ([e.value for e in events.Scalars(f"perf/{n}")][2:] for n in ("tokens_per_second", "mfu"))
+    tokens = {
+        "our clock": shape.tokens / run.stamped,
+        "metrics.csv": shape.tokens / run.seconds_per_step,
+        "TensorBoard": len(speeds) / sum(1 / speed for speed in speeds),
+    }
+    bench.table("perf/* against a clock", [{"source": name, "tokens/s": speed} for name, speed in tokens.items()]
+                + [{"source": "perf/mfu", "share": sum(mfus) / len(mfus)}])  # fmt: skip
+    bench.claim("perf/tokens_per_second over our clock", tokens["TensorBoard"] / tokens["our clock"], 0.95, 1.05)
+
+
+def against_nanogpt(bench: Bench, name: str, shape: Shape) -> None:
+    """One of nanoGPT's own shapes, on both sides with the same maths."""
+    contestants: dict[str, Run] = {"nanoGPT": lambda steps: nanogpt(bench, shape, steps)}
+    if bench.args.compile:
+        contestants["nanoGPT compiled"] = lambda steps: nanogpt(bench, shape, steps, compiled=True)
+    if bench.args.nanogpt is None:
+        contestants = {}
+    found = race(bench, contestants | every_way(bench, shape, NANOGPT, bench.args.precisions))
+    bench.table(f"nanoGPT's {name} shape {shape}", rows(bench, shape, found, True, "nanoGPT"))
+    if contestants:
+        rival = min((found[n] for n in contestants), key=lambda s: s.median)
+        difference = same_maths(bench, shape) if bench.device == "cpu" else 0.0
+        bench.claim(f"nanoGPT's {name} shape, difference in loss with the same weights", difference, at_most=1e-4)
+        bench.claim(f"nanoGPT's {name} shape, times nanoGPT", rival.over(best(found)), at_least=GOALS[name])
+        bench.claim(f"nanoGPT's {name} shape in float32, times nanoGPT", rival.over(best(found, "32-true")), at_least=1)
+    if name == "gpt2":
+        bench.claim("GPT-2 124M, tokens/s", shape.tokens / best(found).median, at_least=500_000)
+
+
+def grid(bench: Bench) -> None:
+    """Never slower than nanoGPT, at any shape."""
+    table = []
+    for shape in GRID[:2] if bench.quick else GRID:
+        contestants = every_way(bench, shape, NANOGPT, ["32-true", bench.args.precisions[-1]])
+        if bench.args.nanogpt is not None:
+            contestants["nanoGPT"] = lambda steps, shape=shape: nanogpt(bench, shape, steps)  # type: ignore[misc]
+        found = race(bench, contestants)
+        row: dict[str, Any] = {"shape": str(shape), **{name: s.median for name, s in found.items()}}
+        if "nanoGPT" in found:
+            row["times, fp32"] = found["nanoGPT"].over(best(found, "32-true"))
+            row["times, best"] = found["nanoGPT"].over(best(found))
+        table.append(row)
+    bench.table("grid, s/step", table)
+    for key in ("times, fp32", "times, best"):
+        if key in table[0]:
+            bench.claim(f"slowest of {len(table)} shapes, {key} nanoGPT", min(r[key] for r in table), at_least=1)
+
+
+def main(argv: Sequence[str] | None = None) -> Bench:
+    """Run the parts."""
+    with Bench("train", __doc__, argv, arguments) as bench:
+        bench.args.compile = not bench.quick if bench.args.compile is None else bench.args.compile
+        for part in bench.args.parts:
+            if part in ("reference", "grid"):
+                {"reference": reference, "grid": grid}[part](bench)
+            else:
+                against_nanogpt(bench, part, TINY if bench.quick else {**PUBLISHED, "gpt2": GPT2}[part])
+    return bench
+
+
+if __name__ == "__main__":
+    main()
