@@ -48,10 +48,10 @@ def steps(run: Path) -> list[int]:
         return [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
 
 
-def wait_for_steps(cluster: MiniSlurm, job: str, run: Path, starts: int) -> None:
+def wait_for_steps(cluster: MiniSlurm, job: str, run: Path, starts: int, started: str = "600 steps of") -> None:
     """Wait until a job that was started so many times trains: its newest start has logged a step."""
     end = time.monotonic() + 120
-    while cluster.output(job).count("600 steps of") < starts:
+    while cluster.output(job).count(started) < starts:
         assert time.monotonic() < end, cluster.output(job)
         time.sleep(0.2)
     before = (run / "metrics.csv").stat().st_mtime_ns if starts > 1 else 0
@@ -103,6 +103,53 @@ def test_a_job_stopped_five_times_ends_as_if_never_stopped(
     assert cluster.output(job).count("it continues bit for bit") == 5
     folder = tmp_path / "reference"
     reference = train([*TINY, *common, "trainer.devices=2", f"data.path={book}", f"hydra.run.dir={folder}"])
+    assert reference is not None
+    weights = load(run).model.state_dict()
+    assert all(weights[name].equal(tensor) for name, tensor in reference.model.state_dict().items())
+
+
+LINGERING = """
+import os, time
+from microgpt.engine.schedule.linear import LinearConfig
+
+class LingeringConfig(LinearConfig, name="lingering"):
+    def factor(self, step, total_steps, warmup_steps):
+        time.sleep(0.2 if "SLURM_JOB_ID" in os.environ else 0)
+        return super().factor(step, total_steps, warmup_steps)
+"""
+"""A user's own schedule, which makes a job last whatever the machine: 2,000 steps take seven minutes."""
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.slow
+def test_a_job_preempted_requeued_and_ended_by_its_time_limit_three_times_ends_as_if_never_stopped(
+    cluster: MiniSlurm, submit: Submit, tmp_path: Path, book: Path
+) -> None:
+    schedules = tmp_path / "mine" / "optim.schedule"
+    schedules.mkdir(parents=True)
+    (schedules / "lingering.yaml").write_text("name: lingering\n")
+    (tmp_path / "mine" / "lingering.py").write_text(LINGERING)
+    own = (f"imports=[{tmp_path}/mine/lingering.py]", "optim.schedule=lingering", "trainer.log_every_n_steps=1")
+    common = ("trainer.precision=32-true", "trainer.max_steps=2000", "model.dropout=0.1", *own)
+    # sbatch takes the last of two equal options: SLURM's own signal comes 20 to 80 s before the end of two minutes.
+    options = ("--nodes=2", "--ntasks-per-node=1", "--time=2", "--signal=USR1@20")
+    job = submit("--config-dir", str(tmp_path / "mine"), *common, options=options)
+    run = tmp_path / "runs" / f"slurm-{job}"
+    wait_for_steps(cluster, job, run, 1, "2000 steps of")
+    cluster.wait(cluster.preempt(job), "COMPLETED", timeout=90)
+    wait_for_steps(cluster, job, run, 2, "2000 steps of")
+    cluster.requeue(job)
+    assert cluster.wait(job, timeout=1200) == "COMPLETED", cluster.output(job)
+    restarts, output = cluster.restarts(job), cluster.output(job)
+    assert restarts >= 5
+    assert output.count("SIGUSR1: stopping after this step") >= 3  # both ranks may say so
+    assert output.count("it continues bit for bit") == output.count("saved at step") == restarts
+    assert steps(run) == list(range(1, 2001))
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    folder = tmp_path / "reference"
+    reference = train(
+        [*TINY, *common, "trainer.devices=2", f"data.path={book}", f"hydra.run.dir={folder}"], tmp_path / "mine"
+    )
     assert reference is not None
     weights = load(run).model.state_dict()
     assert all(weights[name].equal(tensor) for name, tensor in reference.model.state_dict().items())

@@ -1,10 +1,12 @@
 """Figures for TensorBoard: attention maps and the loss by position. matplotlib is imported when one is drawn."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from microgpt.model import GPT
 
@@ -36,18 +38,18 @@ def attention_maps(model: GPT, ids: Tensor, labels: Sequence[str]) -> Any:
     model.train(was_training)
     heads = min(8, model.config.n_head)
     layers = min(12, model.config.n_layer)
-    figure, grid = new_figure(1.4 * heads + 0.6, 1.4 * layers + 0.6, layers, heads)
-    for layer in range(layers):
-        for head in range(heads):
-            axes = grid[layer][head]
-            axes.imshow(attention[layer][0, head].float().cpu().numpy(), vmin=0, vmax=1, cmap="viridis")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            if layer == 0:
-                axes.set_title(f"head {head}", fontsize=8)
-            if head == 0:
-                axes.set_ylabel(f"layer {layer}", fontsize=8)
-    figure.suptitle("".join(labels[:T]), fontsize=7, family="monospace")
+    # One picture for all maps: an axes for each would take most of a second.
+    maps = torch.stack([layer[0, :heads] for layer in attention[:layers]]).float()  # (layers, heads, T, T)
+    tiles = F.pad(maps, (0, 1, 0, 1), value=math.nan)  # a white line between maps
+    mosaic = tiles.permute(0, 2, 1, 3).reshape(layers * (T + 1), heads * (T + 1))
+    figure, axes = new_figure(1.4 * heads + 0.6, 1.4 * layers + 0.6)
+    axes.imshow(mosaic.cpu().numpy(), vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+    middles = [(T - 1) / 2 + i * (T + 1) for i in range(max(heads, layers))]
+    axes.set_xticks(middles[:heads], [f"head {i}" for i in range(heads)], fontsize=8)
+    axes.set_yticks(middles[:layers], [f"layer {i}" for i in range(layers)], fontsize=8, rotation=90, va="center")
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("".join(labels[:T]), fontsize=7, family="monospace")
     return figure
 
 
@@ -64,13 +66,11 @@ def lr_search(lrs: Sequence[float], losses: Sequence[float], chosen: float) -> A
     return figure
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
-    """A matplotlib figure and its axes (a grid of them when there are several), without touching pyplot's state."""
+def new_figure(width: float, height: float) -> tuple[Any, Any]:
+    """A matplotlib figure and its axes, without touching pyplot's state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    if rows == columns == 1:
-        return figure, figure.subplots()
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots()
