@@ -8,7 +8,7 @@ from torch import nn
 
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.optim.lion import Lion
-from microgpt.engine.optim.muon import is_hidden_matrix
+from microgpt.engine.optim.muon import BatchedMuon, is_hidden_matrix
 from microgpt.engine.schedule import ScheduleConfig
 from microgpt.model import GPT, GPTConfig
 
@@ -73,6 +73,26 @@ def test_muon_takes_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
     lr = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert lr[id(parameter)] == (0.5 if name in hidden else 0.25)
+
+
+def test_batched_muon_makes_the_updates_of_torchs_own() -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(shape) for shape in [(24, 8), (8, 8), (8, 24), (32, 8), (24, 8)]]
+    ours, reference = ([nn.Parameter(p.clone()) for p in start] for _ in range(2))
+    batched = BatchedMuon(ours, lr=0.1, weight_decay=0.5, momentum=0.9)
+    single = torch.optim.Muon(reference, lr=0.1, weight_decay=0.5, momentum=0.9)
+    for _ in range(3):
+        for p, q in zip(ours, reference, strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        ours[1].grad = reference[1].grad = None
+        batched.step()
+        single.step()
+    assert ours[1].equal(start[1])
+    for p, q in zip(ours, reference, strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=4e-3)  # bfloat16's rounding, of updates of 0.1
+    assert batched.state_dict()["param_groups"] == single.state_dict()["param_groups"]
+    single.load_state_dict(batched.state_dict())
 
 
 def test_muon_updates_are_nearly_orthogonal() -> None:

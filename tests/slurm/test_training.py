@@ -133,7 +133,7 @@ def test_a_job_preempted_requeued_and_ended_by_its_time_limit_three_times_ends_a
     common = ("trainer.precision=32-true", "trainer.max_steps=2000", "model.dropout=0.1", *own)
     # sbatch takes the last of two equal options: SLURM's own signal comes 20 to 80 s before the end of two minutes.
     options = ("--nodes=2", "--ntasks-per-node=1", "--time=2", "--signal=USR1@20")
-    job = submit("--config-dir", str(tmp_path / "mine"), *common, options=options)
+    job = submit(*common, "--config-dir", str(tmp_path / "mine"), options=options)
     run = tmp_path / "runs" / f"slurm-{job}"
     wait_for_steps(cluster, job, run, 1, "2000 steps of")
     cluster.wait(cluster.preempt(job), "COMPLETED", timeout=90)
