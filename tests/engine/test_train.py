@@ -197,16 +197,6 @@ def test_the_learning_rate_search_draws_its_curve_and_is_used(tiny: Tiny, tmp_pa
     assert 1e-6 <= max(lrs) <= 1
 
 
-def test_a_plan_trains_nothing_and_leaves_nothing(
-    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(tiny("plan=true")) is None
-    out = capsys.readouterr().out
-    for word in ("parameters", "arithmetic", "memory", "time"):
-        assert word in out
-    assert not (tmp_path / "run").exists()
-
-
 def test_without_a_validation_split_the_last_weights_are_the_model(tiny: Tiny, tmp_path: Path) -> None:
     run = train(tiny("data.val_fraction=0"))
     assert run is not None

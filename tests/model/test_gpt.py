@@ -195,10 +195,29 @@ def test_gpt2_has_its_published_number_of_weights():
     assert table[0] == ("wte.weight", (50257, 768), 50257 * 768)
 
 
-def test_flops_count_products_of_matrices_and_attention():
-    model = GPT(GPTConfig(n_layer=2, n_embd=8, n_head=2, block_size=16, norm_affine=False), 10)
+def test_flops_are_those_of_the_hand_formula():
+    model = GPT(GPTConfig(n_layer=2, n_embd=8, n_head=2, block_size=16), 10)
     matrices = 2 * (8 * 24 + 8 * 8 + 8 * 32 + 32 * 8) + 8 * 10
     assert model.flops_per_token() == 6 * matrices + 12 * 2 * 8 * 16
+    model.head.weight.requires_grad_(False)
+    assert model.flops_per_token() == 6 * matrices - 2 * 8 * 10 + 12 * 2 * 8 * 16
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {}, {"tie_weights": True}, {"mlp": "swiglu"}, {"n_kv_head": 2}, {"bias": True, "norm": "layernorm"},
+        {"value_embed": True, "ngram_embed": 100, "resid_scale": True}, {"qk_norm": True, "mlp": "relu2"},
+    ],
+)  # fmt: skip
+def test_flops_are_those_that_torch_counts(knobs):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = GPT(GPTConfig(n_layer=3, n_embd=64, n_head=4, block_size=32, attention="reference", **knobs), 65)
+    x = torch.zeros(2, 32, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        model(x, targets=x)[1].backward()
+    assert counter.get_total_flops() == 2 * 32 * model.flops_per_token()
 
 
 def test_more_tokens_than_the_context_are_refused(make_gpt, ids):

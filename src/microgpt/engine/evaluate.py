@@ -89,7 +89,7 @@ def evaluate(
     """
     device = next(model.parameters()).device
     T = model.config.block_size
-    batch_size = batch_size or max(1, 16384 // T)
+    batch_size = windows_at_once(batch_size, T)
     loss_sum = torch.zeros(T, dtype=torch.float64, device="cpu")
     scored_sum = torch.zeros(T, dtype=torch.int64, device="cpu")
     correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -99,13 +99,12 @@ def evaluate(
         with context or contextlib.nullcontext():
             for x, y, scored in _windows(protocol, ids, T, batch_size, device):
                 signals.give_way()
-                logits, _ = model(x)  # (b, T, V)
-                losses = F.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="none").view_as(y)
+                losses, guesses = token_losses(model, x, y)
                 losses = losses.masked_fill(~scored, 0)  # (b, T)
                 t = x.shape[1]
                 loss_sum[:t] += losses.double().sum(0).cpu() if device.type != "mps" else losses.sum(0).cpu().double()
                 scored_sum[:t] += scored.sum(0).cpu()
-                correct += ((logits.argmax(-1) == y) & scored).sum()
+                correct += ((guesses == y) & scored).sum()
     finally:
         model.train(was_training)
     tokens = int(scored_sum.sum())
@@ -120,6 +119,18 @@ def evaluate(
         tokens=tokens,
         loss_by_position=[float(s / n) if n else math.nan for s, n in zip(loss_sum, scored_sum, strict=True)],
     )
+
+
+def token_losses(model: GPT, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(b, T) tokens and their followers -> each one's loss in nats, and the likeliest follower, (b, T) both."""
+    logits, _ = model(x)  # (b, T, V)
+    losses = F.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="none").view_as(y)
+    return losses, logits.argmax(-1)
+
+
+def windows_at_once(knob: int | None, block_size: int) -> int:
+    """Windows per forward pass for `eval.batch_size`."""
+    return knob or max(1, 16384 // block_size)
 
 
 def _windows(

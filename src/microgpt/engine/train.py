@@ -21,10 +21,11 @@ from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.evaluate import Score, evaluate
 from microgpt.engine.finder import find_lr, with_lr
 from microgpt.engine.finetune import Pretrained, adopt, starting_model, trained_params
+from microgpt.engine.length import total_steps, will_compile
 from microgpt.engine.loader import TextDataModule
 from microgpt.engine.logs import logging_to, quiet_lightning
 from microgpt.engine.module import GPTModule
-from microgpt.engine.plan import Plan, compiling_pays, total_steps
+from microgpt.engine.plan import make_plan
 from microgpt.engine.progress import Progress
 from microgpt.engine.report import closing_words, parameter_table
 from microgpt.engine.resume import Start, find_start, how_exactly, resume_command
@@ -39,12 +40,15 @@ from microgpt.model.lora import merge
 log = logging.getLogger("microgpt")
 
 
-def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Run | None:
+def train(
+    overrides: Sequence[str] = (), config_dir: str | Path | None = None, began: float | None = None
+) -> Run | None:
     """Train as `microgpt-train` does, from the same overrides.
 
     Args:
         overrides: such as `["data.path=book.txt", "model.pos=alibi", "trainer.max_steps=200"]`.
         config_dir: a folder of your own YAML.
+        began: `time.perf_counter()` when the command began, for `plan=true`; default: now.
 
     Returns:
         The run: its best model, tokenizer and summary. None for `plan=true`.
@@ -55,15 +59,18 @@ def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -
     """
     composed = compose_run(list(overrides), Path(config_dir) if config_dir else None)
     arguments = [*(["--config-dir", str(config_dir)] if config_dir else []), *overrides]
-    return run(composed.config, composed.tree, composed.run_dir, arguments)
+    return run(composed.config, composed.tree, composed.run_dir, arguments, began)
 
 
-def run(config: RunConfig, tree: DictConfig, path: Path, arguments: Sequence[str] = ()) -> Run | None:
+def run(
+    config: RunConfig, tree: DictConfig, path: Path, arguments: Sequence[str] = (), began: float | None = None
+) -> Run | None:
     """Train the run that `config` describes in the folder `path`.
 
     Args:
         tree: what becomes config.yaml.
         arguments: the command line, to say how to go on after a signal.
+        began: as for `train`.
     """
     run_dir = RunDir(path)
     accelerator = machine.resolve_accelerator(config.trainer.accelerator)
@@ -75,7 +82,8 @@ def run(config: RunConfig, tree: DictConfig, path: Path, arguments: Sequence[str
     windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
     steps = total_steps(config, len(windows))
     if config.plan:
-        print(Plan(config, corpus, steps, accelerator))
+        if world.place.is_first:
+            print(make_plan(config, corpus, steps, world.size, accelerator, began))
         return None
     if world.is_to_be_started:
         ranks.train_in_ranks(*asked_for, run_dir, arguments, world.devices)
@@ -108,7 +116,8 @@ class Training:
         torch.manual_seed(key(config.seed, "init", 0))
         self.model = starting_model(config, corpus.tokenizer.vocab_size, pretrained)
         self.flops = self.model.flops_per_token()
-        self.compiled = self.decide_compile(accelerator)
+        compile_knob = start.recorded("compiled", config.trainer.compile)
+        self.compiled = will_compile(compile_knob, config, steps, self.flops, accelerator, self.precision)
         self.clock = Clock()
         bar = config.trainer.progress if world.place.is_first else "none"
         self.progress = Progress(bar, steps, config.data.batch_size * config.model.block_size)
@@ -199,15 +208,6 @@ class Training:
             config.data.sampling,
             device,
             stream,
-        )
-
-    def decide_compile(self, accelerator: str) -> bool:
-        """Whether to compile: as the knob says, and for `auto` when the run is long enough to pay for it."""
-        knob = self.start.recorded("compiled", self.config.trainer.compile)
-        if knob != "auto":
-            return bool(knob)
-        return machine.can_compile(accelerator) and compiling_pays(
-            self.config, self.steps, self.flops, machine.peak_flops(accelerator, machine.autocast_dtype(self.precision))
         )
 
     def announce(self) -> None:

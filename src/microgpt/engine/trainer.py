@@ -1,9 +1,10 @@
 """The Lightning Trainer of a run, and how several devices share it."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch.distributed as dist
@@ -12,7 +13,6 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from microgpt.config import ConfigError, Fault
 from microgpt.engine import cluster, machine
-from microgpt.engine.callbacks.base import StepCallback
 from microgpt.engine.callbacks.save import FolderCheckpointIO
 from microgpt.engine.cluster import Place
 from microgpt.engine.config import RunConfig
@@ -123,13 +123,13 @@ def build_trainer(
     accelerator: str,
     precision: str,
     folder: Path,
-    runlog: RunLog,
-    checkpoint_io: FolderCheckpointIO,
-    callbacks: list[StepCallback],
+    runlog: RunLog | Literal[False],
+    checkpoint_io: FolderCheckpointIO | None,
+    callbacks: Sequence[L.Callback],
 ) -> L.Trainer:
     """A Trainer that leaves processes, data order, evaluation, saving and signals to this package."""
     knobs = config.trainer
-    plugins: list[Any] = [checkpoint_io, Ranks(world.place)]
+    plugins: list[Any] = [*([checkpoint_io] if checkpoint_io else []), Ranks(world.place)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The `srun` command is available")
         return L.Trainer(

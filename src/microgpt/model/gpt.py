@@ -224,8 +224,12 @@ class GPT(nn.Module):
         """Floating-point operations that training on one token takes, for the model FLOPs utilisation (MFU).
 
         As in appendix B of PaLM (https://arxiv.org/abs/2204.02311): each weight of a matrix product takes a multiply
-        and an add forward and twice that backward, so 6 N; scores and their use take 2 T C each and layer forward,
-        12 L T C in all, for T = block_size, counted without regard to causality. Embedding look-ups are free.
+        and an add forward and twice that backward, so 6, and 4 where it is frozen and has no gradient of its own;
+        scores and their use take 2 T C each and layer forward, 12 L T C in all, for T = block_size, counted without
+        regard to causality. Look-ups, norms and activations are free.
         """
+        tables = [m.weight for m in self.modules() if isinstance(m, nn.Embedding)]
+        looked_up = {id(w) for w in tables if not (w is self.wte.weight and self.head is None)}
+        matrices = [p for p in self.parameters() if p.ndim == 2 and id(p) not in looked_up]
         attention = 12 * self.config.n_layer * self.config.n_embd * self.config.block_size
-        return 6 * self.num_params(non_embedding=True) + attention
+        return sum(p.numel() * (6 if p.requires_grad else 4) for p in matrices) + attention

@@ -6,6 +6,7 @@ checked point by point, then handed to Hydra, whose launchers run `task` for eac
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import microgpt
 from microgpt.engine.commands import common
 from microgpt.engine.commands.help import print_help
 from microgpt.errors import UsageError
+
+BEGAN = time.perf_counter()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +44,7 @@ def train_command(arguments: list[str]) -> None:
                 raise UsageError(f"{word} is for sweeps", "the arguments", "add -m, for one point too")
         from microgpt.engine.train import train
 
-        train(args.overrides, config_dir)
+        train(args.overrides, config_dir, BEGAN)
         return
     from microgpt.engine import sweep
     from microgpt.engine.compose import check_sweep, lenient

@@ -1,0 +1,103 @@
+"""Time and memory of a run's steps, from a few steps on random tokens: of the run's own batch where one takes a few
+seconds at most, else of two smaller batches, from which time follows linearly and memory as its tensors do.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from microgpt.engine import memory
+from microgpt.engine.config import RunConfig
+from microgpt.engine.evaluate import windows_at_once
+from microgpt.engine.footprint import Footprint, footprint
+from microgpt.engine.probe import Pace, probe
+
+SHARE_OF_PEAK = 1 / 3
+"""Of a device's peak arithmetic, what a step is thought to reach before it is tried."""
+WHOLE_STEP, PART_STEP, LONGEST_STEP = 4.0, 2.0, 20.0
+"""Seconds: up to the first a step is tried as it is, else in parts of the second, and above the third not at all."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """For one device. What could not be found out is None."""
+
+    tensors: Footprint | None
+    held: int
+    "Bytes of the process before the model is made."
+    growth: int | None
+    "Bytes by which the process grows, at its peak."
+    tried: tuple[int, ...]
+    "Sequences of the steps that were tried."
+    pace: Pace | None
+    step: float
+    "Seconds of a step."
+
+    def sharded(self, devices: int) -> "Estimate":
+        """About the same for each of so many devices that share weights, gradients and optimizer state."""
+        if self.tensors is None:
+            return self
+        tensors = self.tensors.sharded(devices)
+        growth = None if self.growth is None else round(self.growth * tensors.peak / self.tensors.peak)
+        return replace(self, tensors=tensors, growth=growth)
+
+
+def estimate(
+    config: RunConfig, vocab_size: int, val_tokens: int, share: int, flops: float, peak: float,
+    accelerator: str, precision: str, compiled: bool,
+) -> Estimate:  # fmt: skip
+    """What a step of `share` sequences takes on one device.
+
+    Args:
+        val_tokens: of the text that is evaluated on.
+        flops: of one token.
+        peak: FLOP/s of the device.
+    """
+    held, T = memory.held(accelerator), config.model.block_size
+    micro = min(share, config.trainer.micro_batch_size or share)
+    windows = min(windows_at_once(config.eval.batch_size, T), math.ceil((val_tokens - 1) / T)) if val_tokens > 1 else 0
+
+    def tensors(sequences: int, micro: int, scored: int) -> Footprint | None:
+        return footprint(config, vocab_size, accelerator, precision, sequences, micro, scored)
+
+    whole = tensors(share, micro, windows)
+    guess = flops * T / peak / SHARE_OF_PEAK  # seconds a sequence
+    scored = min(windows, max(1, int(2 * WHOLE_STEP / (guess / 3))))  # forward is a third of a step
+    sizes = sizes_to_try(share, micro, guess)
+    largest = whole if sizes == [(share, micro)] and scored == windows else None
+    if sizes and largest is None:
+        largest = tensors(*sizes[-1], scored)
+    room = memory.available(accelerator)
+    if not sizes or (largest is not None and room is not None and largest.peak > 0.8 * room):
+        return Estimate(whole, held, None, (), None, guess * share)
+    sampled = config.sample.max_new_tokens
+    before = memory.held(accelerator)
+    paces = [probe(config, vocab_size, accelerator, precision, compiled, *size, scored, sampled) for size in sizes]
+    growth = paces[-1].most_held - before
+    if whole is not None and largest is not None:
+        growth = round(growth * whole.peak / largest.peak)
+    step = linear([n for n, _ in sizes], [pace.step for pace in paces], share)
+    return Estimate(whole, held, growth, tuple(n for n, _ in sizes), paces[-1], step)
+
+
+def sizes_to_try(share: int, micro: int, guess: float) -> list[tuple[int, int]]:
+    """Sequences of a step, and of them at once, for the steps to be tried, when one sequence takes `guess` seconds."""
+    if guess * share <= WHOLE_STEP or (share == 1 and guess <= LONGEST_STEP):
+        return [(share, micro)]
+    if guess > LONGEST_STEP:
+        return []
+    n = max(1, int(PART_STEP / guess))
+    if n >= micro or (2 * micro <= share and guess * micro <= WHOLE_STEP):
+        k = max(2, n // micro)
+        return [(k // 2 * micro, micro), (k * micro, micro)]
+    n = max(2, n)
+    return [(n // 2, n // 2), (n, n)]
+
+
+def linear(sizes: list[int], seconds: list[float], size: int) -> float:
+    """Seconds for `size`, on the line through what was measured."""
+    if len(sizes) == 1:
+        return seconds[0] * size / sizes[0]
+    slope = (seconds[-1] - seconds[0]) / (sizes[-1] - sizes[0])
+    if slope <= 0:  # noise
+        slope = seconds[-1] / sizes[-1]
+    return seconds[-1] + slope * (size - sizes[-1])

@@ -1,0 +1,54 @@
+"""Memory of a device as it is now: what this process holds, the most it has held, what is left. Needs torch alone.
+
+On a GPU it is what torch's allocator has handed out, on a CPU the resident set of the whole process.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+
+def held(accelerator: str) -> int:
+    """Bytes that this process holds now; 0 where the system does not tell."""
+    if accelerator == "cuda":
+        return torch.cuda.memory_allocated()
+    if accelerator == "mps":
+        return torch.mps.driver_allocated_memory()
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return most_held(accelerator)
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def most_held(accelerator: str) -> int:
+    """The most bytes that this process has held so far; 0 where the system does not tell."""
+    if accelerator == "cuda":
+        return torch.cuda.max_memory_allocated()
+    if accelerator == "mps":  # the driver's pool, which does not shrink by itself
+        return torch.mps.driver_allocated_memory()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def available(accelerator: str) -> int | None:
+    """Bytes that this process may still take; None where the system does not tell."""
+    if accelerator == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    if accelerator == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    free = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+        group = Path("/sys/fs/cgroup")  # what a container may take
+        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError, IndexError):
+        pass  # no such file, or no limit
+    return min(free, default=None)
