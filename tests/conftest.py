@@ -89,6 +89,11 @@ MAY_BE_SKIPPED = ("CUDA", "MPS")
 """Reasons for a skip that is right on a machine without that device."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests go first, so that with several workers the short ones fill the time beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With MICROGPT_REQUIRE_ALL=1, as in CI, a skip for any other reason fails the run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
