@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -101,6 +102,24 @@ def reading_rate(device: str, n_bytes: float) -> float:
     weights = [torch.ones(width, width, device=device) for _ in range(max(1, round(n_bytes / 4 / width**2)))]
     read = 4 * width**2 * len(weights)
     return max(read / seconds_of(lambda: [torch.mv(w, vector) for w in weights], device) for _ in range(6))
+
+
+PEAK_MEMORY = """
+def peak_memory():
+    import resource, sys
+    try:  # ru_maxrss of a new process starts at that of the one that started it
+        with open("/proc/self/status") as file:
+            return int(file.read().split("VmHWM:")[1].split()[0]) * 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+"""
+"""Code for a process that measures its own memory: bytes that it has held at most."""
+
+
+def child(code: str, *arguments: str) -> Any:
+    """Run code in a process of its own, with `peak_memory` at hand; the JSON that it prints last."""
+    command = [sys.executable, "-c", PEAK_MEMORY + code, *arguments]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def cpu_seconds() -> tuple[float, float] | None:

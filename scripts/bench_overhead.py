@@ -1,0 +1,125 @@
+"""What the framework costs: Lightning and our callbacks over a bare loop, and the share that reliability takes.
+
+    python scripts/bench_overhead.py [--out FILE]
+
+The bare loop has the same model, optimizer, schedule, batches and clipping, and nothing else, at a model so small that
+the framework shows. Reliability is timed inside a whole default run, where it happens: all that saving does after a
+step (agreeing on signals, checking the weights, writing, flushing to disk, pruning).
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+import microgpt.engine.train as engine
+from bench_contestants import NANOGPT, QUIET, Shape, enough_steps, ours, silently
+from bench_rig import Bench, alternate, synchronize
+from microgpt import GPT
+from microgpt.data.corpus import prepare
+from microgpt.data.windows import Windows
+from microgpt.engine.callbacks.save import Save
+from microgpt.engine.compose import compose_run
+from microgpt.engine.machine import autocast_dtype, resolve_precision
+
+SHAPE = Shape(2, 2, 64, 32, 8)
+
+
+def bare(bench: Bench, precision: str, steps: int) -> float:
+    """Seconds per step of a loop over the same parts; the first steps are not counted."""
+    words = [*QUIET.split(), *NANOGPT.split(), *SHAPE.overrides, f"data.path={SHAPE.text(bench.folder)}"]
+    config = compose_run([*words, f"trainer.precision={precision}"]).config
+    corpus = prepare(config.data)
+    model = GPT(config.model, corpus.tokenizer.vocab_size).to(bench.device)
+    if precision.endswith("true"):
+        model.to(autocast_dtype(precision))
+    optimizer = config.optim.build(model.named_parameters())
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, device=bench.device)
+    skipped, start = steps // 10, time.perf_counter()
+    for step in range(steps):
+        if step == skipped:
+            synchronize(bench.device)
+            start = time.perf_counter()
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * config.optim.lr_factor(step, steps)
+        x, y = windows.batch(step)
+        with torch.autocast(bench.device, autocast_dtype(precision), enabled=precision.endswith("mixed")):
+            loss = model(x, targets=y)[1]
+        assert loss is not None
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.trainer.gradient_clip_val, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad()
+    synchronize(bench.device)
+    return (time.perf_counter() - start) / (steps - skipped)
+
+
+def framework(bench: Bench) -> None:
+    """Milliseconds per step over the bare loop."""
+    rows = []
+    for precision in dict.fromkeys(("32-true", resolve_precision("auto", bench.device))):
+
+        def whole(steps: int, precision: str = precision) -> float:
+            return ours(bench, SHAPE, steps, f"trainer.precision={precision}", "trainer.compile=false").seconds_per_step
+
+        steps = enough_steps(whole, bench.seconds)
+        turns = {"microgpt": partial(whole, steps), "bare loop": partial(bare, bench, precision, steps)}
+        found = alternate(turns, bench.rounds)
+        cost = found["microgpt"].median - found["bare loop"].median
+        rows.append({"precision": precision, **{f"{name}, ms/step": 1e3 * s.median for name, s in found.items()},
+                     "overhead, ms/step": 1e3 * cost})  # fmt: skip
+    bench.table(f"framework at {SHAPE}", rows)
+    bench.claim("overhead per step, ms", max(row["overhead, ms/step"] for row in rows), at_most=0.6)
+
+
+def reliability(bench: Bench) -> None:
+    """The share of a default run that goes into checkpoints and signals."""
+    folder = bench.folder / "default"
+    words = [f"hydra.run.dir={folder}", f"trainer.accelerator={bench.device}", "trainer.progress=none"]
+    if bench.quick:
+        words += ["trainer.max_steps=4", f"data.path={SHAPE.text(bench.folder)}", *SHAPE.overrides]
+        words += ["sample.max_new_tokens=1", "eval.figures=never", "trainer.compile=false"]
+    with timed_saving() as spent, silently():
+        run = engine.train(words)
+    assert run is not None
+    total = run.summary["train_seconds"] + sum(spent)
+    share = sum(spent) / total
+    bench.table("reliability in a default run", [
+        {"steps": run.summary["step"], "training, s": run.summary["train_seconds"], "saving and signals, s": sum(spent),
+         "share": f"{share:.2%}"},
+    ])  # fmt: skip
+    bench.claim("share of reliability in a default run", share, at_most=0.01)
+
+
+@contextlib.contextmanager
+def timed_saving() -> Iterator[list[float]]:
+    """The seconds of each call of what saves."""
+    spent: list[float] = []
+    step_end = Save.on_step_end
+
+    def watched(self: Save, *args: Any) -> None:
+        start = time.perf_counter()
+        step_end(self, *args)
+        spent.append(time.perf_counter() - start)
+
+    Save.on_step_end = watched  # type: ignore[method-assign]
+    try:
+        yield spent
+    finally:
+        Save.on_step_end = step_end  # type: ignore[method-assign]
+
+
+def main(argv: Sequence[str] | None = None) -> Bench:
+    """Both parts."""
+    with Bench("overhead", __doc__, argv) as bench:
+        framework(bench)
+        reliability(bench)
+    return bench
+
+
+if __name__ == "__main__":
+    main()
