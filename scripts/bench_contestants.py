@@ -111,17 +111,25 @@ def ours(bench: Bench, shape: Shape, steps: int, *overrides: str, parts: str = N
     with stamped() as stamps, silently():
         run = engine.train(words)
     assert run is not None
-    with (folder / "metrics.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["seconds"]]
-    first, last = rows[min(1, len(rows) - 2)], rows[-1]
-    counted = int(last["step"]) - int(first["step"])
-    seconds = (float(last["seconds"]) - float(first["seconds"])) / counted
-    mfu = sum(float(row["perf/mfu"]) for row in rows[2:] or rows[1:]) / len(rows[2:] or rows[1:])
-    begin = int(first["step"])
+    rows = timed_rows(folder)
+    counted = [float(row["perf/mfu"]) for row in rows[2:] or rows[1:]]
+    begin = int(rows[1]["step"])
     by_clock = (stamps[steps - 1] - stamps[begin]) / (steps - 1 - begin) if len(stamps) == steps else float("nan")
     if not keep:
         shutil.rmtree(folder)
-    return Trained(seconds, by_clock, mfu, run.summary, folder)
+    return Trained(pace(rows), by_clock, sum(counted) / len(counted), run.summary, folder)
+
+
+def timed_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv that say how far training was, and when."""
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["seconds"]]
+
+
+def pace(rows: list[dict[str, str]]) -> float:
+    """Seconds per step from the second row on: the first is a step that also starts and compiles."""
+    first, last = rows[1], rows[-1]
+    return (float(last["seconds"]) - float(first["seconds"])) / (int(last["step"]) - int(first["step"]))
 
 
 @contextlib.contextmanager
@@ -157,9 +165,11 @@ def log_every(steps: int) -> int:
     return 10 if steps >= 40 else max(1, steps // 4)
 
 
-def enough_steps(seconds_per_step: Callable[[int], float], seconds: float) -> int:
-    """Steps that take about so many seconds, from a first short run, which also fills the caches of compilers."""
-    return max(4, min(1000, round(seconds / seconds_per_step(4) / 4) * 4))
+def enough_steps(bench: Bench, seconds_per_step: Callable[[int], float], seconds: float | None = None) -> int:
+    """Steps that fill a turn, from a first short run, which also fills the caches of compilers."""
+    if bench.quick and bench.args.seconds is None:
+        return 4
+    return max(4, min(1000, round((seconds or bench.seconds) / seconds_per_step(4) / 4) * 4))
 
 
 def nanogpt(bench: Bench, shape: Shape, steps: int, compiled: bool = False, dtype: str | None = None) -> float:

@@ -66,7 +66,7 @@ def framework(bench: Bench) -> None:
         def whole(steps: int, precision: str = precision) -> float:
             return ours(bench, SHAPE, steps, f"trainer.precision={precision}", "trainer.compile=false").seconds_per_step
 
-        steps = enough_steps(whole, bench.seconds)
+        steps = enough_steps(bench, whole)
         turns = {"microgpt": partial(whole, steps), "bare loop": partial(bare, bench, precision, steps)}
         found = alternate(turns, bench.rounds)
         cost = found["microgpt"].median - found["bare loop"].median

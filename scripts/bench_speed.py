@@ -24,7 +24,11 @@ import torch
 
 from bench_contestants import Shape
 from bench_rig import Bench
+from microgpt.data.corpus import prepare
+from microgpt.engine.compose import compose_run
 from microgpt.engine.conf import conf_dir
+from microgpt.engine.evaluate import evaluate
+from microgpt.engine.nanogpt import read_checkpoint
 
 GROUP = "experiment/speedrun"
 TINY = [*Shape(1, 2, 16, 16, 4).overrides, "trainer.max_steps=4", "sample.max_new_tokens=1", "trainer.compile=false"]
@@ -82,12 +86,10 @@ def ours(bench: Bench, experiment: str, seed: int) -> tuple[float, float]:
     return seconds, score(folder)
 
 
-def nanogpt(bench: Bench, text: Path, seed: int) -> tuple[float, float]:
+def nanogpt(bench: Bench, seed: int) -> tuple[float, float]:
     """One run of nanoGPT's published CPU configuration: its seconds and its loss on the whole validation split."""
-    from microgpt.data.config import DataConfig
-    from microgpt.data.corpus import prepare
-
-    corpus, folder = prepare(DataConfig(path=str(text))), bench.folder / f"nanogpt-{seed}"
+    words = [f"data.path={bench.args.text}"] if bench.args.text else ["data=shakespeare"]
+    corpus, folder = prepare(compose_run(words).config.data), bench.folder / f"nanogpt-{seed}"
     folder.mkdir()
     for split in ("train", "val"):
         corpus.splits[split].ids.numpy().astype("uint16").tofile(folder / f"{split}.bin")
@@ -102,9 +104,6 @@ def nanogpt(bench: Bench, text: Path, seed: int) -> tuple[float, float]:
     threads = str(torch.get_num_threads())
     command = [sys.executable, "-c", code, "config/train_shakespeare_char.py", *knobs]
     seconds = wall(command, folder, OMP_NUM_THREADS=threads)
-    from microgpt.engine.evaluate import evaluate
-    from microgpt.engine.nanogpt import read_checkpoint
-
     return seconds, evaluate(read_checkpoint(folder / "ckpt.pt"), corpus.val, protocol="blocks").loss
 
 
@@ -114,13 +113,14 @@ def summary(name: str, found: list[tuple[float, float]]) -> dict[str, Any]:
     return {
         "contestant": name, "seeds": len(found), "s": statistics.mean(seconds), "slowest s": max(seconds),
         "val/loss": statistics.mean(losses), "sd": statistics.stdev(losses) if len(losses) > 1 else 0.0,
-        "worst": max(losses), "runs": found,
+        "worst": max(losses),
     }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> Bench:
     """All recipes, seed by seed in turns."""
     with Bench("speed", __doc__, argv, arguments) as bench:
+        bench.args.text = bench.args.text and bench.args.text.resolve()
         chosen = {name: path for name, path in recipes().items() if not bench.args.only or name in bench.args.only}
         names = {f"speedrun/{name}": path for name, path in chosen.items()}
         if bench.quick:
@@ -130,8 +130,9 @@ def main(argv: Sequence[str] | None = None) -> Bench:
             for name in names:
                 found.setdefault(name, []).append(ours(bench, name, seed))
                 print(f"  seed {seed}: {name} {found[name][-1][0]:.1f} s, {found[name][-1][1]:.4f}", flush=True)
-            if bench.args.nanogpt is not None and bench.args.text is not None and not bench.quick:
-                found.setdefault("nanoGPT", []).append(nanogpt(bench, bench.args.text.resolve(), seed))
+            if bench.args.nanogpt is not None and not bench.quick:
+                found.setdefault("nanoGPT", []).append(nanogpt(bench, seed))
+        bench.results["seconds and loss of each seed"] = found
         bench.table("time to quality", [summary(name, runs) for name, runs in found.items()])
         for name, path in names.items():
             row = summary(name, found[name])

@@ -16,6 +16,7 @@ TensorBoard are checked against an independent clock.
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ def every_way(bench: Bench, shape: Shape, parts: str, precisions: Sequence[str])
 
 def race(bench: Bench, contestants: dict[str, Run]) -> dict[str, Spread]:
     """Seconds per step of each contestant; each one's turns are as many steps as fill the time."""
-    turns = {name: partial(run, enough_steps(run, bench.seconds)) for name, run in contestants.items()}
+    turns = {name: partial(run, enough_steps(bench, run)) for name, run in contestants.items()}
     return alternate(turns, bench.rounds)
 
 
@@ -110,19 +111,20 @@ def agreement(bench: Bench, shape: Shape) -> None:
     """Hold perf/* of TensorBoard and metrics.csv against our own clock, in one run."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    knobs = (f"trainer.precision={bench.args.precisions[0]}", "trainer.compile=false")
-    run = ours(bench, shape, enough_steps(microgpt(bench, shape, REFERENCE, knobs[0].split("=")[1], False),
-                                          bench.seconds), *knobs, parts=REFERENCE, keep=True)  # fmt: skip
+    precision = bench.args.precisions[0]
+    steps = max(8, enough_steps(bench, microgpt(bench, shape, REFERENCE, precision, compiled=False)))
+    knobs = (f"trainer.precision={precision}", "trainer.compile=false")
+    run = ours(bench, shape, steps, *knobs, parts=REFERENCE, keep=True)
     events = EventAccumulator(str(run.folder)).Reload()
-    # The rows after the second: what is before them is not timed here either.
-    speeds, mfus = ([e.value for e in events.Scalars(f"perf/{n}")][2:] for n in ("tokens_per_second", "mfu"))
+    speeds, mfus = events.Scalars("perf/tokens_per_second"), events.Scalars("perf/mfu")
+    timed = [(b.step - a.step, b.value) for a, b in pairwise(speeds[1:])]  # from the second row on, as ours are
     tokens = {
         "our clock": shape.tokens / run.stamped,
         "metrics.csv": shape.tokens / run.seconds_per_step,
-        "TensorBoard": len(speeds) / sum(1 / speed for speed in speeds),
+        "TensorBoard": sum(n for n, _ in timed) / sum(n / speed for n, speed in timed),
     }
     bench.table("perf/* against a clock", [{"source": name, "tokens/s": speed} for name, speed in tokens.items()]
-                + [{"source": "perf/mfu", "share": sum(mfus) / len(mfus)}])  # fmt: skip
+                + [{"source": "perf/mfu", "share": sum(mfu.value for mfu in mfus[2:]) / len(mfus[2:])}])  # fmt: skip
     bench.claim("perf/tokens_per_second over our clock", tokens["TensorBoard"] / tokens["our clock"], 0.95, 1.05)
 
 
