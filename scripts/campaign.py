@@ -3,10 +3,11 @@
     python scripts/campaign.py all --out campaign.json       # everything, an hour or so on one core
     python scripts/campaign.py kills signals --scale 0.1     # a tenth of two parts
 
-Parts: kills (200 SIGKILLs), signals (100 each of SIGTERM, SIGINT, SIGUSR1), resume (at every step of a 24-step run, 16
-ways), micro (micro-batches in float64), writes (an error at every write of a save), damage (300 damaged and 60
-malicious files), inputs (10,000 configurations, 5,000 texts), leaks (50,000 steps with 500 saves). Each prints a table;
-the exit code is 0 when all promises held. Tiny models, one thread, forks of one warm process.
+Parts: kills (200 SIGKILLs), signals (100 each of SIGTERM, SIGINT, SIGUSR1), stops (a signal at every eighth place of
+the program, some 270), resume (at every step of a 24-step run, 16 ways), micro (micro-batches in float64), writes (an
+error at every write of a save), damage (300 damaged and 60 malicious files), inputs (10,000 configurations, 5,000
+texts), leaks (50,000 steps, 500 saves). Each prints a table; the exit code is 0 when all promises held. Tiny models,
+one thread, forks of one warm process.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import campaign_exact
 import campaign_inputs
 import campaign_kills
 import campaign_leaks
+import campaign_stops
 from campaign_rig import report
 
 PARTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
@@ -35,6 +37,7 @@ PARTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
     "damage": lambda folder, scale: campaign_damage.damage(folder, max(1, round(120 * scale))),
     "kills": lambda folder, scale: campaign_kills.kills(folder, max(1, round(200 * scale))),
     "signals": lambda folder, scale: campaign_kills.signals(folder, max(1, round(100 * scale))),
+    "stops": lambda folder, scale: campaign_stops.stops(folder, max(1, round(8 / scale))),
     "resume": lambda folder, scale: quiet(
         lambda: campaign_exact.every_step(folder, campaign_exact.GRID[:: max(1, round(1 / scale))])
     ),

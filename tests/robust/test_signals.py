@@ -2,8 +2,12 @@
 
 import contextlib
 import os
+import pkgutil
 import shlex
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +16,14 @@ import pytest
 
 import campaign_kills
 import campaign_rig
+import campaign_stops
 from microgpt import train
-from microgpt.engine import checkpoint, signals
+from microgpt.engine import checkpoint, signals, stopping
 from microgpt.engine.callbacks.save import Save
 from microgpt.engine.commands import common
 from microgpt.engine.commands import train as command
-from microgpt.engine.resume import resume_command
+from microgpt.engine.stopping import resume_command
+from microgpt.errors import CheckpointError
 
 Tiny = Callable[..., list[str]]
 
@@ -111,6 +117,192 @@ def test_ctrl_c_in_every_phase_is_130_and_the_run_can_go_on(
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
+def kill(number: int = signal.SIGTERM) -> None:
+    os.kill(os.getpid(), number)
+
+
+def swallowed() -> None:
+    """As by foreign code whose `except:` catches all."""
+    with contextlib.suppress(BaseException):
+        kill()
+
+
+def made_an_error() -> None:
+    """As safetensors does when a signal arrives while it builds a tensor, and we with safetensors' errors."""
+    try:
+        kill()
+    except BaseException:
+        raise CheckpointError("could not determine the shape") from None
+
+
+def calling(real: Any, act: Callable[[], None], when: str) -> Any:
+    """`real`, with `act` called before its first call, `after` it, or before its call number `when`."""
+    calls: list[int] = []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if when == str(len(calls)):
+            act()
+        value = real(*args, **kwargs)
+        if when == f"after {len(calls)}":
+            act()
+        return value
+
+    return call
+
+
+LIGHTNING = "lightning.pytorch.trainer.connectors.signal_connector._SignalConnector"
+HANDLES = (
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda n, f: sys.exit(128 + n)); "
+    "open(sys.argv[1], 'w').close(); time.sleep(60)"
+)
+START, SAVED_1, SAVED_2 = "nothing to save; start with", "saved at step 1; go on with", "saved at step 2; go on with"
+ENGINE = "microgpt.engine"
+WAYS_OUT: list[tuple[str, str, Callable[[], None], str]] = [
+    (f"{ENGINE}.signals.install", "after 1", kill, START),
+    (f"{ENGINE}.train.compose_run", "1", kill, START),
+    (f"{ENGINE}.train.prepare", "1", kill, START),
+    (f"{ENGINE}.train.prepare", "1", made_an_error, START),
+    (f"{ENGINE}.train.prepare", "1", swallowed, SAVED_1),
+    (f"{ENGINE}.rundir.RunDir.create", "1", kill, START),
+    (f"{ENGINE}.rundir.RunDir.lock", "after 1", kill, START),
+    (f"{ENGINE}.train.logging_to", "1", kill, START),
+    (f"{ENGINE}.train.find_start", "1", kill, START),
+    (f"{ENGINE}.train.build_trainer", "1", made_an_error, START),
+    (f"{LIGHTNING}.register_signal_handlers", "after 1", kill, START),
+    (f"{ENGINE}.module.GPTModule.training_step", "1", kill, START),
+    (f"{ENGINE}.module.GPTModule.training_step", "1", made_an_error, START),
+    (f"{ENGINE}.module.GPTModule.training_step", "2", kill, SAVED_2),
+    (f"{ENGINE}.callbacks.evaluate.evaluate", "1", kill, SAVED_1),
+    (f"{ENGINE}.checkpoint.write", "1", kill, SAVED_2),
+    (f"{ENGINE}.checkpoint.write", "after 2", kill, SAVED_2),
+    (f"{LIGHTNING}.teardown", "after 1", kill, SAVED_2),
+    (f"{ENGINE}.signals.defer", "9", kill, SAVED_2),  # as the deferral ends
+    (f"{ENGINE}.signals.defer", "after 9", kill, SAVED_2),
+    (f"{ENGINE}.train.load", "1", made_an_error, SAVED_2),
+    (f"{ENGINE}.train.load", "1", swallowed, SAVED_2),
+    (f"{ENGINE}.rundir.RunDir.write_summary", "1", kill, SAVED_2),
+    (f"{ENGINE}.train.closing_words", "after 1", kill, SAVED_2),
+    (f"{ENGINE}.progress.Progress.stop", "2", kill, SAVED_2),  # when `fit` has returned
+    (f"{ENGINE}.logs.LogFile.close", "after 1", kill, SAVED_2),
+    (f"{ENGINE}.commands.train.train_command", "after 1", kill, SAVED_2),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "when", "act", "words"), WAYS_OUT, ids=[f"{w[0]}-{w[1]}-{w[2].__name__}" for w in WAYS_OUT]
+)
+def test_whichever_way_a_signal_ends_a_run_it_says_once_how_to_go_on(
+    place: str,
+    when: str,
+    act: Callable[[], None],
+    words: str,
+    tiny: Tiny,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    arguments = tiny("trainer.max_steps=2", "eval.every_n_steps=1", "checkpoint.every_n_steps=1")
+    handlers = [signal.getsignal(s) for s in signals.SIGNALS]
+    holder, name = place.rsplit(".", 1)
+    target = pkgutil.resolve_name(holder)
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, calling(getattr(target, name), act, when))
+        assert command.main(arguments) == 143
+    out, err = capfd.readouterr()
+    said = [line for line in out.splitlines() if " with: microgpt-train " in line]
+    assert [line.split(":")[0] for line in said] == [words]
+    assert [line for line in err.splitlines() if line and "stopping after this step" not in line] == [
+        "microgpt: stopped by SIGTERM"
+    ]
+    assert [signal.getsignal(s) for s in signals.SIGNALS] == handlers
+    assert command.main(shlex.split(said[0].split("with: ")[1])[1:]) == 0
+
+
+@pytest.mark.parametrize("module", ["torch", "lightning.pytorch.trainer"])
+def test_a_signal_while_python_imports_says_how_to_go_on(module: str) -> None:
+    code = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Finder)
+from microgpt.engine.commands.train import main
+sys.exit(main(["data.path=a b.txt", "seed=3"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 143
+    assert done.stdout == "nothing to save; start with: microgpt-train 'data.path=a b.txt' seed=3\n"
+    assert done.stderr == "microgpt: stopped by SIGTERM\n"
+
+
+def test_more_signals_change_nothing_about_the_words(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def more(number: int, **_: Any) -> None:
+        kill()
+        kill(signal.SIGUSR1)
+
+    monkeypatch.setattr(stopping.cluster, "leave_job", more)
+    monkeypatch.setattr(stopping, "newest_step", lambda _: more(0) or 7)
+    at_step(monkeypatch, 2, kill)
+    assert command.main(tiny()) == 143
+    out, err = capfd.readouterr()
+    assert out.count("saved at step 7; go on with: microgpt-train ") == 1
+    assert err.endswith("microgpt: stopped by SIGTERM\n")
+
+
+@pytest.mark.parametrize(("rank_0", "times"), [("import time; time.sleep(60)", 1), (HANDLES, 0)])
+def test_the_process_that_started_the_ranks_says_how_to_go_on_unless_rank_0_has(
+    rank_0: str,
+    times: int,
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from microgpt.engine import ranks
+
+    ready = tmp_path / "ready"
+    if times == 1:
+        ready.touch()  # it ends by the signal, whenever that comes
+
+    def start(_: Path, env: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        told = ready if env["RANK"] == 0 else tmp_path / "other"
+        return subprocess.Popen([sys.executable, "-c", rank_0, told], stdin=subprocess.PIPE)
+
+    def signalled(_: "list[subprocess.Popen[bytes]]") -> None:
+        while not ready.exists():
+            time.sleep(0.01)
+        kill()
+
+    monkeypatch.setattr(ranks, "start", start)
+    monkeypatch.setattr(ranks, "wait_together", signalled)
+    assert command.main(tiny("trainer.devices=2")) == 143
+    assert capfd.readouterr().out.count("nothing to save; start with: microgpt-train ") == times
+
+
+def test_a_sweep_that_is_stopped_goes_on_as_a_sweep(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    at_step(monkeypatch, 2, kill)
+    words = [word for word in tiny("trainer.max_steps=3") if not word.startswith("hydra.run.dir")]
+    assert command.main(["seed=1,2", *words, f"hydra.sweep.dir={tmp_path / 'sweep'}", "-m"]) == 143
+    (said,) = [line for line in capfd.readouterr().out.splitlines() if "with: microgpt-train" in line]
+    assert said.startswith("go on with: microgpt-train -m seed=1,2 ")
+    assert command.main(shlex.split(said.split("with: ")[1])[1:]) == 0
+    assert "from step 2 it continues bit for bit" in capfd.readouterr().out
+    assert [(tmp_path / "sweep" / n / "summary.json").is_file() for n in "01"] == [True, True]
+
+
+@pytest.mark.slow
+def test_a_signal_at_any_place_of_the_program_says_how_to_go_on(tmp_path: Path) -> None:
+    figures = campaign_stops.stops(tmp_path, every=200)
+    assert figures["faults"] == []
+    assert figures["places"] > 1500
+    assert figures["stopped"] >= 9
+
+
 def test_a_second_ctrl_c_leaves_at_once_and_a_second_sigterm_does_not(tmp_path: Path) -> None:
     text = campaign_rig.write_text(tmp_path / "text.txt")
     run = campaign_rig.composed(text)
@@ -128,11 +320,15 @@ def test_a_second_ctrl_c_leaves_at_once_and_a_second_sigterm_does_not(tmp_path: 
 
     def work(number: int) -> int:
         twice(number)
-        return campaign_rig.train(run, tmp_path / f"run-{number}")
+        return campaign_rig.train(run, tmp_path / f"run-{number}", arguments=("seed=1",))
 
+    output = tmp_path / "out.txt"
     for number, saved in ((signal.SIGINT, 4), (signal.SIGTERM, 6)):
-        assert campaign_rig.ended(campaign_rig.forked(lambda n=number: work(n))) == 128 + number
+        assert campaign_rig.ended(campaign_rig.forked(lambda n=number: work(n), output)) == 128 + number
         assert campaign_rig.newest_step(tmp_path / f"run-{number}") == saved
+        words = f"saved at step {saved}; go on with: microgpt-train seed=1 hydra.run.dir={tmp_path}/run-{number}\n"
+        assert output.read_text().count(words) == 1
+        assert output.read_text().count("left at once, without saving; ") == (number == signal.SIGINT)
 
 
 @pytest.mark.slow

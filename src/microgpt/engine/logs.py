@@ -48,18 +48,15 @@ def logging_to(path: Path) -> Iterator[None]:
     screen.setFormatter(logging.Formatter("%(message)s"))
     file = LogFile(path, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    previous = log.level, log.propagate
-    log.setLevel(logging.DEBUG)
-    log.propagate = False
-    for handler in (screen, file):
-        log.addHandler(handler)
+    previous = log.handlers, log.level, log.propagate
     try:
+        log.setLevel(logging.DEBUG)
+        log.handlers, log.propagate = [*log.handlers, screen, file], False
         yield
     finally:
-        for handler in (screen, file):
-            log.removeHandler(handler)
-            handler.close()
-        log.level, log.propagate = previous
+        log.handlers, log.level, log.propagate = previous  # in one go: a signal may come
+        file.close()
+        screen.close()
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from microgpt.engine import cluster, signals
 from microgpt.engine.config import RunConfig
 from microgpt.engine.rundir import RunDir, remove_empty
+from microgpt.engine.stopping import said_for_us
 from microgpt.engine.worker import CHILD, forget_launch, read_error, write_launch
 from microgpt.errors import MicrogptError
 
@@ -52,6 +53,10 @@ def train_in_ranks(config: RunConfig, tree: DictConfig, run_dir: RunDir, argumen
         if failed is not None:
             code = ranks[failed].returncode
             raise read_error(path, failed) or MicrogptError(f"rank {failed} ended with exit code {code}", str(path))
+    except signals.Stopped as stopped:
+        if ranks and ranks[0].returncode == 128 + stopped.number:
+            said_for_us()
+        raise
     finally:
         if made and not run_dir.config.exists():  # it has not begun: leave no trace
             forget_launch(path)

@@ -1,9 +1,6 @@
 """Whether a run starts, continues or is done, and whether what is there belongs to it. No Lightning, no Hydra."""
 
 import logging
-import re
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -119,13 +116,3 @@ def how_exactly(old: dict[str, Any], new: dict[str, Any], deterministic: bool) -
     if new["compiled"] and not deterministic:
         return "continues correctly, not bit for bit (compiled kernels; trainer.deterministic=true makes them exact)"
     return "continues bit for bit"
-
-
-def resume_command(arguments: Sequence[str], path: Path) -> str:
-    """What to type to go on with a run: its arguments, with its folder in place of a new one."""
-    dropped = ("hydra.run.dir=", "resume=never", "resume='never'")
-    kept = [argument for argument in arguments if not argument.lstrip("+").startswith(dropped)]
-    folder = str(path)
-    if not re.fullmatch(r"[\w./:@+-]+", folder, re.ASCII):  # Hydra's own grammar wants quotes
-        folder = "'" + re.sub(r"(\\*)'", r"\1\1\\'", folder) + "'"
-    return shlex.join(["microgpt-train", *kept, f"hydra.run.dir={folder}"])

@@ -17,9 +17,10 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
-from microgpt.engine import cluster, signals, worker
+from microgpt.engine import signals, worker
 from microgpt.engine.config import RunConfig, science_differences
 from microgpt.engine.rundir import RunDir
+from microgpt.engine.stopping import located
 from microgpt.errors import CheckpointError, MachineError, MicrogptError
 
 log = logging.getLogger("microgpt")
@@ -102,7 +103,7 @@ class Train:
             with signals.handled():
                 run = worker.run_launched(Path(path))
         except signals.Stopped as stopped:
-            cluster.leave_job(stopped.number, every_rank=True)
+            signals.last_words(stopped)
             raise
         except MicrogptError as error:
             print(f"microgpt: error: {error} (run folder {path})", file=sys.stderr, flush=True)
@@ -124,6 +125,7 @@ def task(tree: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
+    located(Path(hydra.sweep.dir), "hydra.sweep.dir")
     point = prepare(tree, list(hydra.overrides.task), Path(hydra.runtime.output_dir), hydra.job.num)
     if point.is_finished:
         log.info("%s is finished", point.label)
@@ -171,5 +173,6 @@ def compose_point(launcher_config: DictConfig, loader: Any, overrides: Sequence[
     tree = loader.load_sweep_config(launcher_config, list(overrides))
     OmegaConf.set_struct(tree, False)
     tree.hydra.job.id, tree.hydra.job.num = str(number), number
-    path = Path(str(OmegaConf.select(tree, "hydra.sweep.dir"))) / str(OmegaConf.select(tree, "hydra.sweep.subdir"))
-    return prepare(tree, overrides, path, number)
+    folder = Path(str(OmegaConf.select(tree, "hydra.sweep.dir")))
+    located(folder, "hydra.sweep.dir")
+    return prepare(tree, overrides, folder / str(OmegaConf.select(tree, "hydra.sweep.subdir")), number)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
 from microgpt.data.windows import Windows
-from microgpt.engine import cluster, figures, machine, ranks, signals
+from microgpt.engine import figures, machine, ranks, signals
 from microgpt.engine.callbacks.evaluate import Evaluate
 from microgpt.engine.callbacks.metrics import Clock, Metrics
 from microgpt.engine.callbacks.sample import Sample
@@ -28,10 +28,11 @@ from microgpt.engine.module import GPTModule
 from microgpt.engine.plan import make_plan
 from microgpt.engine.progress import Progress
 from microgpt.engine.report import closing_words, parameter_table
-from microgpt.engine.resume import Start, find_start, how_exactly, resume_command
+from microgpt.engine.resume import Start, find_start, how_exactly
 from microgpt.engine.run import Run, load
 from microgpt.engine.rundir import RunDir, write_text
 from microgpt.engine.runlog import RunLog
+from microgpt.engine.stopping import GoOn
 from microgpt.engine.trainer import World, build_trainer, find_world, leave_group
 from microgpt.errors import MicrogptError
 from microgpt.model import GPT, save_model
@@ -57,9 +58,11 @@ def train(
         MicrogptError: a subclass for each kind of fault; its `exit_code` is the command's.
         signals.Stopped: a signal asked for the end; the run is saved and can be resumed.
     """
-    composed = compose_run(list(overrides), Path(config_dir) if config_dir else None)
     arguments = [*(["--config-dir", str(config_dir)] if config_dir else []), *overrides]
-    return run(composed.config, composed.tree, composed.run_dir, arguments, began)
+    with signals.handled(GoOn(arguments)):
+        composed = compose_run(list(overrides), Path(config_dir) if config_dir else None)
+        signals.at_stop(GoOn(arguments, composed.run_dir))
+        return run(composed.config, composed.tree, composed.run_dir, arguments, began)
 
 
 def run(
@@ -72,32 +75,36 @@ def run(
         arguments: the command line, to say how to go on after a signal.
         began: as for `train`.
     """
-    run_dir = RunDir(path)
-    accelerator = machine.resolve_accelerator(config.trainer.accelerator)
-    world = find_world(config, accelerator)
-    machine.resolve_precision(config.trainer.precision, accelerator)
-    asked_for = config, tree
-    config, tree, pretrained = adopt(config, tree)
-    corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
-    windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
-    steps = total_steps(config, len(windows))
-    if config.plan:
-        if world.place.is_first:
-            print(make_plan(config, corpus, steps, world.size, accelerator, began))
-        return None
-    if world.is_to_be_started:
-        ranks.train_in_ranks(*asked_for, run_dir, arguments, world.devices)
-        return load(path)
-    claim = run_dir.claimed() if world.place.is_first else nullcontext()
-    with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled():
-        start = find_start(config, run_dir, corpus, steps)
-        if start.finished:
-            log.info("%s is finished: %s", path, start.finished)
-            return load(path) if world.place.is_first else None
-        training = Training(config, world, corpus, steps, run_dir, start, arguments, pretrained)
-        if world.place.is_first and (start.checkpoint is None or not run_dir.config.exists()):
-            write_text(run_dir.config, OmegaConf.to_yaml(tree))
-        return training.fit()
+    with signals.handled(GoOn(arguments, path)):
+        run_dir = RunDir(path)
+        accelerator = machine.resolve_accelerator(config.trainer.accelerator)
+        world = find_world(config, accelerator)
+        machine.resolve_precision(config.trainer.precision, accelerator)
+        asked_for = config, tree
+        config, tree, pretrained = adopt(config, tree)
+        corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
+        windows = Windows(
+            corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling
+        )
+        steps = total_steps(config, len(windows))
+        if config.plan:
+            if world.place.is_first:
+                print(make_plan(config, corpus, steps, world.size, accelerator, began))
+            return None
+        if world.is_to_be_started:
+            ranks.train_in_ranks(*asked_for, run_dir, arguments, world.devices)
+            return load(path)
+        claim = run_dir.claimed() if world.place.is_first else nullcontext()
+        # Signals are handled once more inside, so that train.log has the farewell too.
+        with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled():
+            start = find_start(config, run_dir, corpus, steps)
+            if start.finished:
+                log.info("%s is finished: %s", path, start.finished)
+                return load(path) if world.place.is_first else None
+            training = Training(config, world, corpus, steps, run_dir, start, pretrained)
+            if world.place.is_first and (start.checkpoint is None or not run_dir.config.exists()):
+                write_text(run_dir.config, OmegaConf.to_yaml(tree))
+            return training.fit()
 
 
 class Training:
@@ -105,11 +112,10 @@ class Training:
 
     def __init__(
         self, config: RunConfig, world: World, corpus: Corpus, steps: int, run_dir: RunDir, start: Start,
-        arguments: Sequence[str], pretrained: Pretrained | None,
+        pretrained: Pretrained | None,
     ) -> None:  # fmt: skip
         if config.trainer.find_lr and start.manifest is not None:
             config = with_lr(config, start.manifest.get("lr"))
-        self.arguments = arguments
         self.config, self.corpus, self.steps, self.run_dir, self.start = config, corpus, steps, run_dir, start
         accelerator = machine.resolve_accelerator(config.trainer.accelerator)
         self.precision = machine.resolve_precision(start.recorded("precision", config.trainer.precision), accelerator)
@@ -186,16 +192,9 @@ class Training:
             number = self.save.stopped_by or signals.received()
             if number is None or isinstance(error, MicrogptError):
                 raise
-            raise self.stopped(number) from None  # whatever else went wrong, it was asked to stop
+            raise signals.Stopped(number, by_all=True) from None  # whatever else went wrong, it was asked to stop
         finally:
             self.progress.stop()
-
-    def stopped(self, number: int) -> signals.Stopped:
-        """Say how to go on, for a run that a signal stopped."""
-        saved = f"saved at step {self.save.saved_step}; go on" if self.save.saved_step > 0 else "nothing to save; start"
-        log.info("%s with: %s", saved, resume_command(self.arguments, self.run_dir.path))
-        cluster.leave_job(number)
-        return signals.Stopped(number)
 
     def windows(self, device: torch.device, stream: str) -> Windows:
         """The run's batches, or those of another stream for anything that must not touch them."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from microgpt.engine import cluster, signals
+from microgpt.engine.stopping import GoOn
 from microgpt.errors import CheckpointError, DataError, MachineError, MicrogptError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
@@ -68,18 +69,19 @@ def run_launched(path: Path) -> "Run | None":
         CheckpointError: nothing was written down.
         signals.Stopped: a signal asked for the end.
     """
-    from omegaconf import OmegaConf
-
-    from microgpt.engine.config import RunConfig
-    from microgpt.engine.imports import import_part
-    from microgpt.engine.train import run
-
     rank = cluster.place().rank
     try:
         try:
             launch = json.loads((path / LAUNCH).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"no launch to go by ({error})", str(path), "start it with microgpt-train") from None
+        signals.at_stop(signals.farewell() or GoOn(launch["arguments"], path))
+        from omegaconf import OmegaConf
+
+        from microgpt.engine.config import RunConfig
+        from microgpt.engine.imports import import_part
+        from microgpt.engine.train import run
+
         for name in launch["imports"]:
             import_part(name)
         tree = OmegaConf.create(launch["tree"])
@@ -132,6 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     except MicrogptError as error:
         return error.exit_code
     except signals.Stopped as stopped:
+        signals.last_words(stopped)
         return 128 + stopped.number
     except Exception:
         traceback.print_exc()

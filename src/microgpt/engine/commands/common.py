@@ -14,8 +14,14 @@ from microgpt.engine.terminal import printable
 from microgpt.errors import MachineError, MicrogptError, UsageError
 
 
-def run(command: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> int:
+def run(
+    command: Callable[[list[str]], None],
+    argv: Sequence[str] | None = None,
+    farewell: Callable[[list[str]], signals.Farewell] | None = None,
+) -> int:
     """Call `command(arguments)` and return the process's exit code.
+
+    `farewell(arguments)` is what a signal that stops the command leaves the user with.
 
     Errors meant for the user are printed to stderr as `microgpt: error: ...`, one line a fault. `--debug` among the
     arguments, or MICROGPT_DEBUG=1, shows the traceback too.
@@ -29,11 +35,11 @@ def run(command: Callable[[list[str]], None], argv: Sequence[str] | None = None)
         if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     try:
-        with signals.handled():
+        with signals.handled(farewell(arguments) if farewell else None):
             command(arguments)
             sys.stdout.flush()
     except signals.Stopped as stopped:
-        cluster.leave_job(stopped.number, every_rank=True)
+        signals.last_words(stopped)
         print(f"microgpt: {stopped}", file=sys.stderr, flush=True)
         return 128 + stopped.number
     except KeyboardInterrupt:

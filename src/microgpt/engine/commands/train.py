@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import microgpt
+from microgpt.engine import signals
 from microgpt.engine.commands import common
 from microgpt.engine.commands.help import print_help
+from microgpt.engine.stopping import GoOn
 from microgpt.errors import UsageError
 
 BEGAN = time.perf_counter()
@@ -20,7 +22,7 @@ BEGAN = time.perf_counter()
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return common.run(train_command, argv)
+    return common.run(train_command, argv, GoOn)
 
 
 def train_command(arguments: list[str]) -> None:
@@ -50,6 +52,8 @@ def train_command(arguments: list[str]) -> None:
     from microgpt.engine.compose import check_sweep, lenient
 
     if args.multirun:
+        words = ["--config-dir", args.config_dir] if args.config_dir else []
+        signals.at_stop(GoOn(["-m", *words, *args.overrides]))
         check_sweep(args.overrides, config_dir)
     known = set(args.overrides)
     sweep.points.clear()
