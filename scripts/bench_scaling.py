@@ -150,7 +150,7 @@ def plan(bench: Bench) -> None:
     rows = []
     for name, (planned, knobs) in list(PLANNED.items())[: 1 if bench.quick else None]:
         shape = Shape(1, 2, 16, 16, 4) if bench.quick else planned
-        steps = 8 if bench.quick else 40
+        steps = 8 if bench.quick else 12
         folder = bench.folder / f"plan-{len(rows)}"
         words = [*QUIET.split(), *NANOGPT.split(), *shape.overrides, f"data.path={shape.text(bench.folder)}",
                  f"trainer.max_steps={steps}", f"trainer.log_every_n_steps={log_every(steps)}", *knobs,

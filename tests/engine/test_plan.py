@@ -217,3 +217,11 @@ def test_compiling_pays_after_two_minutes() -> None:
     per_second = 8 * 100 * 1e6 * 3  # of 1e6 FLOPs a token at a third of this peak: one step a second
     assert compiling_pays(run, 121, 1e6, per_second)
     assert not compiling_pays(run, 119, 1e6, per_second)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how Linux counts")
+def test_a_process_does_not_count_the_memory_of_the_one_that_started_it() -> None:
+    code = "from microgpt.engine import memory; print(memory.most_held('cpu'))"
+    ballast = b"x" * (1 << 30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < len(ballast)

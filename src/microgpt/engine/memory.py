@@ -29,6 +29,10 @@ def most_held(accelerator: str) -> int:
         return torch.cuda.max_memory_allocated()
     if accelerator == "mps":  # the driver's pool, which does not shrink by itself
         return torch.mps.driver_allocated_memory()
+    try:  # ru_maxrss of a new process starts at what the process that started it held
+        return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
     try:
         import resource
     except ImportError:  # Windows
