@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from microgpt import GPT, train
+from microgpt.engine.amounts import seconds_text, step_text
 from microgpt.engine.compose import compose_run
 from microgpt.engine.config import RunConfig
 from microgpt.engine.estimate import linear, sizes_to_try
 from microgpt.engine.footprint import LiveBytes, footprint
 from microgpt.engine.length import compiling_pays, total_steps
 from microgpt.engine.optim import OptimConfig
-from microgpt.engine.plan import seconds_text, times
+from microgpt.engine.plan import times
 from microgpt.model.pos import PositionConfig
 
 Tiny = Callable[..., list[str]]
@@ -194,11 +195,11 @@ def test_a_model_that_is_too_large_to_try_is_reckoned(
 def test_what_is_tried_is_the_batch_itself_or_two_parts_of_it() -> None:
     assert sizes_to_try(32, 32, 0.01) == [(32, 32)]
     assert sizes_to_try(32, 8, 0.01) == [(32, 8)]
-    assert sizes_to_try(64, 4, 0.1) == [(8, 4), (20, 4)]
-    assert sizes_to_try(64, 64, 0.1) == [(10, 10), (20, 20)]
-    assert sizes_to_try(64, 16, 0.2) == [(16, 16), (32, 16)]
-    assert sizes_to_try(8, 8, 3.0) == [(1, 1), (2, 2)]
-    assert sizes_to_try(1, 1, 10.0) == [(1, 1)]
+    assert sizes_to_try(64, 4, 0.1) == [(4, 4), (8, 4)]
+    assert sizes_to_try(64, 64, 0.1) == [(5, 5), (10, 10)]
+    assert sizes_to_try(64, 16, 0.1) == [(16, 16), (32, 16)]
+    assert sizes_to_try(8, 8, 0.9) == [(1, 1), (2, 2)]
+    assert sizes_to_try(8, 8, 3.0) == [(1, 1)]
     assert sizes_to_try(8, 8, 30.0) == []
     assert linear([32], [1.5], 32) == 1.5
     assert linear([10, 20], [1.1, 2.1], 64) == pytest.approx(6.5)
@@ -210,6 +211,7 @@ def test_steps_and_times_are_counted() -> None:
     assert total_steps(run, 1001) == 313
     assert [times(600, 250), times(600, 200), times(600, 0), times(5, 10)] == [3, 3, 1, 1]
     assert [seconds_text(s) for s in (40, 719, 12600, 181440)] == ["40 s", "12.0 min", "3.5 h", "2.1 days"]
+    assert [step_text(s) for s in (0.0084, 0.1049, 2.3)] == ["8.4 ms", "105 ms", "2.3 s"]
 
 
 def test_compiling_pays_after_two_minutes() -> None:

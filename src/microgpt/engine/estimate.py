@@ -5,6 +5,8 @@ seconds at most, else of two smaller batches, from which time follows linearly a
 import math
 from dataclasses import dataclass, replace
 
+import torch
+
 from microgpt.engine import memory
 from microgpt.engine.config import RunConfig
 from microgpt.engine.evaluate import windows_at_once
@@ -13,8 +15,9 @@ from microgpt.engine.probe import Pace, probe
 
 SHARE_OF_PEAK = 1 / 3
 """Of a device's peak arithmetic, what a step is thought to reach before it is tried."""
-WHOLE_STEP, PART_STEP, LONGEST_STEP = 4.0, 2.0, 20.0
-"""Seconds: up to the first a step is tried as it is, else in parts of the second, and above the third not at all."""
+WHOLE_STEP, PART_STEP, LONGEST_STEP = 2.0, 1.0, 10.0
+"""Seconds: up to the first a step is tried as it is, else parts of it that take about the second; a single sequence
+is tried up to the third."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,11 @@ def estimate(
         return Estimate(whole, held, None, (), None, guess * share)
     sampled = config.sample.max_new_tokens
     before = memory.held(accelerator)
-    paces = [probe(config, vocab_size, accelerator, precision, compiled, *size, scored, sampled) for size in sizes]
+    paces: list[Pace] = []
+    for size in sizes:
+        if compiled:
+            torch.compiler.reset()  # else the second size would be compiled for any size, which is slower
+        paces.append(probe(config, vocab_size, accelerator, precision, compiled, *size, scored, sampled))
     growth = paces[-1].most_held - before
     if whole is not None and largest is not None:
         growth = round(growth * whole.peak / largest.peak)
@@ -81,15 +88,15 @@ def estimate(
 
 def sizes_to_try(share: int, micro: int, guess: float) -> list[tuple[int, int]]:
     """Sequences of a step, and of them at once, for the steps to be tried, when one sequence takes `guess` seconds."""
-    if guess * share <= WHOLE_STEP or (share == 1 and guess <= LONGEST_STEP):
+    if guess * share <= WHOLE_STEP:
         return [(share, micro)]
-    if guess > LONGEST_STEP:
-        return []
+    if guess > WHOLE_STEP / 2:
+        return [(1, 1)] if guess <= LONGEST_STEP else []
     n = max(1, int(PART_STEP / guess))
     if n >= micro or (2 * micro <= share and guess * micro <= WHOLE_STEP):
         k = max(2, n // micro)
         return [(k // 2 * micro, micro), (k * micro, micro)]
-    n = max(2, n)
+    n = max(2, min(n, share))
     return [(n // 2, n // 2), (n, n)]
 
 

@@ -10,6 +10,7 @@ import torch
 from microgpt.data.baselines import MOST
 from microgpt.data.corpus import Corpus
 from microgpt.engine import machine
+from microgpt.engine.amounts import mib, seconds_text, step_text
 from microgpt.engine.config import RunConfig
 from microgpt.engine.estimate import SHARE_OF_PEAK, Estimate, estimate
 from microgpt.engine.evaluate import RANDOM_BATCHES, windows_at_once, yardsticks
@@ -77,7 +78,7 @@ class Plan:
         yield (
             "  to train",
             (
-                f"{seconds_text(self.train_seconds)}: {1000 * step:,.3g} ms a step, {speed:,.0f} tokens/s, "
+                f"{seconds_text(self.train_seconds)}: {step_text(step)} a step, {speed:,.0f} tokens/s, "
                 f"{mfu:.0%} of {self.peak_flops / 1e12:.2f} TFLOP/s ({self.accelerator}, {self.precision}{compiled})"
             ),
         )
@@ -89,8 +90,9 @@ class Plan:
         if found is None:
             return "not computed: a part of the model asks for values, not sizes alone"
         rest = found.peak - found.weights - found.optimizer
+        eager = ", were it not compiled" if self.compiled else ""
         return (
-            f"{mib(found.peak)} at the peak{self._each()}: weights {mib(found.weights)}, "
+            f"{mib(found.peak)} at the peak{self._each()}{eager}: weights {mib(found.weights)}, "
             f"optimizer {mib(found.optimizer)}, gradients and activations {mib(rest)}"
         )
 
@@ -181,16 +183,3 @@ def _counting_seconds(corpus: Corpus, sample: int = 100_000) -> float:
 def times(steps: int, every: int) -> int:
     """How often something is done every so many steps, and at the end."""
     return math.ceil(steps / every) if every else 1
-
-
-def mib(n_bytes: float) -> str:
-    """A size for people."""
-    return f"{n_bytes / 2**20:,.0f} MiB"
-
-
-def seconds_text(seconds: float) -> str:
-    """A duration for people: `40 s`, `12 min`, `3.5 h`, `2.1 days`."""
-    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -3,6 +3,7 @@
 The steps go the run's own way, through Lightning, at its precision, compiled when it is. Nothing is written.
 """
 
+import itertools
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,10 +28,11 @@ from microgpt.model import GPT
 from microgpt.model.generate import stream
 
 WARM = 2
-"""Steps before the clock counts: the first ones find kernels and take memory."""
+"""Steps before the clock counts, or 1 of long ones: the first ones find kernels and take memory."""
 FEWEST, MOST = 3, 40
-"""Steps that are timed, within `SECONDS` where they allow."""
+"""Steps that are timed, of long ones 1."""
 SECONDS = 3.0
+"""When to stop, with the fewest steps; at twice that with 1."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def probe(config: RunConfig, vocab_size: int, accelerator: str, precision: str, 
         data = TextDataModule(windows, WARM + MOST, trainer.accumulate_grad_batches)
         trainer.fit(GPTModule(model, config, WARM + MOST, compiled), datamodule=data)
     ends = stopwatch.ends
-    steps = [after - before for before, after in zip(ends[WARM - 1 :], ends[WARM:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(ends[stopwatch.warm - 1 :])]
     return Pace(
         median(steps), ends[0] - stopwatch.start, stopwatch.start - began, stopwatch.window, stopwatch.token,
         stopwatch.most_held,
@@ -92,6 +94,11 @@ class Stopwatch(L.Callback):
         self.window = self.token = 0.0
         self.most_held = 0
 
+    @property
+    def warm(self) -> int:
+        """Steps that do not count."""
+        return 1 if self.ends[0] - self.start > SECONDS else WARM
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.start = time.perf_counter()
 
@@ -103,8 +110,8 @@ class Stopwatch(L.Callback):
         device = pl_module.device.type
         machine.synchronize(device)
         self.ends.append(time.perf_counter())
-        timed = len(self.ends) - WARM
-        if timed < FEWEST or (timed < MOST and self.ends[-1] - self.ends[WARM - 1] < SECONDS):
+        timed, seconds = len(self.ends) - self.warm, self.ends[-1] - self.start
+        if timed < MOST and (timed < FEWEST or seconds < SECONDS) and (timed < 1 or seconds < 2 * SECONDS):
             return
         trainer.should_stop = True
         with pl_module.averaged() as model:
