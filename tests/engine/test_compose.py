@@ -168,3 +168,13 @@ def test_a_users_file_that_hydra_would_ignore_is_refused(tmp_path: Path) -> None
     (tmp_path / "model" / "gpt2.yaml").write_text("n_layer: 1\n")
     with pytest.raises(UsageError, match=r"model/gpt2.yaml has the name of a shipped file"):
         compose_run([], tmp_path)
+
+
+def test_options_may_stand_anywhere_between_overrides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "thin.yaml").write_text("n_layer: 1\nn_embd: 24\n")
+    words = ["model=thin", "--config-dir", str(tmp_path), "model.n_head=3", "plan=true"]
+    assert main(words) == 0
+    assert "weights" in capsys.readouterr().out
+    assert main(["model.n_head=5", *words[1:3], "-m", "seed=1,2", "model=thin"]) == 2
+    assert "model.n_embd" in capsys.readouterr().err  # the point was composed: 5 heads do not divide 24

@@ -37,7 +37,7 @@ def train_command(arguments: list[str]) -> None:
 
     parser = get_args_parser()
     parser.error = common.misused  # type: ignore[method-assign]
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
     config_dir = Path(args.config_dir) if args.config_dir else None
     asks_hydra = args.cfg or args.info or args.shell_completion or args.hydra_help
     if not (args.multirun or asks_hydra):
@@ -57,7 +57,8 @@ def train_command(arguments: list[str]) -> None:
         check_sweep(args.overrides, config_dir)
     known = set(args.overrides)
     sweep.points.clear()
-    call_hydra([lenient([word])[0] if word in known else word for word in arguments])
+    flags = [word for word in arguments if word not in known]
+    call_hydra([*flags, *lenient(args.overrides)])  # Hydra wants the overrides together
     if sweep.points and not sweep.points[0].config.sweep.detach:
         sweep.report()
 
