@@ -4,10 +4,10 @@
     python scripts/campaign.py kills signals --scale 0.1     # a tenth of two parts
 
 Parts: kills (200 SIGKILLs), signals (100 each of SIGTERM, SIGINT, SIGUSR1), stops (a signal at every eighth place of
-the program, some 270), resume (at every step of a 24-step run, 16 ways), micro (micro-batches in float64), writes (an
-error at every write of a save), damage (300 damaged and 60 malicious files), inputs (10,000 configurations, 5,000
-texts), leaks (50,000 steps, 500 saves). Each prints a table; the exit code is 0 when all promises held. Tiny models,
-one thread, forks of one warm process.
+the program, some 270), resume (at every step of a 24-step run, 16 ways), tmpdir (the same with TMPDIR on another file
+system), micro (micro-batches in float64), writes (an error at every write of a save), damage (300 damaged and 60
+malicious files), inputs (10,000 configurations, 5,000 texts), leaks (50,000 steps, 500 saves). Each prints a table; the
+exit code is 0 when all promises held. Tiny models, one thread, forks of one warm process.
 """
 
 import argparse
@@ -40,6 +40,9 @@ PARTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
     "stops": lambda folder, scale: campaign_stops.stops(folder, max(1, round(8 / scale))),
     "resume": lambda folder, scale: quiet(
         lambda: campaign_exact.every_step(folder, campaign_exact.GRID[:: max(1, round(1 / scale))])
+    ),
+    "tmpdir": lambda folder, scale: quiet(
+        lambda: campaign_exact.every_step_elsewhere(folder, campaign_exact.GRID[:: max(1, round(1 / scale))])
     ),
     "inputs": lambda folder, scale: campaign_inputs.inputs(folder, round(10_000 * scale), round(5_000 * scale)),
     "leaks": lambda folder, scale: campaign_leaks.leaks(folder, round(50_000 * scale), 100),

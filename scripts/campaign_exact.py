@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,34 @@ def every_step(folder: Path, grid: list[tuple[int, str, str, float]] = GRID, ste
         shutil.rmtree(parts)
     figures["passed"] = not figures["mismatches"]
     return figures
+
+
+def every_step_elsewhere(folder: Path, grid: list[tuple[int, str, str, float]] = GRID, steps: int = STEPS) -> Any:
+    """The same while TMPDIR is on another file system than the run folder, from which nothing can be renamed."""
+    place = another_file_system(folder)
+    if place is None:
+        return {"TMPDIR": "no other file system that can be written is here", "passed": False}
+    with tempfile.TemporaryDirectory(prefix="microgpt-campaign-", dir=place) as elsewhere:
+        before = tempfile.tempdir, os.environ.get("TMPDIR")
+        tempfile.tempdir, os.environ["TMPDIR"] = elsewhere, elsewhere
+        try:
+            figures = {"TMPDIR": str(place), **every_step(folder, grid, steps)}
+        finally:
+            tempfile.tempdir = before[0]
+            os.environ.update({"TMPDIR": before[1]} if before[1] else {})
+            if before[1] is None:
+                del os.environ["TMPDIR"]
+        figures["left in TMPDIR"] = sorted(path.name for path in Path(elsewhere).iterdir())
+    return figures
+
+
+def another_file_system(folder: Path) -> Path | None:
+    """A folder that can be written on a file system other than that of `folder`, if there is one."""
+    for name in ("/dev/shm", f"/run/user/{os.getuid()}", "/run", "/var/tmp", "/tmp", str(Path.home()), str(Path.cwd())):
+        place = Path(name)
+        if place.is_dir() and os.access(place, os.W_OK) and place.stat().st_dev != folder.stat().st_dev:
+            return place
+    return None
 
 
 @contextlib.contextmanager
