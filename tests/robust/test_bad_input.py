@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from microgpt.engine import checkpoint
+import campaign_rig
+import microgpt
+from microgpt.engine import checkpoint, machine, rundir
 from microgpt.engine.commands import evaluate, generate, train
 
 Tiny = Callable[..., list[str]]
@@ -133,6 +136,102 @@ def test_one_unique_character_warns_and_trains(tiny: Tiny, book: Path) -> None:
         assert train.main(tiny("trainer.max_steps=2")) == 0
 
 
+def test_one_line_of_100_mb_trains_in_little_memory(
+    tiny: Tiny, book: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with book.open("wb") as file:
+        for _ in range(100):
+            file.write(bytes(range(97, 123)) * 40_000)  # 1.04 MB
+    before = psutil.Process().memory_info().rss
+    words = tiny("trainer.max_steps=2", "data.val_fraction=1e-5")
+    _, status, used = os.wait4(campaign_rig.forked(lambda: train.main(words), here / "out.txt"), 0)
+    said = (here / "out.txt").read_text()
+    assert os.waitstatus_to_exitcode(status) == 0, said
+    assert "104,000,000 tokens, 26 different" in said
+    assert used.ru_maxrss * 1024 - before < 450e6
+
+
+def test_a_vocabulary_over_65_535_trains_and_is_kept_whole(tiny: Tiny, book: Path, here: Path) -> None:
+    book.write_text("".join(chr(0x10000 + i) for i in range(70_000)), encoding="utf-8")
+    assert train.main(tiny("trainer.max_steps=1", "data.val_fraction=0.001", "model.n_embd=12")) == 0
+    run = microgpt.load(here / "run")
+    assert run.summary["vocab_size"] == 70_000
+    assert run.tokenizer.decode(run.tokenizer.encode(chr(0x10000 + 69_999))) == chr(0x10000 + 69_999)
+
+
+@pytest.mark.parametrize(
+    ("words", "gpu", "code", "said"),
+    [
+        ("trainer.accelerator=cuda trainer.devices=4", "cuda", 5, "trainer.devices=4, but there are 2 cuda devices"),
+        ("trainer.devices=3 data.batch_size=9", "cuda", 5, "trainer.devices=3, but there are 2 cuda devices"),
+        ("trainer.accelerator=mps trainer.devices=2", "mps", 5, "trainer.devices=2, but there are 1 mps devices"),
+        ("trainer.devices=3", "", 2, "8 sequences cannot be shared evenly by 3 devices"),
+        ("trainer.num_nodes=2", "", 2, "this process was not started on 2 nodes"),
+        ("trainer.precision=bf16-mixed", "cuda", 5, "trainer.precision=bf16-mixed needs a GPU with bf16 units"),
+        ("trainer.precision=bf16-true", "cuda", 5, "trainer.precision=bf16-true needs a GPU with bf16 units"),
+        ("trainer.precision=64-true", "mps", 5, "trainer.precision=64-true is not to be had on mps"),
+        ("trainer.precision=16-mixed trainer.accelerator=cpu", "cuda", 5, "16-mixed needs a GPU in this machine"),
+    ],
+)
+def test_what_the_devices_lack(
+    words: str, gpu: str, code: int, said: str, tiny: Tiny, here: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """On a machine of two old GPUs, of Apple's one, or of none: what torch is asked about them is answered so."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu == "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * (gpu == "cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: gpu == "mps")
+    knobs = [knob for knob in tiny() if knob != "trainer.precision=32-true"]
+    check(train.main([*knobs, *words.split()]), code, said, capsys.readouterr())
+    assert not (here / "run").exists()
+
+
+def test_a_precision_that_is_left_to_the_device_is_one_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    for has_units, precision in ((True, "bf16-mixed"), (False, "16-mixed")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_units: has)
+        assert machine.resolve_precision("auto", "cuda") == precision
+    for flags, precision in (({"avx512_bf16"}, "bf16-mixed"), (set(), "32-true")):
+        monkeypatch.setattr(machine, "cpu_flags", lambda flags=flags: frozenset(flags))
+        assert machine.resolve_precision("auto", "cpu") == precision
+    assert machine.resolve_precision("auto", "mps") == "32-true"
+
+
+def test_too_little_disk(
+    tiny: Tiny, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = rundir.shutil.disk_usage(here)
+    monkeypatch.setattr(rundir.shutil, "disk_usage", lambda _: usage._replace(free=2_000_000))
+    check(train.main(tiny()), 5, "2 MB are free, and 4 checkpoints of 1 MB need 3 MB", capsys.readouterr())
+    assert not (here / "run").exists()
+
+
+def test_a_run_in_use_and_a_checkpoint_of_another_model_vocabulary_or_corpus(
+    tiny: Tiny, book: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(tiny("trainer.max_steps=2")) == 0
+    longer = tiny("trainer.max_steps=3")
+    before = campaign_rig.identity(here / "run")
+    capsys.readouterr()
+    with rundir.RunDir(here / "run").lock():
+        check(train.main(longer), 2, "another process is training in", capsys.readouterr())
+    text = book.read_text()
+    cases = {
+        "model.n_head: 3 -> 6, model.pos.name: rope -> alibi": (["model.n_head=6", "model.pos=alibi"], text),
+        "vocab_size: 23 -> 24": ([], text + "§"),
+        "data.tokenizer: char -> byte": (["data.tokenizer=byte"], text),
+        "text (corpus: ": ([], text[::-1]),
+    }
+    for said, (words, other) in cases.items():
+        book.write_text(other)
+        check(train.main([*longer, *words]), 4, said, capsys.readouterr())
+        assert campaign_rig.identity(here / "run") == before
+    book.write_text(text)
+    assert train.main(longer) == 0
+
+
 def test_a_folder_without_a_text(tiny: Tiny, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "empty").mkdir()
     check(train.main(tiny("data.path=empty")), 3, "no text file in empty", capsys.readouterr())
@@ -209,9 +308,17 @@ def test_a_used_folder_and_a_finished_run(tiny: Tiny, capsys: pytest.CaptureFixt
     assert "is finished: 6 steps" in capsys.readouterr().out
 
 
-def test_ctrl_c_while_generating_is_130(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [(generate.main, "microgpt.engine.sample.cut"), (evaluate.main, "microgpt.engine.evaluate._windows")],
+)
+def test_ctrl_c_in_other_commands_is_130(
+    command: Callable[[list[str]], int],
+    place: str,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("microgpt.engine.sample.cut", lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    assert generate.main([str(trained), "--max-new-tokens", "3"]) == 130
+    monkeypatch.setattr(place, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert command([str(trained)]) == 130
     assert capsys.readouterr().err == "microgpt: stopped by SIGINT\n"

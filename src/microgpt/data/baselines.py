@@ -15,8 +15,10 @@ MOST = 4_000_000  # training tokens that are counted, the last ones; more cost t
 
 def order0(train: Any, scored: Any, vocab_size: int) -> float:
     """Nats per token when each token is drawn by its frequency alone (add-one smoothed)."""
-    train, scored = _array(train, least=1), _array(scored, least=2)[1:]
-    counts = np.bincount(train, minlength=vocab_size) + 1.0  # (V,)
+    train, scored = as_ids(train), _array(scored, least=2)[1:]
+    counts = np.ones(vocab_size)  # (V,)
+    for start in range(0, max(1, len(train)), MOST):  # as 64-bit numbers the whole would take 8 times its memory
+        counts += np.bincount(_array(train[start : start + MOST], least=1), minlength=vocab_size)
     return float(-np.log(counts / counts.sum())[scored].mean())
 
 
@@ -30,7 +32,7 @@ def ngram(train: Any, scored: Any, vocab_size: int, order: int = 5) -> float:
     Args:
         order: n; a token is predicted from the n - 1 before it.
     """
-    train, scored = _array(train, least=1)[-MOST:], _array(scored, least=2)
+    train, scored = _array(as_ids(train)[-MOST:], least=1), _array(scored, least=2)
     p = np.full(len(scored), 1.0 / vocab_size)
     # Contexts are numbered; the context of order n is the (n - 1)-gram that ends one token earlier.
     context, scored_context, contexts = np.zeros(len(train), np.int64), np.zeros(len(scored), np.int64), 1
