@@ -12,6 +12,7 @@ import pytest
 from mini_slurm import MiniSlurm
 
 from microgpt import load, train
+from microgpt.engine import checkpoint
 
 pytestmark = pytest.mark.slurm
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.slurm"
@@ -153,6 +154,36 @@ def test_a_job_preempted_requeued_and_ended_by_its_time_limit_three_times_ends_a
     assert reference is not None
     weights = load(run).model.state_dict()
     assert all(weights[name].equal(tensor) for name, tensor in reference.model.state_dict().items())
+
+
+def test_a_cancelled_job_saves_says_how_to_go_on_and_is_not_requeued(
+    cluster: MiniSlurm, submit: Submit, tmp_path: Path, book: Path
+) -> None:
+    common = ("trainer.precision=32-true", "trainer.max_steps=60000", "checkpoint.every_n_steps=50000")
+    job = submit(*common, options=("--nodes=2", "--ntasks-per-node=1"))
+    run = tmp_path / "runs" / f"slurm-{job}"
+    while not steps(run):
+        cluster.wait_output(job, "60000 steps of", timeout=120)
+        time.sleep(0.1)
+    cluster.run("scancel", job)  # SIGCONT and SIGTERM to every task, and SIGKILL after KillWait
+    assert cluster.wait(job, "CANCELLED", timeout=60) == "CANCELLED"
+    assert cluster.restarts(job) == 0
+    output = cluster.output(job)
+    (said,) = [line for line in output.splitlines() if line.startswith("saved at step ")]
+    (saved,) = checkpoint.checkpoints(run / "checkpoints")
+    checkpoint.verify(saved)
+    step = int(saved.name[5:])
+    assert said.startswith(f"saved at step {step}; go on with: microgpt-train trainer.num_nodes=2 trainer.devices=1 ")
+    assert said.endswith(f" hydra.run.dir=runs/slurm-{job}")
+    assert f"job {job} is " in output
+    assert ": leaving it to SLURM" in output
+    assert "is requeued" not in output
+    assert "Traceback" not in output
+    assert steps(run) == list(range(1, step + 1))
+    longer = (*common[:1], f"trainer.max_steps={step + 2}", f"hydra.run.dir={run}")
+    again = train([*TINY, *longer, f"data.path={book}"])
+    assert again is not None
+    assert steps(run) == list(range(1, step + 3))
 
 
 def test_tasks_that_do_not_fit_the_devices_stop_with_one_clear_line(
