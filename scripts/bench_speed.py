@@ -2,10 +2,10 @@
 
     python scripts/bench_speed.py [--seeds 5] [--only NAME ...] [--nanogpt DIR] [--out FILE] [overrides ...]
 
-Runs every experiment under conf/experiment/speedrun/ with several seeds, and nanoGPT's published CPU configuration by
-its own train.py. Scores are on the whole validation split under the protocol `blocks`: ours by `microgpt-evaluate`,
-nanoGPT's by the same code on its imported checkpoint. Evaluation that a run does by itself is part of its time; the
-scoring here is not.
+Runs every experiment under conf/experiment/speedrun/ with several seeds, and nanoGPT's published configuration for
+the device by its own train.py. Scores are on the whole validation split under the protocol `blocks`: ours by
+`microgpt-evaluate`, nanoGPT's by the same code on its imported checkpoint. Evaluation that a run does by itself is part
+of its time; the scoring here is not. A recipe states its goal in a comment: `val/loss under 1.70 within 20 s`.
 """
 
 import argparse
@@ -32,19 +32,20 @@ from microgpt.engine.nanogpt import read_checkpoint
 
 GROUP = "experiment/speedrun"
 TINY = [*Shape(1, 2, 16, 16, 4).overrides, "trainer.max_steps=4", "sample.max_new_tokens=1", "trainer.compile=false"]
-NANOGPT_CPU = (
-    "--device=cpu --compile=False --eval_iters=20 --log_interval=10 --block_size=64 --batch_size=12 --n_layer=4 "
-    "--n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0 --always_save_checkpoint=True"
-)
-"""From nanoGPT's README; the last word makes it save where it ends, as ours does."""
+NANOGPT = {
+    "cpu": "--device=cpu --compile=False --eval_iters=20 --log_interval=10 --block_size=64 --batch_size=12 --n_layer=4 "
+    "--n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0 --always_save_checkpoint=True",
+    "cuda": "",
+}
+"""From nanoGPT's README. On a CPU the last word makes it save where it ends; on a GPU it keeps its best."""
 GOAL = re.compile(r"val/loss\s+(?:under|at most|of)\s+([\d.]+)\s+within\s+([\d.]+)\s*s")
-"""How a recipe states its goal in its comments: `val/loss under 1.70 within 20 s`."""
+"""A recipe's goal, as its comments state it."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What this benchmark adds to the shared arguments."""
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 1 to N")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="recipes to run (default: all)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="recipes or other experiments (default: all recipes)")
     parser.add_argument("--text", type=Path, metavar="FILE", help="tiny Shakespeare, when it cannot be downloaded")
     parser.add_argument("overrides", nargs="*", help="more words for microgpt-train")
 
@@ -87,7 +88,7 @@ def ours(bench: Bench, experiment: str, seed: int) -> tuple[float, float]:
 
 
 def nanogpt(bench: Bench, seed: int) -> tuple[float, float]:
-    """One run of nanoGPT's published CPU configuration: its seconds and its loss on the whole validation split."""
+    """One run of nanoGPT's published configuration: its seconds and its loss on the whole validation split."""
     words = [f"data.path={bench.args.text}"] if bench.args.text else ["data=shakespeare"]
     corpus, folder = prepare(compose_run(words).config.data), bench.folder / f"nanogpt-{seed}"
     folder.mkdir()
@@ -100,7 +101,7 @@ def nanogpt(bench: Bench, seed: int) -> tuple[float, float]:
     (folder / "train.py").write_text(source.replace("torch.manual_seed(1337 +", f"torch.manual_seed({seed} +"))
     code = f"import sys, os, runpy; os.chdir({str(bench.args.nanogpt)!r}); sys.path.insert(0, '.'); "
     code += f"runpy.run_path({str(folder / 'train.py')!r}, run_name='__main__')"
-    knobs = [*NANOGPT_CPU.split(), f"--dataset={folder}", f"--out_dir={folder}"]
+    knobs = [*NANOGPT[bench.device].split(), f"--dataset={folder}", f"--out_dir={folder}"]
     threads = str(torch.get_num_threads())
     command = [sys.executable, "-c", code, "config/train_shakespeare_char.py", *knobs]
     seconds = wall(command, folder, OMP_NUM_THREADS=threads)
@@ -121,8 +122,9 @@ def main(argv: Sequence[str] | None = None) -> Bench:
     """All recipes, seed by seed in turns."""
     with Bench("speed", __doc__, argv, arguments) as bench:
         bench.args.text = bench.args.text and bench.args.text.resolve()
-        chosen = {name: path for name, path in recipes().items() if not bench.args.only or name in bench.args.only}
-        names = {f"speedrun/{name}": path for name, path in chosen.items()}
+        known, chosen = recipes(), bench.args.only or list(recipes())
+        names = {f"speedrun/{n}": known[n] for n in chosen if n in known}
+        names |= {n: conf_dir() / "experiment" / f"{n}.yaml" for n in chosen if n not in known}
         if bench.quick:
             names = dict(list(names.items())[:1]) or {"quick": conf_dir() / "experiment" / "quick.yaml"}
         found: dict[str, list[tuple[float, float]]] = {}

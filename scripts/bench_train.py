@@ -60,9 +60,9 @@ def every_way(bench: Bench, shape: Shape, parts: str, precisions: Sequence[str])
     return {f"microgpt {p}{' compiled' * c}": microgpt(bench, shape, parts, p, c) for p, c in ways}
 
 
-def race(bench: Bench, contestants: dict[str, Run]) -> dict[str, Spread]:
+def race(bench: Bench, contestants: dict[str, Run], seconds: float | None = None) -> dict[str, Spread]:
     """Seconds per step of each contestant; each one's turns are as many steps as fill the time."""
-    turns = {name: partial(run, enough_steps(bench, run)) for name, run in contestants.items()}
+    turns = {name: partial(run, enough_steps(bench, run, seconds)) for name, run in contestants.items()}
     return alternate(turns, bench.rounds)
 
 
@@ -138,11 +138,17 @@ def against_nanogpt(bench: Bench, name: str, shape: Shape) -> None:
     found = race(bench, contestants | every_way(bench, shape, NANOGPT, bench.args.precisions))
     bench.table(f"nanoGPT's {name} shape {shape}", rows(bench, shape, found, True, "nanoGPT"))
     if contestants:
-        rival = min((found[n] for n in contestants), key=lambda s: s.median)
+        # As its author runs it: eager on a CPU, compiled on a GPU. What must not be slower is held against its fastest.
+        own = found["nanoGPT compiled" if bench.device == "cuda" and bench.args.compile else "nanoGPT"]
+        fastest = min((found[n] for n in contestants), key=lambda s: s.median)
         difference = same_maths(bench, shape) if bench.device == "cpu" else 0.0
         bench.claim(f"nanoGPT's {name} shape, difference in loss with the same weights", difference, at_most=1e-4)
-        bench.claim(f"nanoGPT's {name} shape, times nanoGPT", rival.over(best(found)), at_least=GOALS[name])
-        bench.claim(f"nanoGPT's {name} shape in float32, times nanoGPT", rival.over(best(found, "32-true")), at_least=1)
+        bench.claim(f"nanoGPT's {name} shape, times nanoGPT", own.over(best(found)), at_least=GOALS[name])
+        bench.claim(
+            f"nanoGPT's {name} shape in float32, times nanoGPT's fastest",
+            fastest.over(best(found, "32-true")),
+            at_least=1,
+        )
     if name == "gpt2":
         bench.claim("GPT-2 124M, tokens/s", shape.tokens / best(found).median, at_least=500_000)
 
@@ -154,7 +160,7 @@ def grid(bench: Bench) -> None:
         contestants = every_way(bench, shape, NANOGPT, ["32-true", bench.args.precisions[-1]])
         if bench.args.nanogpt is not None:
             contestants["nanoGPT"] = lambda steps, shape=shape: nanogpt(bench, shape, steps)  # type: ignore[misc]
-        found = race(bench, contestants)
+        found = race(bench, contestants, bench.seconds / 2)
         row: dict[str, Any] = {"shape": str(shape), **{name: s.median for name, s in found.items()}}
         if "nanoGPT" in found:
             row["times, fp32"] = found["nanoGPT"].over(best(found, "32-true"))
