@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 import bench_naive
-from bench_rig import Bench, alternate, child, seconds_of
+from bench_machine import child, seconds_of
+from bench_rig import Bench, alternate
 from microgpt.data.windows import Windows
 
 T, B = 128, 128

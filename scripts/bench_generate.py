@@ -14,8 +14,10 @@ from pathlib import Path
 
 import torch
 
-from bench_contestants import nanogpt_module, silently
-from bench_rig import Bench, alternate, reading_rate, seconds_of
+from bench_contestants import silently
+from bench_machine import reading_rate, seconds_of
+from bench_nanogpt import nanogpt_module
+from bench_rig import Bench, alternate
 from microgpt import GPT, CharTokenizer, GPTConfig
 from microgpt.engine.run import Run
 

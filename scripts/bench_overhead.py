@@ -17,7 +17,8 @@ import torch
 
 import microgpt.engine.train as engine
 from bench_contestants import NANOGPT, QUIET, Shape, enough_steps, ours, silently
-from bench_rig import Bench, alternate, synchronize
+from bench_machine import synchronize
+from bench_rig import Bench, alternate
 from microgpt import GPT
 from microgpt.data.corpus import prepare
 from microgpt.data.windows import Windows

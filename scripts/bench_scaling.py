@@ -24,7 +24,8 @@ import numpy as np
 
 import microgpt.engine.train as engine
 from bench_contestants import NANOGPT, QUIET, Shape, enough_steps, log_every, ours, pace, timed_rows
-from bench_rig import Bench, alternate, child, seconds_of
+from bench_machine import child, seconds_of
+from bench_rig import Bench, alternate
 from microgpt import CharTokenizer
 from microgpt.data import cache
 from microgpt.data.corpus import Corpus, EncodedText

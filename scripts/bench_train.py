@@ -14,7 +14,7 @@ TensorBoard are checked against an independent clock.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -22,7 +22,8 @@ from typing import Any
 import torch
 
 import bench_naive
-from bench_contestants import NANOGPT, REFERENCE, Shape, enough_steps, nanogpt, ours, same_maths
+from bench_contestants import NANOGPT, REFERENCE, Shape, enough_steps, ours
+from bench_nanogpt import nanogpt, same_maths
 from bench_rig import Bench, Spread, alternate
 
 REFERENCE_SHAPE = Shape(6, 6, 384, 128, 128)
@@ -54,7 +55,7 @@ def microgpt(bench: Bench, shape: Shape, parts: str, precision: str, compiled: b
     return lambda steps: ours(bench, shape, steps, *knobs, parts=parts).seconds_per_step
 
 
-def every_way(bench: Bench, shape: Shape, parts: str, precisions: Sequence[str]) -> dict[str, Run]:
+def every_way(bench: Bench, shape: Shape, parts: str, precisions: Iterable[str]) -> dict[str, Run]:
     """Ours in each precision, eager and, unless that is not wanted, compiled."""
     ways = [(p, c) for p in precisions for c in ((False, True) if bench.args.compile else (False,))]
     return {f"microgpt {p}{' compiled' * c}": microgpt(bench, shape, parts, p, c) for p, c in ways}
@@ -128,43 +129,53 @@ def agreement(bench: Bench, shape: Shape) -> None:
     bench.claim("perf/tokens_per_second over our clock", tokens["TensorBoard"] / tokens["our clock"], 0.95, 1.05)
 
 
+def rivals(bench: Bench, shape: Shape, ways: Sequence[bool]) -> dict[str, Run]:
+    """nanoGPT, eager and compiled as `ways` says: in its own precision, and on a GPU in float32 too."""
+    if bench.args.nanogpt is None:
+        return {}
+    dtypes = {"": None, " float32": "float32"} if bench.device == "cuda" else {"": None}
+    return {
+        f"nanoGPT{name}{' compiled' * compiled}": partial(nanogpt, bench, shape, compiled=compiled, dtype=dtype)
+        for name, dtype in dtypes.items()
+        for compiled in ways
+    }
+
+
+def times_faster(bench: Bench, found: dict[str, Spread], in_float32: bool) -> float:
+    """Our fastest way over nanoGPT's fastest, both in float32 or both in any precision."""
+    theirs = [n for n in found if n.startswith("nanoGPT") and (bench.device == "cpu" or ("float32" in n) == in_float32)]
+    rival = min((found[name] for name in theirs), key=lambda s: s.median)
+    return rival.over(best(found, "32-true" if in_float32 else ""))
+
+
 def against_nanogpt(bench: Bench, name: str, shape: Shape) -> None:
     """One of nanoGPT's own shapes, on both sides with the same maths."""
-    contestants: dict[str, Run] = {"nanoGPT": lambda steps: nanogpt(bench, shape, steps)}
-    if bench.args.compile:
-        contestants["nanoGPT compiled"] = lambda steps: nanogpt(bench, shape, steps, compiled=True)
-    if bench.args.nanogpt is None:
-        contestants = {}
-    found = race(bench, contestants | every_way(bench, shape, NANOGPT, bench.args.precisions))
+    others = rivals(bench, shape, (False, True) if bench.args.compile else (False,))
+    found = race(bench, others | every_way(bench, shape, NANOGPT, bench.args.precisions))
     bench.table(f"nanoGPT's {name} shape {shape}", rows(bench, shape, found, True, "nanoGPT"))
-    if contestants:
-        # As its author runs it: eager on a CPU, compiled on a GPU. What must not be slower is held against its fastest.
+    what = f"nanoGPT's {name} shape"
+    if others:
+        bench.claim(f"{what}, difference in loss with the same weights", same_maths(bench, shape), at_most=1e-4)
+        # As its author runs it: eager on a CPU, compiled on a GPU.
         own = found["nanoGPT compiled" if bench.device == "cuda" and bench.args.compile else "nanoGPT"]
-        fastest = min((found[n] for n in contestants), key=lambda s: s.median)
-        difference = same_maths(bench, shape) if bench.device == "cpu" else 0.0
-        bench.claim(f"nanoGPT's {name} shape, difference in loss with the same weights", difference, at_most=1e-4)
-        bench.claim(f"nanoGPT's {name} shape, times nanoGPT", own.over(best(found)), at_least=GOALS[name])
-        bench.claim(
-            f"nanoGPT's {name} shape in float32, times nanoGPT's fastest",
-            fastest.over(best(found, "32-true")),
-            at_least=1,
-        )
+        bench.claim(f"{what}, times nanoGPT", own.over(best(found)), at_least=GOALS[name])
+        bench.claim(f"{what} in float32, times nanoGPT's fastest", times_faster(bench, found, True), at_least=1)
     if name == "gpt2":
         bench.claim("GPT-2 124M, tokens/s", shape.tokens / best(found).median, at_least=500_000)
 
 
 def grid(bench: Bench) -> None:
-    """Never slower than nanoGPT, at any shape."""
+    """Never slower than nanoGPT as its author runs it, at any shape."""
     table = []
+    compiled = bench.device == "cuda" and bench.args.compile
     for shape in GRID[:2] if bench.quick else GRID:
-        contestants = every_way(bench, shape, NANOGPT, ["32-true", bench.args.precisions[-1]])
-        if bench.args.nanogpt is not None:
-            contestants["nanoGPT"] = lambda steps, shape=shape: nanogpt(bench, shape, steps)  # type: ignore[misc]
-        found = race(bench, contestants, bench.seconds / 2)
+        others = rivals(bench, shape, (compiled,))
+        ways = every_way(bench, shape, NANOGPT, dict.fromkeys(("32-true", bench.args.precisions[-1])))
+        found = race(bench, others | ways, bench.seconds / 2)
         row: dict[str, Any] = {"shape": str(shape), **{name: s.median for name, s in found.items()}}
-        if "nanoGPT" in found:
-            row["times, fp32"] = found["nanoGPT"].over(best(found, "32-true"))
-            row["times, best"] = found["nanoGPT"].over(best(found))
+        if others:
+            row["times, fp32"] = times_faster(bench, found, True)
+            row["times, best"] = times_faster(bench, found, False)
         table.append(row)
     bench.table("grid, s/step", table)
     for key in ("times, fp32", "times, best"):
