@@ -79,11 +79,11 @@ def estimate(
         if compiled:
             torch.compiler.reset()  # else the second size would be compiled for any size, which is slower
         paces.append(probe(config, vocab_size, accelerator, precision, compiled, *size, scored, sampled))
-    growth = paces[-1].most_held - before
+    growth = float(paces[-1].most_held - before)
     if whole is not None and largest is not None:
-        growth = round(growth * whole.peak / largest.peak)
+        growth *= whole.peak / largest.peak
     step = linear([n for n, _ in sizes], [pace.step for pace in paces], share)
-    return Estimate(whole, held, growth, tuple(n for n, _ in sizes), paces[-1], step)
+    return Estimate(whole, held, round(growth), tuple(n for n, _ in sizes), paces[-1], step)
 
 
 def sizes_to_try(share: int, micro: int, guess: float) -> list[tuple[int, int]]:
