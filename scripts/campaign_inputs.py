@@ -342,7 +342,7 @@ def inputs(folder: Path, configs: int, texts: int) -> dict[str, Any]:
                                "texts": 0, "texts refused": 0, "read from a file": 0}  # fmt: skip
     options = {"deadline": None, "database": None, "derandomize": True, "phases": [Phase.generate],
                "suppress_health_check": list(HealthCheck)}  # fmt: skip
-    text, refused = write_text(folder / TEXT), set[str]()
+    text, refused, last = write_text(folder / TEXT), set[str](), list[Any]()
     fits, wild = valid(RunConfig).map(together), knobs(RunConfig)
 
     @settings(max_examples=max(1, configs), **options)
@@ -363,6 +363,7 @@ def inputs(folder: Path, configs: int, texts: int) -> dict[str, Any]:
         figures["accepted"] += 1
         assert RunConfig.from_dict(config.to_dict()) == config
         if trainable(config):
+            last[:] = [values]
             place = replace(config.data, path=str(text), cache_dir=str(folder / "cache"))
             came = train(replace(config, data=place), folder / "run")
             if came == "trained":
@@ -405,7 +406,7 @@ def inputs(folder: Path, configs: int, texts: int) -> dict[str, Any]:
     except AssertionError as error:
         figures["fault"] = f"not as it was: {error}"[:500]
     except Exception as error:
-        figures["fault"] = f"{type(error).__name__}: {error}"[:500]
+        figures["fault"] = f"{type(error).__name__}: {error}; {last}"[:2000]
     figures["knobs refused"] = f"{len(refused & set(LEAVES))} of {len(LEAVES)}"
     figures["refusals never met"] = refusals.missed
     figures["share trained"] = round(figures["trained"] / max(1, figures["configurations"]), 3)

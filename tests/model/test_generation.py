@@ -192,3 +192,21 @@ def test_a_broken_model_says_so(make_gpt, ids):
         model.wte.weight[:] = math.nan
     with pytest.raises(NonFiniteError, match="not finite"):
         model.generate(ids(1, 3), 5)
+
+
+def test_the_largest_random_number_draws_a_token_of_the_vocabulary(monkeypatch):
+    # Rounded up, its product with the sum of the probabilities is that sum: one draw in some millions.
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, 1.0))
+    logits = torch.tensor([[2.0, 1.0, 0.0]])
+    for top_k in (None, 2, 3):
+        token = Sampler(1.0, top_k, None, None, None)(logits)
+        assert token.tolist() == [2 if top_k is None else top_k - 1]
+
+
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_logits_that_become_nan_later_are_refused_too(make_gpt, top_k):
+    model = make_gpt()
+    with torch.no_grad():
+        model.wte.weight[1:] = math.nan
+    with pytest.raises(NonFiniteError, match="not finite"):
+        model.generate(torch.zeros(16, 1, dtype=torch.int64), 4, generator=seeded(), top_k=top_k)

@@ -95,7 +95,7 @@ def _tokens(
     try:
         for n in range(count):
             logits = model.logits(model.trunk(fresh, cache)[:, -1]).float()  # (B, V)
-            if n == 0 and not logits.isfinite().all():
+            if (n == 0 or logits.device.type == "cpu") and not logits.isfinite().all():  # on a GPU it waits
                 raise NonFiniteError("the model's logits are not finite", "generation", "train it anew or further back")
             token = logits.argmax(-1) if sampler is None else sampler(logits)
             if stop_token is not None:
@@ -145,6 +145,7 @@ class Sampler:
         device = self.generator.device if self.generator is not None else p.device
         u = torch.rand(len(p), 1, generator=self.generator, device=device).to(p.device)
         choice = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)  # (B, 1)
+        choice = choice.clamp(max=p.shape[-1] - 1)  # the product may be rounded up to the sum itself
         return (choice if index is None else index.gather(1, choice))[:, 0]
 
 
