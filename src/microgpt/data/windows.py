@@ -16,6 +16,7 @@ from microgpt.data.dataset import as_ids, check_length
 from microgpt.data.permutation import permute
 from microgpt.errors import UsageError
 
+_AHEAD = 4096  # samples whose windows are drawn at once, as a draw costs more than what is drawn
 _DEVICE_SHARE = 4  # a corpus moves to the device when it takes at most this part of the free memory
 
 
@@ -59,6 +60,7 @@ class Windows:
         if _fits(ids, self.device):
             ids = ids.to(self.device)
         self._windows = ids.unfold(0, block_size + 1, 1)  # (N, T + 1), a view
+        self._drawn, self._drawn_from = torch.empty(0, dtype=torch.int64), 0
 
     def __len__(self) -> int:
         """The number of windows: one epoch."""
@@ -74,30 +76,30 @@ class Windows:
         """The part of a step's batch that one rank takes in one micro-batch.
 
         Returns:
-            x and y, contiguous int64 (b, T) on `device`; over all ranks and micro-batches they make up the B samples
-            of `offsets(step)`, in order. Where B does not divide, the parts differ by one sample.
+            x and y, int64 (b, T) on `device`, views of one tensor (b, T + 1); over all ranks and micro-batches they
+            make up the B samples of `offsets(step)`, in order. Where B does not divide, the parts differ by one sample.
         """
         low, high = _part(0, self.batch_size, rank, world_size)
         low, high = _part(low, high, micro, n_micro)
         if low == high:
             parts = f"{world_size} devices x {n_micro} micro-batches"
             raise UsageError(f"batch_size {self.batch_size} for {parts}", "data.batch_size", "raise it")
-        return self.gather(self.offsets(step)[low:high])
-
-    def gather(self, offsets: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The windows that start at `offsets` (b,): x and y, contiguous int64 (b, T) on `device`."""
-        index = torch.from_numpy(offsets)
-        source = self._windows
-        if source.device != self.device:  # gathered here as the small type, copied while the device computes
-            rows = source.index_select(0, index)  # (b, T + 1)
+        start = step * self.batch_size
+        rows = self._windows.index_select(0, self._index(start + low, start + high))  # (b, T + 1)
+        if rows.device != self.device:  # gathered as the small type, copied while the device computes
             if self.device.type == "cuda":
                 rows = rows.pin_memory()
             rows = rows.to(self.device, non_blocking=True)
-        else:
-            rows = source.index_select(0, index.to(self.device))  # (b, T + 1)
-        x = rows[:, :-1].to(torch.int64).contiguous()  # (b, T)
-        y = rows[:, 1:].to(torch.int64).contiguous()  # (b, T)
-        return x, y
+        rows = rows.to(torch.int64)
+        return rows[:, :-1], rows[:, 1:]
+
+    def _index(self, low: int, high: int) -> Tensor:
+        """Where the windows of the run's samples `low .. high - 1` start: int64 beside the text. Many are drawn at once
+        and kept, which no caller can tell from drawing these."""
+        if low < self._drawn_from or high > self._drawn_from + len(self._drawn):
+            drawn = self._draw(low, max(high - low, _AHEAD))
+            self._drawn, self._drawn_from = torch.from_numpy(drawn).to(self._windows.device), low
+        return self._drawn[low - self._drawn_from : high - self._drawn_from]
 
     def _random(self, start: int, count: int) -> np.ndarray:
         return rng.integers(self.seed, self.stream, start, count, below=len(self))

@@ -1,5 +1,6 @@
 """The Lightning Trainer of a run, and how several devices share it."""
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import lightning as L
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from microgpt.config import ConfigError, Fault
@@ -69,6 +71,21 @@ def sharding_problem(config: RunConfig) -> Fault | None:
     if config.lora.rank:
         return Fault("lora.rank", "low-rank changes are not to be had with fsdp", "take trainer.strategy=ddp")
     return None
+
+
+class NoProfiler(Profiler):
+    """Lightning asks for a context some fifty times a step; this one costs nothing."""
+
+    _nothing = contextlib.nullcontext()
+
+    def start(self, action_name: str) -> None:
+        """Nothing."""
+
+    def stop(self, action_name: str) -> None:
+        """Nothing."""
+
+    def profile(self, action_name: str) -> contextlib.nullcontext[None]:  # type: ignore[override]
+        return self._nothing
 
 
 class Ranks(ClusterEnvironment):
@@ -143,6 +160,7 @@ def build_trainer(
             accumulate_grad_batches=micro_batches(config, world.size),
             deterministic=knobs.deterministic,
             plugins=plugins,
+            profiler=NoProfiler(),
             logger=runlog,
             callbacks=list(callbacks),
             default_root_dir=folder,
