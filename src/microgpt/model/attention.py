@@ -127,11 +127,12 @@ class Attention(nn.Module):
         q, k = context.pos.rotate(q, k, context.start)
         if context.cache is not None:
             k, v = context.cache.append(self.layer, k, v)  # (B, H_kv, start + T, D)
+            q = q.to(k.dtype)
         dropout = self.dropout if self.training else 0.0
         if context.probabilities is None:
             y = context.attend(q, k, v, context.mask, dropout)
         else:
             y, probabilities = reference(q, k, v, context.mask, dropout)
             context.probabilities.append(probabilities)
-        y = self.out(y.transpose(1, 2).reshape(B, T, C))
+        y = self.out(y.transpose(1, 2).reshape(B, T, C).to(x.dtype))
         return F.dropout(y, dropout) if dropout else y

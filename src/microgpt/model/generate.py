@@ -6,6 +6,7 @@ anew costs about one token's work per token, and generation with a cache equals 
 position scheme, as both follow this rule.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,9 +16,13 @@ from torch import Tensor
 
 from microgpt.errors import NonFiniteError, UsageError
 from microgpt.model.cache import KVCache
+from microgpt.model.packed import packed
 
 if TYPE_CHECKING:
     from microgpt.model.gpt import GPT
+
+PACKING_PAYS = 32
+"""Tokens from which on it pays to pack the weights first."""
 
 
 def generate(
@@ -89,13 +94,17 @@ def _tokens(
     capacity = min(block_size, window.shape[1] + count)
     cache = KVCache(model.config.n_layer, capacity) if use_cache else None
     fresh = window  # the part of the window that the cache does not hold
+    seen, size = [window], window.shape[1]  # the window in pieces, and its length
     stopped = torch.zeros(len(idx), dtype=torch.bool, device=idx.device)
     if was_training:
         model.eval()
-    try:
+    with contextlib.ExitStack() as ending:
+        ending.callback(model.train, was_training)
+        if count >= PACKING_PAYS:
+            ending.enter_context(packed(model, len(idx)))
         for n in range(count):
             logits = model.logits(model.trunk(fresh, cache)[:, -1]).float()  # (B, V)
-            if (n == 0 or logits.device.type == "cpu") and not logits.isfinite().all():  # on a GPU it waits
+            if (n == 0 or logits.device.type == "cpu") and not _is_finite(logits):  # on a GPU it waits
                 raise NonFiniteError("the model's logits are not finite", "generation", "train it anew or further back")
             token = logits.argmax(-1) if sampler is None else sampler(logits)
             if stop_token is not None:
@@ -104,13 +113,19 @@ def _tokens(
             yield token
             if stop_token is not None and stopped.all():
                 return
-            window = torch.cat((window, token[:, None]), dim=1)
-            fresh = window if cache is None else token[:, None]
-            if window.shape[1] > block_size:
-                fresh = window = window[:, -max(1, block_size // 2) :]
+            fresh, size = token[:, None], size + 1
+            seen.append(fresh)
+            if size > block_size:
+                fresh = torch.cat(seen, dim=1)[:, -max(1, block_size // 2) :]
+                seen, size = [fresh], fresh.shape[1]
                 cache = KVCache(model.config.n_layer, capacity) if use_cache else None
-    finally:
-        model.train(was_training)
+            elif cache is None:
+                fresh = torch.cat(seen, dim=1)
+
+
+def _is_finite(logits: Tensor) -> bool:
+    """Whether no number is infinite or NaN. Such a one shows in the sum, which is one operation where four look."""
+    return math.isfinite(float(logits.sum())) or bool(logits.isfinite().all())
 
 
 class Sampler:

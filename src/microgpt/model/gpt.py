@@ -166,9 +166,13 @@ class GPT(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., C) from the trunk -> (..., V)."""
-        logits = F.linear(x, self.wte.weight if self.head is None else self.head.weight)
+        logits = self.project(x) if self.head is None else self.head(x)
         cap = self.config.logit_softcap
         return cap * torch.tanh(logits / cap) if cap else logits
+
+    def project(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., V) by the embedding of the tokens, for a model without a head of its own."""
+        return F.linear(x, self.wte.weight)
 
     def _attend(self, T: int, x: Tensor) -> Attend:
         chosen = ATTENTION.get(self.config.attention)
