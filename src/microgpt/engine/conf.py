@@ -11,10 +11,13 @@ def conf_dir() -> Path:
 
 
 def groups(root: Path) -> dict[str, list[str]]:
-    """The config groups under `root`: name as typed (`model.pos`) -> its options."""
-    folders = sorted(path for path in root.rglob("*") if path.is_dir())
+    """The config groups under `root`: name as typed (`model.pos`) -> its options. The folders inside a group hold more
+    of its options (`experiment=speedrun/fast`)."""
+    tops = [path for path in sorted(root.rglob("*")) if path.is_dir() and any(path.glob("*.yaml"))]
     return {
-        folder.relative_to(root).as_posix(): sorted(file.stem for file in folder.glob("*.yaml"))
-        for folder in folders
-        if any(folder.glob("*.yaml"))
+        folder.relative_to(root).as_posix(): sorted(
+            file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml")
+        )
+        for folder in tops
+        if folder.parent not in tops
     }

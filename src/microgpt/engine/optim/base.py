@@ -1,7 +1,8 @@
 """What every optimizer config has: a learning rate, weight decay, a warm-up and a schedule."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -41,3 +42,11 @@ class OptimConfig(Choice, family="optimizer"):
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
+
+
+def evaluated(closure: Callable[[], float] | None) -> float | None:
+    """The loss of a closure that an optimizer's `step` was given, with gradients; None of none."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from microgpt.config import Fraction
-from microgpt.engine.optim.base import NamedParameters, OptimConfig
+from microgpt.engine.optim.base import NamedParameters, OptimConfig, evaluated
 
 
 class LionConfig(OptimConfig, name="lion"):
@@ -31,10 +31,7 @@ class Lion(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One update of every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if not params:

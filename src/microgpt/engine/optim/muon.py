@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from microgpt.config import Count, Fraction, NonNegative, Positive
-from microgpt.engine.optim.base import NamedParameters, OptimConfig
+from microgpt.engine.optim.base import NamedParameters, OptimConfig, evaluated
 
 
 class MuonConfig(OptimConfig, name="muon"):
@@ -64,10 +64,7 @@ class BatchedMuon(torch.optim.Muon):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Update every matrix that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             lr, momentum = float(group["lr"]), group["momentum"]
             matrices = [p for p in group["params"] if p.grad is not None]
@@ -121,10 +118,7 @@ class Together(torch.optim.Optimizer):
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Step each part; the closure is evaluated once, first."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for optimizer in self.optimizers:
             optimizer.step()
         return loss
