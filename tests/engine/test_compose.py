@@ -91,6 +91,7 @@ MISTAKES = {
     "resume=maybe": "one of auto, must, never",
     "experimnt=quick": "did you mean 'experiment'?",
     "experiment=micro-gtp": "did you mean 'micro-gpt'?",
+    "experiment=speedrun/plian": "did you mean 'speedrun/plain'?",
     "model.pos": "write key=value",
     "model.n_layer=[1": "write key=value",
     "seed=1,2": "add -m",

@@ -144,14 +144,12 @@ def refuse_shadowed_files(config_dir: Path) -> None:
 def explain(error: Exception, overrides: Sequence[str]) -> UsageError:
     """Hydra's error as one line of ours, with a suggestion."""
     text = str(error)
-    missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text) or re.search(
-        r"Could not load '([^']+)/([^'/]+)'", text
-    )
+    missing = re.search(r"Could not (?:find|load) '([^']+/[^']+)'", text)
     if missing:
-        group, option = missing.groups()
-        return ConfigError(
-            [Fault(group, f"no such choice {option!r}", did_you_mean(option, groups(conf_dir()).get(group, ())))]
-        )
+        known = groups(conf_dir())
+        group = next((name for name in known if missing[1].startswith(f"{name}/")), missing[1].rpartition("/")[0])
+        option = missing[1].removeprefix(f"{group}/")
+        return ConfigError([Fault(group, f"no such choice {option!r}", did_you_mean(option, known.get(group, ())))])
     unknown = re.search(r"Could not override '([^'@]+)'", text)
     if unknown and (key := unknown.group(1)) not in groups(conf_dir()):
         return ConfigError([Fault(key, "no such group", did_you_mean(key, groups(conf_dir())))])
