@@ -85,13 +85,17 @@ def test_samples_do_not_depend_on_the_batch_size(sampling):
     assert np.array_equal(np.concatenate([small.offsets(step) for step in range(12, 24)]), large.offsets(1))
 
 
-def test_batch_holds_the_windows_of_its_offsets():
-    windows = Windows(IDS.to(torch.int16), 8, 16, seed=0)
-    x, y = windows.batch(5)
-    assert np.array_equal(x[:, 0].numpy(), windows.offsets(5))
-    assert torch.equal(x, x[:, :1] + torch.arange(8))
-    assert torch.equal(y, x + 1)
-    assert x.dtype == y.dtype == torch.int64
+@pytest.mark.parametrize("sampling", ["random", "shuffle"])
+@pytest.mark.parametrize("batch_size", [16, 60, 5000])
+def test_batch_holds_the_windows_of_its_offsets(batch_size, sampling):
+    """In whatever order the steps are asked for: windows are drawn ahead, many steps at once."""
+    windows = Windows(IDS.to(torch.int16), 8, batch_size, seed=0, sampling=sampling)
+    for step in (5, 6, 0, 70, 255, 256, 257, 1000, 3):
+        x, y = windows.batch(step)
+        assert np.array_equal(x[:, 0].numpy(), windows.offsets(step))
+        assert torch.equal(x, x[:, :1] + torch.arange(8))
+        assert torch.equal(y, x + 1)
+        assert x.dtype == y.dtype == torch.int64
 
 
 @settings(max_examples=40, deadline=None)
