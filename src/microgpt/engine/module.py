@@ -5,6 +5,7 @@ state to save. The norm of the gradient is computed once, for clipping, logging 
 """
 
 import contextlib
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,6 +29,11 @@ OVERFLOWS = 30
 class GPTModule(L.LightningModule):
     """A GPT, its optimizer and its schedule."""
 
+    # Lightning calls what can be called: hooks that nobody needs are not there. The gradients of a step go as soon as
+    # it has been made, so that nothing is to be zeroed.
+    on_before_zero_grad = optimizer_zero_grad = on_before_backward = on_after_backward = None  # type: ignore[assignment]
+    on_before_optimizer_step = on_train_batch_end = None  # type: ignore[assignment]
+
     def __init__(self, model: GPT, config: RunConfig, total_steps: int, compiled: bool) -> None:
         super().__init__()
         self.model, self.config, self.total_steps = model, config, total_steps
@@ -43,9 +49,9 @@ class GPTModule(L.LightningModule):
         self._loss = torch.compile(self.forward) if compiled else self.forward
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As any attribute; Lightning's name of the current hook, set 44 times a step, without torch's search of the
-        parts of the module, which would take a tenth of a millisecond."""
-        if name == "_current_fx_name":
+        """As any attribute; a plain one is set without torch's search of the parts of the module, which would take a
+        tenth of a millisecond a step: Lightning's name of the current hook alone is set 36 times."""
+        if name in self.__dict__:
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
@@ -97,6 +103,9 @@ class GPTModule(L.LightningModule):
         self.loss_sum = value if self.loss_sum is None else self.loss_sum + value
         # An infinite loss can have a finite gradient. The factor is 1, or NaN for such a loss: the gradient tells then.
         return loss * (value - value + 1)
+
+    # Lightning asks for it each step, and inspect would find it anew each time.
+    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
     def step_loss(self) -> float:
         """Mean training loss of the step that just ended on this process, in nats per token."""
@@ -162,12 +171,10 @@ class GPTModule(L.LightningModule):
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        for p in self.model.parameters():
-            p.grad = None  # used: the next forward pass can have the memory
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None  # used: the next forward pass can have the memory
         self.update_average()
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing: the gradients of a step go as soon as the step has been made."""
 
     def update_average(self) -> None:
         """Move the averaged weights towards the current ones, once a step."""

@@ -13,6 +13,10 @@ from microgpt.engine.module import GPTModule
 class StepCallback(L.Callback):
     """Override `on_step_end`; `step` is the number of updates made so far."""
 
+    # Lightning calls what can be called: hooks of a step that nobody needs are not there.
+    on_train_batch_start = on_before_zero_grad = on_before_backward = on_after_backward = None  # type: ignore[assignment]
+    on_before_optimizer_step = None  # type: ignore[assignment]
+
     def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
         """Called after each optimizer step. What raises `signals.Interrupted` ends early, and saving comes next."""
 
