@@ -25,10 +25,12 @@ from microgpt.data.windows import Windows
 from microgpt.engine.callbacks.save import Save
 from microgpt.engine.compose import compose_run
 from microgpt.engine.machine import autocast_dtype, resolve_precision
+from microgpt.engine.memory import kept
 
 SHAPE = Shape(2, 2, 64, 32, 8)
 
 
+@kept()
 def bare(bench: Bench, precision: str, steps: int) -> float:
     """Seconds per step of a loop over the same parts; the first steps are not counted."""
     words = [*QUIET.split(), *NANOGPT.split(), *SHAPE.overrides, f"data.path={SHAPE.text(bench.folder)}"]

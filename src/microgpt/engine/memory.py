@@ -1,10 +1,14 @@
-"""Memory of a device as it is now: what this process holds, the most it has held, what is left. Needs torch alone.
+"""Memory of a device as it is now: what this process holds, the most it has held, what is left; and keeping it. Needs
+torch alone.
 
 On a GPU it is what torch's allocator has handed out, on a CPU the resident set of the whole process.
 """
 
+import contextlib
+import ctypes
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -56,3 +60,37 @@ def available(accelerator: str) -> int | None:
     except (OSError, ValueError, IndexError):
         pass  # no such file, or no limit
     return min(free, default=None)
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+"""Parameters of mallopt (3)."""
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Inside, memory that is freed stays with the process, which uses it again; at the end the system has it back.
+
+    Each training step asks for tensors of the same sizes. glibc gives large ones back to the kernel, and what it gets
+    instead is cleared page by page: 8,000 to 45,000 page faults a step of a small GPT on a CPU, 5 to 15 % of its time.
+    The process holds no more at its peak. With another C library than glibc nothing changes.
+    """
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        # The limits that glibc itself would have come to by now.
+        libc.mallopt(M_MMAP_MAX, 65536)
+        libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
+        libc.mallopt(M_TRIM_THRESHOLD, 64 * 2**20)
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, where it is glibc."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "gnu_get_libc_version") else None

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
 from microgpt.data.windows import Windows
-from microgpt.engine import figures, machine, ranks, signals
+from microgpt.engine import figures, machine, memory, ranks, signals
 from microgpt.engine.callbacks.evaluate import Evaluate
 from microgpt.engine.callbacks.metrics import Clock, Metrics
 from microgpt.engine.callbacks.sample import Sample
@@ -164,6 +164,7 @@ class Training:
         if world.place.is_first:
             run_dir.require_space(n_bytes * (4 if config.trainer.ema_decay else 3), config.checkpoint.keep)
 
+    @memory.kept()
     def fit(self) -> Run | None:
         """Train from where the run stands to its end, then write the summary and say what came out."""
         config, trainer = self.config, self.trainer
