@@ -82,8 +82,10 @@ def test_mask_lets_the_last_queries_see_all_keys_before_them():
 
 def test_training_on_a_cpu_uses_the_batched_product_where_it_wins():
     cpu, cuda, f32, bf16 = torch.device("cpu"), torch.device("cuda"), torch.float32, torch.bfloat16
-    assert fastest(128, cpu, f32, True) is batched
-    assert fastest(129, cpu, f32, True) is sdpa
+    assert fastest(128, cpu, f32, True) is sdpa
+    assert fastest(256, cpu, f32, True, is_plain=False) is batched
+    assert fastest(257, cpu, f32, True, is_plain=False) is sdpa
     assert fastest(512, cpu, bf16, True) is batched
-    assert fastest(128, cpu, f32, False) is sdpa
+    assert fastest(513, cpu, bf16, True) is sdpa
+    assert fastest(128, cpu, bf16, False) is sdpa
     assert fastest(128, cuda, bf16, True) is sdpa

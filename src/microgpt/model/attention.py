@@ -71,14 +71,17 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -
 
 
 def batched(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """The scores as one batched matrix product, for training on CPUs, where SDPA is slow backwards.
+    """The scores as one batched matrix product, for training on CPUs: SDPA is slow there backwards in bfloat16, and
+    with a bias or dropout.
 
-    Forward and backward in ms on two cores with AVX512-bf16, SDPA against this one, (B, H, T, D):
+    Forward and backward in ms on one core with AVX512-bf16, SDPA against this one, (B, H, T, D):
 
-        (64, 4, 64, 32)    float32    7.2    6.4    bfloat16   20.1    3.7
-        (128, 6, 128, 64)  float32  239.9  147.5    bfloat16  183.6   74.3
-        (32, 6, 256, 64)   float32   87.7  166.6    bfloat16   98.5   47.4
-        (8, 12, 512, 64)   float32  170.4  283.8    bfloat16  172.5  142.6
+                              float32     with a bias  with dropout     bfloat16
+        (8, 1, 32, 32)      0.21   0.26    0.36   0.24    0.44   0.37    0.83   0.49
+        (12, 4, 64, 32)      1.8    1.8     2.6    1.7     4.6    3.5     7.1    1.2
+        (32, 6, 128, 64)    45.3   48.8    62.3   51.6    79.6   71.9    82.1   23.0
+        (64, 6, 256, 64)     313    326                                   372    156
+        (4, 6, 512, 64)     77.3   77.3                                  75.8   39.0
     """
     B, H, T, D = q.shape
     k, v = repeat_heads(k, H), repeat_heads(v, H)
@@ -94,9 +97,13 @@ def batched(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float
     return torch.bmm(probabilities.to(v.dtype), v).view(B, H, T, D)
 
 
-def fastest(T: int, device: torch.device, dtype: torch.dtype, is_training: bool) -> Attend:
-    """The way to compute attention that costs least for T tokens; see `batched` for the measurement."""
-    longest = 512 if dtype is torch.bfloat16 else 128
+def fastest(T: int, device: torch.device, dtype: torch.dtype, is_training: bool, is_plain: bool = True) -> Attend:
+    """The way to compute attention that costs least for T tokens; see `batched` for the measurement.
+
+    Args:
+        is_plain: neither a bias nor dropout.
+    """
+    longest = 512 if dtype is torch.bfloat16 else 0 if is_plain else 256
     return batched if is_training and device.type == "cpu" and longest >= T else sdpa
 
 

@@ -152,8 +152,9 @@ class GPT(nn.Module):
         x = self.pos.embed(x, start)
         if self.config.dropout and self.training:
             x = F.dropout(x, self.config.dropout)
-        attend = self._attend(T, x)
-        mask = self._mask(T, start + T, attend, x.device)
+        bias = self.pos.bias(T, start + T)
+        attend = self._attend(T, x, bias)
+        mask = self._mask(T, start + T, attend, bias, x.device)
         context = Context(idx, self.pos, start, mask, attend, cache, probabilities)
         first = x
         for layer, block in enumerate(self.blocks):
@@ -174,17 +175,17 @@ class GPT(nn.Module):
         """(..., C) -> (..., V) by the embedding of the tokens, for a model without a head of its own."""
         return F.linear(x, self.wte.weight)
 
-    def _attend(self, T: int, x: Tensor) -> Attend:
+    def _attend(self, T: int, x: Tensor, bias: Tensor | None) -> Attend:
         chosen = ATTENTION.get(self.config.attention)
         if chosen is not None:
             return chosen
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-        return fastest(T, x.device, dtype, torch.is_grad_enabled())
+        is_plain = bias is None and not (self.config.dropout and self.training)
+        return fastest(T, x.device, dtype, torch.is_grad_enabled(), is_plain)
 
-    def _mask(self, q_len: int, k_len: int, attend: Attend, device: torch.device) -> Tensor | None:
+    def _mask(self, q_len: int, k_len: int, attend: Attend, bias: Tensor | None, device: torch.device) -> Tensor | None:
         """(H or 1, Tq, Tk) to be added to the scores; None where the plain causal mask is cheaper unmade."""
-        bias = self.pos.bias(q_len, k_len)
         if q_len == 1:
             return bias  # the newest token looks at all there is
         if bias is None and attend is sdpa and q_len == k_len:
