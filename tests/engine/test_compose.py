@@ -1,5 +1,6 @@
 """Overrides become a checked config, and every fault is one line with the right suggestion."""
 
+import gc
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -179,3 +180,9 @@ def test_options_may_stand_anywhere_between_overrides(tmp_path: Path, capsys: py
     assert "weights" in capsys.readouterr().out
     assert main(["model.n_head=5", *words[1:3], "-m", "seed=1,2", "model=thin"]) == 2
     assert "model.n_embd" in capsys.readouterr().err  # the point was composed: 5 heads do not divide 24
+
+
+def test_a_command_called_from_python_leaves_the_garbage_collector_alone() -> None:
+    before = gc.get_threshold(), gc.get_freeze_count()
+    assert main(["--version"]) == 0
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before

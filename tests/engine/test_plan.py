@@ -143,7 +143,7 @@ def in_a_process(arguments: list[str]) -> dict[str, float]:
 @pytest.mark.parametrize(
     "knobs",
     [
-        "data.batch_size=320 trainer.precision=32-true optim=adamw",
+        "data.batch_size=384 trainer.precision=32-true optim=adamw",
         "data.batch_size=512 model.value_embed=true trainer.precision=bf16-mixed",
     ],
 )

@@ -37,9 +37,7 @@ def ngram(train: Any, scored: Any, vocab_size: int, order: int = 5) -> float:
     # Contexts are numbered; the context of order n is the (n - 1)-gram that ends one token earlier.
     context, scored_context, contexts = np.zeros(len(train), np.int64), np.zeros(len(scored), np.int64), 1
     for n in range(1, min(order, len(train)) + 1):
-        grams, number, counts = np.unique(
-            context * vocab_size + train[n - 1 :], return_inverse=True, return_counts=True
-        )
+        grams, number, counts = counted(context * vocab_size + train[n - 1 :], contexts * vocab_size)
         total = np.bincount(context, minlength=contexts)  # c(h)
         # A context that only ends the text was followed by nothing: its shorter form says it all.
         kinds = np.maximum(1, np.bincount(grams // vocab_size, minlength=contexts))  # t(h)
@@ -56,6 +54,22 @@ def ngram(train: Any, scored: Any, vocab_size: int, order: int = 5) -> float:
         if not len(scored_context):
             break
     return float(-np.log(p[1:]).mean())
+
+
+def counted(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The different keys in order, the place among them of each key, and how often each is there.
+
+    What `np.unique` says by sorting is said by a table as soon as there are not many more possible keys than keys.
+
+    Args:
+        keys: integers from 0 to size - 1.
+    """
+    if size > 5 * len(keys):
+        return np.unique(keys, return_inverse=True, return_counts=True)
+    counts = np.bincount(keys, minlength=size)
+    places = np.cumsum(counts > 0, dtype=np.int32) - 1
+    different = np.flatnonzero(counts)
+    return different, places[keys], counts[different]
 
 
 def _array(ids: Any, least: int) -> np.ndarray:

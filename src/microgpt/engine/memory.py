@@ -62,7 +62,7 @@ def available(accelerator: str) -> int | None:
     return min(free, default=None)
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt (3)."""
 
 
@@ -70,23 +70,20 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 def kept() -> Iterator[None]:
     """Inside, memory that is freed stays with the process, which uses it again; at the end the system has it back.
 
-    Each training step asks for tensors of the same sizes. glibc gives large ones back to the kernel, and what it gets
-    instead is cleared page by page: 8,000 to 45,000 page faults a step of a small GPT on a CPU, 5 to 15 % of its time.
-    The process holds no more at its peak. With another C library than glibc nothing changes.
+    Each training step asks for tensors of the same sizes. glibc gives the end of its heap back to the system whenever
+    some are freed, and has it given anew, cleared page by page: 8,000 to 45,000 page faults a step of a small GPT on a
+    CPU, 5 to 15 % of its time. With another C library than glibc nothing changes.
     """
     libc = _glibc()
     if libc is None:
         yield
         return
-    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the most there is: larger tensors are still mapped one by one
     libc.mallopt(M_TRIM_THRESHOLD, -1)
     try:
         yield
     finally:
-        # The limits that glibc itself would have come to by now.
-        libc.mallopt(M_MMAP_MAX, 65536)
-        libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
-        libc.mallopt(M_TRIM_THRESHOLD, 64 * 2**20)
+        libc.mallopt(M_TRIM_THRESHOLD, 64 * 2**20)  # what glibc itself comes to
         libc.malloc_trim(0)
 
 
