@@ -172,6 +172,29 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
+@pytest.mark.parametrize(
+    ("knob", "saved"),
+    [("checkpoint.every_n_steps=2", [2]), ("eval.every_n_steps=4", []), ("sample.every_n_steps=4", []),
+     ("trainer.log_every_n_steps=4", [])],
+)  # fmt: skip
+def test_a_gradient_that_is_looked_at_late_ends_the_run_where_it_would_have_ended(
+    knob: str, saved: list[int], tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from microgpt.engine.module import GPTModule
+
+    monkeypatch.setattr(GPTModule, "may_look_late", lambda _: True)  # as on a GPU
+    poison(monkeypatch, at_step=3, value=float("nan"))
+    never = ["trainer.log_every_n_steps=100", "eval.every_n_steps=0", "sample.every_n_steps=0",
+             "checkpoint.every_n_steps=100"]  # fmt: skip
+    with pytest.raises(NonFiniteError, match="the loss is not finite at step 4"):
+        train(tiny(*never, knob, "trainer.micro_batch_size=4"))
+    run = tmp_path / "run"
+    names = [path.name for path in checkpoint.checkpoints(run / "checkpoints")]
+    assert names == [checkpoint.step_name(step) for step in saved]
+    assert not (run / "model").exists()
+    assert len((run / "metrics.csv").read_text().splitlines()) == 2  # the names and the first step
+
+
 def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError):
         train(tiny("optim=sgd", "optim.lr=1e38", "optim.warmup_steps=0", "checkpoint.every_n_steps=1",

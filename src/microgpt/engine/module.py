@@ -19,6 +19,7 @@ from microgpt.engine.config import RunConfig
 from microgpt.engine.loader import Batch
 from microgpt.engine.restore import form_fault, optimizer_fault
 from microgpt.engine.sharded import ShardedStrategy, is_shared, part_of, shard, unshared, whole
+from microgpt.engine.underway import Underway
 from microgpt.errors import CheckpointError, NonFiniteError
 from microgpt.model import GPT
 
@@ -45,6 +46,8 @@ class GPTModule(L.LightningModule):
         self.average: list[Tensor] = []
         self._scaled = False  # a loss scaler skips steps whose gradient overflows
         self._overflows = 0
+        self._looks_late = False
+        self._unchecked: tuple[int, Underway] | None = None
         # Only training is compiled: evaluation and samples come in other shapes, each of which would be compiled too.
         self._loss = torch.compile(self.forward) if compiled else self.forward
 
@@ -70,6 +73,7 @@ class GPTModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         self._scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        self._looks_late = self.may_look_late()
         if self.config.trainer.ema_decay:
             start = self.average or [p.detach().clone() for p in self.model.parameters()]
             self.average = [tensor.to(self.device) for tensor in start]
@@ -118,34 +122,53 @@ class GPTModule(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
+        self.check_gradient()
         limit = self.config.trainer.gradient_clip_val or math.inf
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
-        if math.isfinite(self.grad_norm):
+        assert self.loss_sum is not None
+        self._unchecked = self.trainer.global_step, Underway(self.grad_norm, self.loss_sum)
+        if not self._looks_late:
+            self.check_gradient()
+
+    def may_look_late(self) -> bool:
+        """Whether a step need not wait for its gradient's norm, which takes a GPU longer than to be told its work.
+
+        A step that is not finite is then noticed in the next one, or before anything is logged, evaluated or saved;
+        the run ends all the same at the last good one. What is to be skipped must be known before the update.
+        """
+        return self.device.type == "cuda" and self.config.trainer.on_nonfinite == "stop" and not self._scaled
+
+    def check_gradient(self) -> None:
+        """Look at the loss and the gradient of the latest step, if nobody has.
+
+        Raises:
+            NonFiniteError: one is not finite, and that ends the run.
+        """
+        if self._unchecked is None:
+            return
+        (step, found), self._unchecked = self._unchecked, None
+        norm, loss_sum = found.read()
+        if math.isfinite(norm):
             self._overflows = 0
         else:
-            self._not_finite(optimizer)
+            self._not_finite(step, loss_sum / self.trainer.accumulate_grad_batches)
 
-    def _not_finite(self, optimizer: torch.optim.Optimizer) -> None:
+    def _not_finite(self, step: int, loss: float) -> None:
         self._overflows += 1
-        if self._scaled and math.isfinite(self.step_loss()) and self._overflows <= OVERFLOWS:
+        if self._scaled and math.isfinite(loss) and self._overflows <= OVERFLOWS:
             return  # the scaler skips the step and halves its scale
         if self.config.trainer.on_nonfinite == "stop":
-            raise self.nonfinite("loss" if not math.isfinite(self.step_loss()) else "gradient")
+            what = "gradient" if math.isfinite(loss) else "loss"
+            raise NonFiniteError(
+                f"the {what} is not finite at step {step + 1} (loss {loss:g})",
+                "",
+                f"step {step} was the last good one and nothing after it is saved: "
+                "lower optim.lr, raise optim.warmup_steps, or take trainer.on_nonfinite=skip",
+            )
         self.skipped_steps += 1
         if not self._scaled:
-            optimizer.zero_grad(set_to_none=True)  # without gradients the update changes nothing
-
-    def nonfinite(self, what: str) -> NonFiniteError:
-        """The error that ends the run before the current step."""
-        step = self.trainer.global_step
-        loss = f" (loss {self.step_loss():g})" if self.loss_sum is not None else ""
-        return NonFiniteError(
-            f"the {what} is not finite at step {step + 1}{loss}",
-            "",
-            f"step {step} was the last good one and nothing after it is saved: "
-            "lower optim.lr, raise optim.warmup_steps, or take trainer.on_nonfinite=skip",
-        )
+            self.trainer.optimizers[0].zero_grad(set_to_none=True)  # without gradients the update changes nothing
 
     def check_weights(self) -> None:
         """Refuse to save weights that the last update has made infinite or NaN.
@@ -153,6 +176,7 @@ class GPTModule(L.LightningModule):
         Raises:
             NonFiniteError: the weights are not finite.
         """
+        self.check_gradient()
         norms = torch._foreach_norm([p.detach() for p in self.model.parameters()], math.inf)
         worst = torch.stack([whole(norm) for norm in norms])
         if not bool(worst.isfinite().all()):
@@ -190,7 +214,11 @@ class GPTModule(L.LightningModule):
         """The model as it is evaluated, sampled from and saved: with the averaged weights, when there are such.
 
         All ranks enter together: shared weights are gathered.
+
+        Raises:
+            NonFiniteError: the latest step was not finite.
         """
+        self.check_gradient()
         if is_shared(self.model):
             weights = dict(self.model.named_parameters())
             yield unshared(self.model, dict(zip(weights, self.average, strict=True)) if self.average else weights)

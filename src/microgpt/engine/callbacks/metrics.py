@@ -47,6 +47,7 @@ class Metrics(StepCallback):
         config = module.config
         if not (is_due(step, config.trainer.log_every_n_steps, module.total_steps) or step == 1):
             return
+        module.check_gradient()
         loss = mean_over_ranks(trainer, module.step_loss())
         seconds = self.clock.read()
         tokens_per_step = config.data.batch_size * config.model.block_size
