@@ -57,7 +57,11 @@ def estimate(
     """
     held, T = memory.held(accelerator), config.model.block_size
     micro = min(share, config.trainer.micro_batch_size or share)
-    windows = min(windows_at_once(config.eval.batch_size, T), math.ceil((val_tokens - 1) / T)) if val_tokens > 1 else 0
+    windows = (
+        min(windows_at_once(config.eval.batch_size, T, vocab_size), math.ceil((val_tokens - 1) / T))
+        if val_tokens > 1
+        else 0
+    )
 
     def tensors(sequences: int, micro: int, scored: int) -> Footprint | None:
         return footprint(config, vocab_size, accelerator, precision, sequences, micro, scored)

@@ -35,7 +35,7 @@ class EvalConfig(Config):
     protocol: Protocol = "blocks"
     "random (nanoGPT's estimate), blocks (each token once) or sliding (each token once, with long context)."
     batch_size: Count | None = None
-    "Windows per forward pass; null fills a forward pass with about 16,000 tokens."
+    "Windows per forward pass; null: with about 16,000 tokens, fewer if the vocabulary is large."
     figures: Literal["end", "always", "never"] = "end"
     "When to draw attention maps and the loss by position for TensorBoard."
 
@@ -89,7 +89,7 @@ def evaluate(
     """
     device = next(model.parameters()).device
     T = model.config.block_size
-    batch_size = windows_at_once(batch_size, T)
+    batch_size = windows_at_once(batch_size, T, model.vocab_size)
     loss_sum = torch.zeros(T, dtype=torch.float64, device="cpu")
     scored_sum = torch.zeros(T, dtype=torch.int64, device="cpu")
     correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -128,9 +128,9 @@ def token_losses(model: GPT, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return losses, logits.argmax(-1)
 
 
-def windows_at_once(knob: int | None, block_size: int) -> int:
-    """Windows per forward pass for `eval.batch_size`."""
-    return knob or max(1, 16384 // block_size)
+def windows_at_once(knob: int | None, block_size: int, vocab_size: int) -> int:
+    """Windows per forward pass for `eval.batch_size`; by itself, so many that their logits are not too many."""
+    return knob or max(1, min(16384, 2**27 // vocab_size) // block_size)
 
 
 def _windows(

@@ -98,8 +98,7 @@ class GPTModule(L.LightningModule):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean loss of a micro-batch in nats per token; x, y: (b, T)."""
-        loss: Tensor = self.model(x, targets=y)[1]
-        return loss
+        return self.model.loss(x, y)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self._loss(batch.x, batch.y)

@@ -161,7 +161,7 @@ def _beside(config: RunConfig, corpus: Corpus, steps: int, found: Estimate) -> f
     stride = max(1, T // 4) if config.eval.protocol == "sliding" else T
     windows = math.ceil(val / stride)
     if config.eval.protocol == "random":
-        windows = RANDOM_BATCHES * windows_at_once(config.eval.batch_size, T)
+        windows = RANDOM_BATCHES * windows_at_once(config.eval.batch_size, T, corpus.tokenizer.vocab_size)
     evaluations = times(steps, config.eval.every_n_steps) if val > 1 else 0
     rounds = times(steps, config.sample.every_n_steps) if config.sample.every_n_steps else 0
     tokens = LAST_SAMPLE + rounds * len(config.sample.prompts) * config.sample.max_new_tokens

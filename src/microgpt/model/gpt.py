@@ -18,6 +18,7 @@ from microgpt.model.attention import Attend, Context, causal_mask, fastest, refe
 from microgpt.model.block import Block
 from microgpt.model.cache import KVCache
 from microgpt.model.config import GPTConfig
+from microgpt.model.loss import MOST, PiecewiseLoss, cross_entropy
 from microgpt.model.ngram import NgramEmbedding
 from microgpt.model.norm import Norm
 
@@ -134,11 +135,23 @@ class GPT(nn.Module):
         logits = self.logits(self.trunk(idx, cache, probabilities))
         loss = None
         if targets is not None:
-            # The cast is part of the softmax: float32 logits are never a tensor of their own.
-            log_p = F.log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
-            loss = F.nll_loss(log_p.flatten(0, 1), targets.flatten(), reduction=reduction)
-            loss = loss.view(targets.shape) if reduction == "none" else loss
+            loss = cross_entropy(logits, targets, reduction)
         return (logits, loss) if probabilities is None else (logits, loss, probabilities)
+
+    def loss(self, idx: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of `forward`, in less memory where the vocabulary is large, as the logits are not kept.
+
+        Args:
+            idx: (B, T) int64 tokens.
+            targets: (B, T) int64: the token that follows each; -100 is not counted.
+        """
+        x = self.trunk(idx)
+        if idx.numel() * self.vocab_size <= MOST:
+            return cross_entropy(self.logits(x), targets)
+        weight = self.wte.weight if self.head is None else self.head.weight
+        arguments = x.flatten(0, 1), weight, targets.flatten(), self.config.logit_softcap
+        loss: Tensor = PiecewiseLoss.apply(*arguments)  # type: ignore[no-untyped-call]
+        return loss
 
     def trunk(self, idx: Tensor, cache: KVCache | None = None, probabilities: list[Tensor] | None = None) -> Tensor:
         """(B, T) tokens -> (B, T, C), normalised: all but the head. Arguments as for `forward`."""

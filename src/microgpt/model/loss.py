@@ -1,0 +1,77 @@
+"""Cross-entropy: of logits, and of a large vocabulary without the logits of all tokens at once."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+PIECE, MOST = 2**25, 2**27
+"""Logits of a piece, and the most of them that are made at once otherwise: 128 and 512 MiB in float32."""
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """Nats per token, in float32 or wider: logits (B, T, V), targets (B, T) int64, of which -100 are not counted."""
+    # The cast is part of the softmax: float32 logits are never a tensor of their own.
+    log_p = F.log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    loss = F.nll_loss(log_p.flatten(0, 1), targets.flatten(), reduction=reduction)
+    return loss.view(targets.shape) if reduction == "none" else loss
+
+
+class PiecewiseLoss(torch.autograd.Function):
+    """Mean cross-entropy of the head's logits, a piece of the tokens at a time, with the gradients found on the way.
+
+    The logits of N tokens and V different ones are N V numbers, several times over: for GPT-2 and 16 x 1024 tokens
+    3.3 GB in float32 each time. Here a piece's logits are gone when its part of the gradients is there. The arithmetic
+    is the same, and its order within a token.
+
+    Args:
+        x: (N, C), what the head is applied to.
+        weight: (V, C), of the head.
+        targets: (N,) int64; -100 is not counted.
+        softcap: 0, or c of c tanh(logits / c).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, softcap: float) -> Tensor:
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.zeros_like(weight, dtype=wide) if ctx.needs_input_grad[1] else None
+        loss = torch.zeros((), dtype=wide, device=x.device)
+        rows = max(1, PIECE // weight.shape[0])
+        for start in range(0, len(x), rows):
+            piece, wanted = x[start : start + rows], targets[start : start + rows]
+            logits = F.linear(piece, weight)  # (rows, V)
+            if softcap:
+                logits = softcap * torch.tanh(logits / softcap)
+            log_p = F.log_softmax(logits, dim=-1, dtype=wide)
+            loss += F.nll_loss(log_p, wanted, reduction="sum")
+            if grad_x is None and grad_weight is None:
+                continue
+            grad = log_p.exp_()  # of the logits, as yet for a sum: probabilities, less 1 for what was wanted
+            counted = (wanted != -100)[:, None]
+            grad.scatter_add_(1, wanted.clamp(min=0)[:, None], -counted.to(wide))
+            grad *= counted
+            if softcap:
+                grad *= 1 - (logits / softcap).square()
+            grad = grad.to(logits.dtype)
+            if grad_x is not None:
+                grad_x[start : start + rows] = grad @ weight
+            if grad_weight is not None:
+                grad_weight += grad.mT @ piece
+        n = (targets != -100).sum()
+        ctx.save_for_backward(*(None if g is None else g.div_(n) for g in (grad_x, grad_weight)))
+        ctx.dtype = weight.dtype
+        return loss / n
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        grad_x, grad_weight = ctx.saved_tensors
+        return (
+            None if grad_x is None else grad_x * grad,
+            None if grad_weight is None else (grad_weight * grad).to(ctx.dtype),
+            None,
+            None,
+        )
