@@ -8,15 +8,17 @@ step (agreeing on signals, checking the weights, writing, flushing to disk, prun
 """
 
 import contextlib
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
 
 import microgpt.engine.train as engine
-from bench_contestants import NANOGPT, QUIET, Shape, enough_steps, ours, silently
+from bench_contestants import NANOGPT, QUIET, Shape, enough_steps, log_every, ours, silently, stamped
 from bench_machine import synchronize
 from bench_rig import Bench, Spread, alternate
 from microgpt import GPT
@@ -31,8 +33,8 @@ SHAPE = Shape(2, 2, 64, 32, 8)
 
 
 @kept()
-def bare(bench: Bench, precision: str, steps: int) -> float:
-    """Seconds per step of a loop over the same parts; the first steps are not counted."""
+def bare(bench: Bench, precision: str, steps: int) -> None:
+    """A loop over the same parts."""
     words = [*QUIET.split(), *NANOGPT.split(), *SHAPE.overrides, f"data.path={SHAPE.text(bench.folder)}"]
     config = compose_run([*words, f"trainer.precision={precision}"]).config
     corpus = prepare(config.data)
@@ -42,39 +44,48 @@ def bare(bench: Bench, precision: str, steps: int) -> float:
     optimizer = config.optim.build(model.named_parameters())
     peaks = [group["lr"] for group in optimizer.param_groups]
     windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, device=bench.device)
-    skipped, start = steps // 10, time.perf_counter()
     for step in range(steps):
-        if step == skipped:
-            synchronize(bench.device)
-            start = time.perf_counter()
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * config.optim.lr_factor(step, steps)
         x, y = windows.batch(step)
         with torch.autocast(bench.device, autocast_dtype(precision), enabled=precision.endswith("mixed")):
-            loss = model(x, targets=y)[1]
-        assert loss is not None
+            loss = model.loss(x, y)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.trainer.gradient_clip_val, foreach=True)
         optimizer.step()
         optimizer.zero_grad()
     synchronize(bench.device)
-    return (time.perf_counter() - start) / (steps - skipped)
+
+
+def typical(stamps: Sequence[float], period: int) -> float:
+    """Seconds per step without what else the machine did: the 20th percentile of the steps at each place between two
+    logged ones, and the mean of these."""
+    steps = [after - before for before, after in pairwise(stamps)][period:]
+    places = [sorted(steps[place::period]) for place in range(period)]
+    return statistics.mean(place[len(place) // 5] for place in places)
 
 
 def framework(bench: Bench) -> None:
-    """Milliseconds per step over the bare loop: the median of the rounds' differences, as the machine's pace changes."""
+    """Milliseconds per step over the bare loop."""
     rows = []
     for precision in dict.fromkeys(("32-true", resolve_precision("auto", bench.device))):
+        knobs = (f"trainer.precision={precision}", "trainer.compile=false")
 
-        def whole(steps: int, precision: str = precision) -> float:
-            return ours(bench, SHAPE, steps, f"trainer.precision={precision}", "trainer.compile=false").seconds_per_step
+        def whole(steps: int, knobs: Sequence[str] = knobs) -> float:
+            with stamped() as stamps:
+                ours(bench, SHAPE, steps, *knobs)
+            return typical(stamps, log_every(steps))
+
+        def parts(steps: int, precision: str = precision) -> float:
+            with stamped() as stamps:
+                bare(bench, precision, steps)
+            return typical(stamps, log_every(steps))
 
         steps = enough_steps(bench, whole)
-        turns = {"microgpt": partial(whole, steps), "bare loop": partial(bare, bench, precision, steps)}
-        found = alternate(turns, bench.rounds)
+        found = alternate({"microgpt": partial(whole, steps), "bare loop": partial(parts, steps)}, bench.rounds)
         pairs = zip(found["microgpt"].values, found["bare loop"].values, strict=True)
         rows.append({"precision": precision, **{f"{name}, ms/step": 1e3 * s.median for name, s in found.items()},
-                     "overhead, ms/step": Spread([1e3 * (ours - bare) for ours, bare in pairs])})  # fmt: skip
+                     "overhead, ms/step": Spread([1e3 * (mine - other) for mine, other in pairs])})  # fmt: skip
     bench.table(f"framework at {SHAPE}", rows)
     bench.claim("overhead per step, ms", max(row["overhead, ms/step"].median for row in rows), at_most=0.6)
 
