@@ -37,6 +37,13 @@ def test_ngram_is_witten_bell_written_out(order, V):
     assert ngram(torch.from_numpy(train), torch.from_numpy(scored), V, order) == pytest.approx(expected, rel=1e-12)
 
 
+def test_ngram_of_a_large_vocabulary_numbers_its_contexts_without_overflow():
+    V = 70_000
+    train, scored = (np.random.default_rng(0).integers(0, V, n) for n in (60_000, 100))
+    expected = written_out(train.tolist(), scored.tolist(), V, 3)
+    assert ngram(torch.from_numpy(train), torch.from_numpy(scored), V, 3) == pytest.approx(expected, rel=1e-12)
+
+
 def test_order0_reaches_the_entropy_of_a_memoryless_source():
     rng = np.random.default_rng(0)
     p = np.array([0.5, 0.25, 0.125, 0.125])

@@ -69,7 +69,7 @@ def counted(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.nda
     counts = np.bincount(keys, minlength=size)
     places = np.cumsum(counts > 0, dtype=np.int32) - 1
     different = np.flatnonzero(counts)
-    return different, places[keys], counts[different]
+    return different, places[keys].astype(np.int64), counts[different]
 
 
 def _array(ids: Any, least: int) -> np.ndarray:
