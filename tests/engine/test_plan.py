@@ -44,8 +44,7 @@ def real_peak(config: RunConfig, precision: str, n_micro: int) -> int:
             for _ in range(n_micro):
                 ids = torch.zeros(2, config.data.batch_size // n_micro, config.model.block_size, dtype=torch.int64)
                 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                    loss = model(ids[0], targets=ids[1])[1]
-                assert loss is not None
+                    loss = model.loss(ids[0], ids[1])
                 loss.backward()
                 del loss
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)

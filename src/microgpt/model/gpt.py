@@ -145,9 +145,9 @@ class GPT(nn.Module):
             idx: (B, T) int64 tokens.
             targets: (B, T) int64: the token that follows each; -100 is not counted.
         """
-        x = self.trunk(idx)
         if idx.numel() * self.vocab_size <= MOST:
-            return cross_entropy(self.logits(x), targets)
+            return cross_entropy(self.logits(self.trunk(idx)), targets)
+        x = self.trunk(idx)
         weight = self.wte.weight if self.head is None else self.head.weight
         arguments = x.flatten(0, 1), weight, targets.flatten(), self.config.logit_softcap
         loss: Tensor = PiecewiseLoss.apply(*arguments)  # type: ignore[no-untyped-call]
