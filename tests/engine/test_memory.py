@@ -1,12 +1,12 @@
 """What is freed during training is used again, instead of being asked of the system anew."""
 
 import ctypes
-import resource
 
 import pytest
 
 from microgpt.engine import memory
 
+resource = pytest.importorskip("resource")  # of Unix
 libc = memory._glibc()
 pytestmark = pytest.mark.skipif(libc is None, reason="glibc's allocator alone is told to keep memory")
 BLOCK, BLOCKS = 24 * 2**20, 8
