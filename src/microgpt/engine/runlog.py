@@ -68,14 +68,14 @@ class RunLog(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write one row, and a TensorBoard point for each metric; those outside `COLUMNS` go to TensorBoard alone."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
         if self._rows is None:
             self._open()
         row = {"step": step, **{name: f"{value:.8g}" for name, value in metrics.items() if name in COLUMNS}}
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow([row.get(name, "") for name in COLUMNS])
         self._rows.write(line.getvalue().encode())
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
         shown = {name: value for name, value in metrics.items() if name not in ("step", "tokens", "seconds")}
         points = [Summary.Value(tag=name, simple_value=value) for name, value in shown.items()]
         self.tensorboard.file_writer.add_summary(Summary(value=points), step)  # one event, where add_scalar makes many
