@@ -1,5 +1,5 @@
 """Time and memory of a run's steps, from a few steps on random tokens: of the run's own batch where one takes a few
-seconds at most, else of two smaller batches, from which time follows linearly and memory as its tensors do.
+seconds at most, else of two smaller batches, from which time follows linearly, and memory as the tensors of a step.
 """
 
 import math
@@ -40,7 +40,7 @@ class Estimate:
         if self.tensors is None:
             return self
         tensors = self.tensors.sharded(devices)
-        growth = None if self.growth is None else round(self.growth * tensors.peak / self.tensors.peak)
+        growth = None if self.growth is None else self.growth + tensors.peak - self.tensors.peak
         return replace(self, tensors=tensors, growth=growth)
 
 
@@ -57,11 +57,7 @@ def estimate(
     """
     held, T = memory.held(accelerator), config.model.block_size
     micro = min(share, config.trainer.micro_batch_size or share)
-    windows = (
-        min(windows_at_once(config.eval.batch_size, T, vocab_size), math.ceil((val_tokens - 1) / T))
-        if val_tokens > 1
-        else 0
-    )
+    windows = min(windows_at_once(config.eval.batch_size, T, vocab_size), max(0, math.ceil((val_tokens - 1) / T)))
 
     def tensors(sequences: int, micro: int, scored: int) -> Footprint | None:
         return footprint(config, vocab_size, accelerator, precision, sequences, micro, scored)
@@ -70,11 +66,10 @@ def estimate(
     guess = flops * T / peak / SHARE_OF_PEAK  # seconds a sequence
     scored = min(windows, max(1, int(2 * WHOLE_STEP / (guess / 3))))  # forward is a third of a step
     sizes = sizes_to_try(share, micro, guess)
-    largest = whole if sizes == [(share, micro)] and scored == windows else None
-    if sizes and largest is None:
-        largest = tensors(*sizes[-1], scored)
+    is_whole = sizes == [(share, micro)] and scored == windows
+    parts = [whole] if is_whole else [tensors(*size, scored) for size in sizes]
     room = memory.available(accelerator)
-    if not sizes or (largest is not None and room is not None and largest.peak > 0.8 * room):
+    if not sizes or (parts[-1] is not None and room is not None and parts[-1].peak > 0.8 * room):
         return Estimate(whole, held, None, (), None, guess * share)
     sampled = config.sample.max_new_tokens
     before = memory.held(accelerator)
@@ -82,12 +77,17 @@ def estimate(
     for size in sizes:
         if compiled:
             torch.compiler.reset()  # else the second size would be compiled for any size, which is slower
-        paces.append(probe(config, vocab_size, accelerator, precision, compiled, *size, scored, sampled))
-    growth = float(paces[-1].most_held - before)
-    if whole is not None and largest is not None:
-        growth *= whole.peak / largest.peak
+        evaluated = scored if size == sizes[-1] else 0
+        paces.append(probe(config, vocab_size, accelerator, precision, compiled, *size, evaluated, sampled))
+    growth = paces[-1].most_held - before
+    measured = [part for part in parts if part is not None]
+    if whole is not None and measured:
+        if whole.peak > whole.training:
+            growth += whole.peak - measured[-1].peak
+        held_in_steps = [float(pace.held_in_steps - before) for pace in paces]
+        growth = max(growth, round(linear([part.training for part in measured], held_in_steps, whole.training)))
     step = linear([n for n, _ in sizes], [pace.step for pace in paces], share)
-    return Estimate(whole, held, round(growth), tuple(n for n, _ in sizes), paces[-1], step)
+    return Estimate(whole, held, growth, tuple(n for n, _ in sizes), paces[-1], step)
 
 
 def sizes_to_try(share: int, micro: int, guess: float) -> list[tuple[int, int]]:
@@ -104,11 +104,9 @@ def sizes_to_try(share: int, micro: int, guess: float) -> list[tuple[int, int]]:
     return [(n // 2, n // 2), (n, n)]
 
 
-def linear(sizes: list[int], seconds: list[float], size: int) -> float:
-    """Seconds for `size`, on the line through what was measured."""
-    if len(sizes) == 1:
-        return seconds[0] * size / sizes[0]
-    slope = (seconds[-1] - seconds[0]) / (sizes[-1] - sizes[0])
-    if slope <= 0:  # noise
-        slope = seconds[-1] / sizes[-1]
-    return seconds[-1] + slope * (size - sizes[-1])
+def linear(sizes: list[int], measured: list[float], size: int) -> float:
+    """What `size` takes, on the line through what was measured; in proportion where that is one point."""
+    slope = measured[-1] / sizes[-1]
+    if sizes[-1] > sizes[0] and measured[-1] > measured[0]:  # not by noise the other way
+        slope = (measured[-1] - measured[0]) / (sizes[-1] - sizes[0])
+    return measured[-1] + slope * (size - sizes[-1])

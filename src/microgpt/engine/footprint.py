@@ -6,7 +6,7 @@ that live at once is exact. What kernels use inside, and what an allocator takes
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,15 +33,17 @@ class Footprint:
     optimizer: int
     "Its state, and the average of the weights if one is kept."
     gradients: int
+    training: int
+    "The most that live at once in a step; what is not of the above is activations."
     peak: int
-    "The most that live at once; what is not of the above is activations."
+    "The most that live at once, in a step or in an evaluation."
 
     def sharded(self, world_size: int) -> "Footprint":
         """About what each of so many devices holds that share weights, gradients and optimizer state."""
         weights, optimizer = self.weights // world_size, self.optimizer // world_size
         gradients = self.gradients // world_size
         saved = self.weights + self.optimizer + self.gradients - weights - optimizer - gradients
-        return replace(self, weights=weights, optimizer=optimizer, gradients=gradients, peak=self.peak - saved)
+        return Footprint(weights, optimizer, gradients, self.training - saved, self.peak - saved)
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -128,13 +130,14 @@ def _simulate(
     torch.nn.utils.clip_grad_norm_(trained, 1.0, foreach=True)
     optimizer.step()
     optimizer.zero_grad()
+    training = live.peak
     if scored:
         current = [p.detach().clone() for p in model.parameters()] if average else []
         model.eval()
         with torch.no_grad(), autocast:
             token_losses(model, *_tokens(scored, config))
         del current
-    return Footprint(weights, state, gradients, live.peak)
+    return Footprint(weights, state, gradients, training, live.peak)
 
 
 def _tokens(sequences: int, config: RunConfig) -> tuple[torch.Tensor, torch.Tensor]:

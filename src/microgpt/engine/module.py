@@ -45,6 +45,7 @@ class GPTModule(L.LightningModule):
         self.skipped_steps = 0
         self.average: list[Tensor] = []
         self._scaled = False  # a loss scaler skips steps whose gradient overflows
+        self._others_look = False  # other ranks or a loss scaler, at the gradient alone
         self._overflows = 0
         self._looks_late = False
         self._unchecked: tuple[int, Underway] | None = None
@@ -73,6 +74,7 @@ class GPTModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         self._scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        self._others_look = self._scaled or self.trainer.world_size > 1
         self._looks_late = self.may_look_late()
         if self.config.trainer.ema_decay:
             start = self.average or [p.detach().clone() for p in self.model.parameters()]
@@ -104,8 +106,9 @@ class GPTModule(L.LightningModule):
         loss: Tensor = self._loss(batch.x, batch.y)
         value = loss.detach()
         self.loss_sum = value if self.loss_sum is None else self.loss_sum + value
-        # An infinite loss can have a finite gradient. The factor is 1, or NaN for such a loss: the gradient tells then.
-        return loss * (value - value + 1)
+        # An infinite loss can have a finite gradient. Where others are to know, the gradient tells: the factor is 1,
+        # or NaN for such a loss.
+        return loss * (value - value + 1) if self._others_look else loss
 
     # Lightning asks for it each step, and inspect would find it anew each time.
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
@@ -148,7 +151,7 @@ class GPTModule(L.LightningModule):
             return
         (step, found), self._unchecked = self._unchecked, None
         norm, loss_sum = found.read()
-        if math.isfinite(norm):
+        if math.isfinite(norm) and (self._others_look or math.isfinite(loss_sum)):
             self._overflows = 0
         else:
             self._not_finite(step, loss_sum / self.trainer.accumulate_grad_batches)

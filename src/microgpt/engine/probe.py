@@ -48,8 +48,10 @@ class Pace:
     "To score one window in an evaluation."
     token: float
     "To generate one token of a sample."
+    held_in_steps: int
+    "The most memory that the process has held until the last step."
     most_held: int
-    "The most memory that the process has held."
+    "And until the end."
 
 
 def probe(config: RunConfig, vocab_size: int, accelerator: str, precision: str, compiled: bool,
@@ -80,7 +82,7 @@ def probe(config: RunConfig, vocab_size: int, accelerator: str, precision: str, 
     steps = [after - before for before, after in itertools.pairwise(ends[stopwatch.warm - 1 :])]
     return Pace(
         median(steps), ends[0] - stopwatch.start, stopwatch.start - began, stopwatch.window, stopwatch.token,
-        stopwatch.most_held,
+        stopwatch.held_in_steps, stopwatch.most_held,
     )  # fmt: skip
 
 
@@ -92,7 +94,7 @@ class Stopwatch(L.Callback):
         self.ends: list[float] = []
         self.start = 0.0
         self.window = self.token = 0.0
-        self.most_held = 0
+        self.held_in_steps = self.most_held = 0
 
     @property
     def warm(self) -> int:
@@ -114,6 +116,7 @@ class Stopwatch(L.Callback):
         if timed < MOST and (timed < FEWEST or seconds < SECONDS) and (timed < 1 or seconds < 2 * SECONDS):
             return
         trainer.should_stop = True
+        self.held_in_steps = memory.most_held(device)
         with pl_module.averaged() as model:
             self._time_evaluation(trainer, model)
             self._time_sample(model)
