@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def test_a_run_writes_the_folder_of_the_contract_and_returns_the_run(tiny: Tiny,
     assert summary["val/loss"] == pytest.approx(
         min(float(row["val/loss"]) for row in rows if row["val/loss"]), rel=1e-6
     )
+
+
+def test_the_closing_sample_is_as_long_as_asked_for(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tiny("sample.max_new_tokens=3", "sample.prompts=[the]"))
+    assert re.search(r"\n\nthe.{,3}\n\n6 steps", capsys.readouterr().out, re.DOTALL)
 
 
 def test_tensorboard_holds_every_figure_of_the_contract(tiny: Tiny, tmp_path: Path) -> None:

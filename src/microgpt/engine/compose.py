@@ -157,7 +157,7 @@ def explain(error: Exception, overrides: Sequence[str]) -> UsageError:
     if ambiguous:
         fix = "add -m to sweep over several values, or quote one that has a comma: 'key=\"a,b\"'"
         return UsageError(f"several values, {ambiguous.group(1)!r}", "a single run", fix)
-    viable = re.search(r"(no viable alternative|mismatched input|extraneous input|token recognition)", text)
+    viable = re.search(r"(NoViableAlt|no viable alternative|mismatched input|extraneous input|token recognition)", text)
     if viable:
         culprit = next((word for word in overrides if not _readable(word)), " ".join(overrides))
         return UsageError(f"cannot read {culprit!r}", "the overrides", "write key=value, and quote special characters")

@@ -19,8 +19,6 @@ from microgpt.engine.length import will_compile
 
 SAVE_SPEED = 4e8
 """Bytes a second at which a checkpoint is thought to be written, checked and synced."""
-LAST_SAMPLE = 300
-"""Tokens of the sample that ends a run."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def _beside(config: RunConfig, corpus: Corpus, steps: int, found: Estimate) -> f
         windows = RANDOM_BATCHES * windows_at_once(config.eval.batch_size, T, corpus.tokenizer.vocab_size)
     evaluations = times(steps, config.eval.every_n_steps) if val > 1 else 0
     rounds = times(steps, config.sample.every_n_steps) if config.sample.every_n_steps else 0
-    tokens = LAST_SAMPLE + rounds * len(config.sample.prompts) * config.sample.max_new_tokens
+    tokens = (1 + rounds * len(config.sample.prompts)) * config.sample.max_new_tokens
     state = found.tensors.weights + found.tensors.optimizer if found.tensors is not None else 0
     saves = times(steps, config.checkpoint.every_n_steps) + evaluations  # each evaluation may be the best
     seconds = evaluations * windows * found.pace.window + tokens * found.pace.token + saves * state / SAVE_SPEED

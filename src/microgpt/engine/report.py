@@ -22,7 +22,8 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig) -> None:
         )  # fmt: skip
         for name, loss in yardsticks(corpus.train, corpus.val, corpus.tokenizer.vocab_size).items():
             log.info("  for comparison, %s: %.4f nats per token", name, loss)
-    text = run.generate(config.sample.prompts[0] if config.sample.prompts else "", max_new_tokens=300, seed=config.seed)
+    prompt = config.sample.prompts[0] if config.sample.prompts else ""
+    text = run.generate(prompt, max_new_tokens=config.sample.max_new_tokens, seed=config.seed)
     log.info("\n%s\n", printable(text.strip()))
     log.info("%d steps, %.0f s of training, %s tokens/s", summary["step"], summary["train_seconds"],
              f"{summary['tokens_per_second']:,.0f}")  # fmt: skip

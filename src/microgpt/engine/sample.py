@@ -71,7 +71,7 @@ def generate_texts(
     """
     if num_samples < 1:
         raise UsageError(f"{num_samples} samples", "num_samples", "ask for one or more")
-    ids = tokenizer.encode(prompt) if prompt else start_ids(tokenizer)
+    ids = tokenizer.encode(prompt) or start_ids(tokenizer)
     device = next(model.parameters()).device
     generator = torch.Generator(device=device)
     generator.manual_seed(seed % 2**63) if seed is not None else generator.seed()

@@ -83,6 +83,8 @@ def run(
         asked_for = config, tree
         config, tree, pretrained = adopt(config, tree)
         corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
+        for prompt in config.sample.prompts:  # said now, not by the first sample
+            corpus.tokenizer.encode_counted(prompt, where=f"sample.prompts, {prompt!r}")
         windows = Windows(
             corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling
         )
