@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from microgpt.engine import cluster, signals
+from microgpt.engine import cluster, garbage, signals
 from microgpt.engine.stopping import GoOn
 from microgpt.errors import CheckpointError, DataError, MachineError, MicrogptError, NonFiniteError, UsageError
 
@@ -125,6 +125,8 @@ def end_with_parent() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Train the folder that is named; returns the exit code. Only unexpected errors are printed: others are left."""
+    if argv is None:
+        garbage.collect_rarely()
     (folder,) = sys.argv[1:] if argv is None else argv
     if CHILD in os.environ:
         end_with_parent()

@@ -1,9 +1,7 @@
 """What every command does alike: errors as one line, exit codes, interrupts, safe output."""
 
 import argparse
-import atexit
 import contextlib
-import gc
 import io
 import os
 import sys
@@ -11,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
 from microgpt.config import ConfigError
-from microgpt.engine import cluster, signals
+from microgpt.engine import cluster, garbage, signals
 from microgpt.engine.terminal import printable
 from microgpt.errors import MachineError, MicrogptError, UsageError
 
@@ -28,9 +26,8 @@ def run(
     Errors meant for the user are printed to stderr as `microgpt: error: ...`, one line a fault. `--debug` among the
     arguments, or MICROGPT_DEBUG=1, shows the traceback too.
     """
-    if argv is None:  # the process is ours, and most of its million objects are there to stay
-        gc.set_threshold(100_000)  # searching them for garbage takes a second while modules are imported,
-        atexit.register(gc.freeze)  # and another one when the process ends
+    if argv is None:
+        garbage.collect_rarely()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get("MICROGPT_DEBUG", "") not in ("", "0")
     if "--debug" in arguments:
