@@ -46,6 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parts = ("reference", "cpu", "gpu", "grid", "gpt2")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts[:4])
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="run compiled contestants too")
+    parser.add_argument("--shapes", type=int, metavar="N", help="the first N of the grid")
     parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed", "bf16-true"])
 
 
@@ -168,7 +169,7 @@ def grid(bench: Bench) -> None:
     """Never slower than nanoGPT as its author runs it, at any shape."""
     table = []
     compiled = bench.device == "cuda" and bench.args.compile
-    for shape in GRID[:2] if bench.quick else GRID:
+    for shape in GRID[: 2 if bench.quick else bench.args.shapes]:
         others = rivals(bench, shape, (compiled,))
         ways = every_way(bench, shape, NANOGPT, dict.fromkeys(("32-true", bench.args.precisions[-1])))
         found = race(bench, others | ways, bench.seconds / 2)
