@@ -80,14 +80,20 @@ def estimate(
         evaluated = scored if size == sizes[-1] else 0
         paces.append(probe(config, vocab_size, accelerator, precision, compiled, *size, evaluated, sampled))
     growth = paces[-1].most_held - before
-    measured = [part for part in parts if part is not None]
-    if whole is not None and measured:
-        if whole.peak > whole.training:
-            growth += whole.peak - measured[-1].peak
-        held_in_steps = [float(pace.held_in_steps - before) for pace in paces]
-        growth = max(growth, round(linear([part.training for part in measured], held_in_steps, whole.training)))
+    tried = [part for part in parts if part is not None]
+    if whole is not None and tried:
+        growth = whole_growth(whole, tried, paces, before)
     step = linear([n for n, _ in sizes], [pace.step for pace in paces], share)
     return Estimate(whole, held, growth, tuple(n for n, _ in sizes), paces[-1], step)
+
+
+def whole_growth(whole: Footprint, tried: list[Footprint], paces: list[Pace], before: int) -> int:
+    """Bytes by which a run makes the process grow, from steps that were tried when it held `before`."""
+    in_steps = linear([t.training for t in tried], [float(p.held_in_steps - before) for p in paces], whole.training)
+    in_all = paces[-1].most_held - before
+    if whole.peak > whole.training:  # an evaluation takes the most
+        in_all += whole.peak - tried[-1].peak
+    return max(round(in_steps), in_all)
 
 
 def sizes_to_try(share: int, micro: int, guess: float) -> list[tuple[int, int]]:
