@@ -4,6 +4,7 @@ import math
 
 from microgpt.engine import machine
 from microgpt.engine.config import RunConfig
+from microgpt.model.compiled import can_compile
 
 
 def total_steps(config: RunConfig, epoch_windows: int) -> int:
@@ -30,4 +31,4 @@ def will_compile(
     if knob != "auto":
         return bool(knob)
     peak = machine.peak_flops(accelerator, machine.autocast_dtype(precision))
-    return machine.can_compile(accelerator) and compiling_pays(config, steps, flops_per_token, peak)
+    return can_compile(accelerator) and compiling_pays(config, steps, flops_per_token, peak)

@@ -1,9 +1,7 @@
 """What this machine is and does best: device, precision, peak arithmetic. Needs torch alone."""
 
 import functools
-import os
 import platform
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -104,17 +102,6 @@ def resolve_precision(knob: str, accelerator: str) -> str:
     if knob.startswith("bf16") and accelerator == "cuda" and not has_bf16("cuda"):
         raise MachineError(f"trainer.precision={knob} needs a GPU with bf16 units", "this machine", "take 16-mixed")
     return knob
-
-
-def can_compile(accelerator: str) -> bool:
-    """Whether torch.compile has what it needs here: a C++ compiler for CPUs, Triton for GPUs."""
-    if accelerator == "cpu":
-        return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
-    if accelerator == "cuda":
-        import importlib.util
-
-        return importlib.util.find_spec("triton") is not None
-    return False
 
 
 @functools.cache

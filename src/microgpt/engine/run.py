@@ -40,6 +40,7 @@ class Run:
         min_p: float | None = None,
         stop: Sequence[str] = (),
         seed: int | None = None,
+        compile: bool = False,
         on_text: Callable[[str], None] | None = None,
     ) -> str:
         """Continue `prompt`; the arguments are those of `microgpt.engine.sample.generate_texts`."""
@@ -54,6 +55,7 @@ class Run:
             min_p=min_p,
             stop=stop,
             seed=seed,
+            compile=compile,
             on_text=on_text,
         )
         return texts[0]

@@ -52,6 +52,7 @@ def generate_texts(
     min_p: float | None = None,
     stop: Sequence[str] = (),
     seed: int | None = None,
+    compile: bool = False,
     on_text: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Continue `prompt` in `num_samples` ways, all in one batch.
@@ -60,6 +61,7 @@ def generate_texts(
         temperature: 0 takes the likeliest token each time.
         stop: a text ends before the first of these strings that appears in what is new.
         seed: the same seed gives the same texts; None draws one.
+        compile: compile the step that makes a token, half a minute once for a model: many tokens are then made sooner.
         on_text: called with each new piece of the first text as it is made, the prompt first.
 
     Returns:
@@ -68,6 +70,7 @@ def generate_texts(
     Raises:
         DataError: when the prompt has characters that the model does not know.
         UsageError: for settings that make no sense.
+        MachineError: torch cannot compile here.
     """
     if num_samples < 1:
         raise UsageError(f"{num_samples} samples", "num_samples", "ask for one or more")
@@ -93,6 +96,7 @@ def generate_texts(
         min_p=min_p,
         do_sample=temperature > 0,
         generator=generator,
+        compile=compile,
     )
     for tokens in tokens_of_rows:
         signals.give_way()

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from microgpt.model.cache import KVCache
 from microgpt.model.config import GPTConfig
+from microgpt.model.linear import Linear
 from microgpt.model.pos.base import Position
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
@@ -116,8 +117,8 @@ class Attention(nn.Module):
         self.layer, self.n_head, self.n_kv_head = layer, config.n_head, config.kv_heads
         self.head_width, self.norm_eps = config.head_width, config.norm_eps
         self.qk_norm, self.dropout = config.qk_norm, config.dropout
-        self.qkv = nn.Linear(config.n_embd, (self.n_head + 2 * self.n_kv_head) * self.head_width, bias=config.bias)
-        self.out = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.qkv = Linear(config.n_embd, (self.n_head + 2 * self.n_kv_head) * self.head_width, bias=config.bias)
+        self.out = Linear(config.n_embd, config.n_embd, bias=config.bias)
         has_values = config.value_embed and layer % 2 == 1
         self.value_embed = nn.Embedding(vocab_size, self.n_kv_head * self.head_width) if has_values else None
 

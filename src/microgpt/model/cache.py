@@ -16,7 +16,8 @@ class KVCache:
         self.capacity = capacity
         self.length = 0
         "Tokens that every layer holds; the forward pass moves it on when it is through."
-        self._ids: list[Tensor] = []  # the newest, two tokens or more once there are so many
+        self.recent: Tensor | None = None
+        "(B, <= 2): the last two tokens, for n-gram embeddings of the next ones; None before the first."
         self._layers: list[tuple[Tensor, Tensor] | None] = [None] * n_layer
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,12 +34,11 @@ class KVCache:
         values.narrow(2, self.length, T).copy_(v)
         return keys.narrow(2, 0, self.length + T), values.narrow(2, 0, self.length + T)
 
-    def advance(self, ids: Tensor) -> None:
-        """Count (B, T) tokens as held: every layer has appended their keys and values."""
-        self.length += ids.shape[1]
-        self._ids = [*self._ids, ids][-2:]
+    def advance(self, count: int) -> None:
+        """Count so many tokens as held: every layer has appended their keys and values."""
+        self.length += count
 
-    @property
-    def recent(self) -> Tensor | None:
-        """(B, <= 2): the last two tokens, which n-gram embeddings of the next ones need; None before the first."""
-        return torch.cat(self._ids, dim=1)[:, -2:] if self._ids else None
+    def remember(self, ids: Tensor) -> None:
+        """Keep the last of (B, T) tokens as the most recent ones."""
+        known = ids if self.recent is None else torch.cat((self.recent, ids), dim=1)
+        self.recent = known[:, -2:].clone(memory_format=torch.contiguous_format)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from microgpt.errors import NonFiniteError, UsageError
 from microgpt.model.cache import KVCache
+from microgpt.model.compiled import NextLogits, compiled_next_logits, next_logits
 from microgpt.model.packed import packed
 
 if TYPE_CHECKING:
@@ -23,27 +24,6 @@ if TYPE_CHECKING:
 
 PACKING_PAYS = 32
 """Tokens from which on it pays to pack the weights first."""
-
-
-def generate(
-    model: "GPT",
-    idx: Tensor,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    do_sample: bool = True,
-    use_cache: bool = True,
-    stop_token: int | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """The prompt and what `stream` makes of it: (B, T) -> (B, T + n), n = max_new_tokens unless all rows stopped."""
-    tokens = stream(
-        model, idx, max_new_tokens, temperature, top_k, top_p, min_p, do_sample, use_cache, stop_token, generator
-    )
-    new = list(tokens)
-    return torch.cat((idx, torch.stack(new, dim=1)), dim=1) if new else idx.clone()
 
 
 def stream(
@@ -58,6 +38,7 @@ def stream(
     use_cache: bool = True,
     stop_token: int | None = None,
     generator: torch.Generator | None = None,
+    compile: bool = False,
 ) -> Iterator[Tensor]:
     """Yield the tokens (B,) that follow a batch of prompts, as they are made.
 
@@ -74,24 +55,30 @@ def stream(
         use_cache: False computes the whole window for each token: the same tokens, slower.
         stop_token: a row that has made it repeats it, and generation ends when all rows have.
         generator: draws one number per row and token, on any device; default: torch's own.
+        compile: compile the step that makes a token; see `compiled.compiled_next_logits`. Logits differ by rounding.
 
     Raises:
         UsageError: an argument is out of range; at the call, before the first token.
+        MachineError: torch cannot compile here.
         NonFiniteError: the model's logits are not finite.
     """
     _check(model, idx, max_new_tokens, temperature, top_k, top_p, min_p, stop_token)
     is_greedy = not do_sample or temperature < 1e-6
     sampler = None if is_greedy else Sampler(temperature, top_k, top_p, min_p, generator)
-    return _tokens(model, idx.to(model.wte.weight.device), max_new_tokens, sampler, use_cache, stop_token)
+    device = model.wte.weight.device
+    step = compiled_next_logits(device) if compile and use_cache else None
+    return _tokens(model, idx.to(device), max_new_tokens, sampler, use_cache, stop_token, step)
 
 
 @torch.no_grad()
 def _tokens(
-    model: "GPT", idx: Tensor, count: int, sampler: "Sampler | None", use_cache: bool, stop_token: int | None
-) -> Iterator[Tensor]:
+    model: "GPT", idx: Tensor, count: int, sampler: "Sampler | None", use_cache: bool, stop_token: int | None,
+    compiled: NextLogits | None,
+) -> Iterator[Tensor]:  # fmt: skip
     block_size, was_training = model.config.block_size, model.training
     window = idx[:, -block_size:]  # (B, W): what the model sees
-    capacity = min(block_size, window.shape[1] + count)
+    # The same for all texts of a compiled step, and never full, as a full one would be a layout of its own to compile.
+    capacity = block_size + 1 if compiled else min(block_size, window.shape[1] + count)
     cache = KVCache(model.config.n_layer, capacity) if use_cache else None
     fresh = window  # the part of the window that the cache does not hold
     seen, size = [window], window.shape[1]  # the window in pieces, and its length
@@ -100,10 +87,12 @@ def _tokens(
         model.eval()
     with contextlib.ExitStack() as ending:
         ending.callback(model.train, was_training)
-        if count >= PACKING_PAYS:
+        if compiled is None and count >= PACKING_PAYS:
             ending.enter_context(packed(model, len(idx)))
         for n in range(count):
-            logits = model.logits(model.trunk(fresh, cache)[:, -1]).float()  # (B, V)
+            is_one_more = cache is not None and cache.length >= 2 and fresh.shape[1] == 1
+            step = compiled if compiled is not None and is_one_more else next_logits
+            logits = step(model, fresh, cache)  # (B, V)
             if (n == 0 or logits.device.type == "cpu") and not _is_finite(logits):  # on a GPU it waits
                 raise NonFiniteError("the model's logits are not finite", "generation", "train it anew or further back")
             token = logits.argmax(-1) if sampler is None else sampler(logits)

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microgpt.errors import UsageError
-from microgpt.model import generate as generation
 from microgpt.model.attention import Attend, Context, causal_mask, fastest, reference_output, sdpa
 from microgpt.model.block import Block
 from microgpt.model.cache import KVCache
 from microgpt.model.config import GPTConfig
+from microgpt.model.generate import stream
+from microgpt.model.linear import Linear, linear
 from microgpt.model.loss import MOST, PiecewiseLoss, cross_entropy
 from microgpt.model.ngram import NgramEmbedding
 from microgpt.model.norm import Norm
@@ -45,7 +46,7 @@ class GPT(nn.Module):
         self.pos = config.pos.build(C, config.n_head, config.block_size)
         self.blocks = nn.ModuleList(Block(config, layer, vocab_size) for layer in range(L))
         self.norm = Norm(C, config)
-        self.head = None if config.tie_weights else nn.Linear(C, vocab_size, bias=False)
+        self.head = None if config.tie_weights else Linear(C, vocab_size, bias=False)
         # How much of the stream and of the first embedding each layer starts from: it begins as a plain GPT.
         self.stream_scale = nn.Parameter(torch.ones(L)) if config.resid_scale else None
         self.embed_scale = nn.Parameter(torch.zeros(L)) if config.resid_scale else None
@@ -175,7 +176,9 @@ class GPT(nn.Module):
                 x = self.stream_scale[layer] * x + self.embed_scale[layer] * first
             x = block(x, context)
         if cache is not None:
-            cache.advance(idx)
+            cache.advance(idx.shape[1])
+            if self.ngram is not None:
+                cache.remember(idx)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def logits(self, x: Tensor) -> Tensor:
@@ -186,7 +189,7 @@ class GPT(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., V) by the embedding of the tokens, for a model without a head of its own."""
-        return F.linear(x, self.wte.weight)
+        return linear(x, self.wte.weight)
 
     def _attend(self, T: int, x: Tensor, bias: Tensor | None) -> Attend:
         chosen = ATTENTION.get(self.config.attention)
@@ -218,11 +221,16 @@ class GPT(nn.Module):
         use_cache: bool = True,
         stop_token: int | None = None,
         generator: torch.Generator | None = None,
+        compile: bool = False,
     ) -> Tensor:
-        """(B, T) tokens -> (B, T + max_new_tokens): the prompt, then the new tokens. See `generate.stream`."""
-        return generation.generate(
-            self, idx, max_new_tokens, temperature, top_k, top_p, min_p, do_sample, use_cache, stop_token, generator
-        )
+        """(B, T) tokens -> (B, T + n): the prompt, then n = max_new_tokens new ones, fewer where all rows have stopped.
+        The arguments are those of `generate.stream`."""
+        tokens = stream(
+            self, idx, max_new_tokens, temperature, top_k, top_p, min_p, do_sample, use_cache, stop_token, generator,
+            compile,
+        )  # fmt: skip
+        new = list(tokens)
+        return torch.cat((idx, torch.stack(new, dim=1)), dim=1) if new else idx.clone()
 
     def num_params(self, non_embedding: bool = False) -> int:
         """Number of weights; `non_embedding` leaves out embedding tables (of tokens and positions, but not a tied

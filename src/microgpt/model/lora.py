@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from microgpt.config import Config, Natural, Positive, did_you_mean
 from microgpt.errors import UsageError
 from microgpt.model.gpt import GPT
+from microgpt.model.linear import Linear
 
 
 class LoRAConfig(Config):
@@ -44,9 +45,9 @@ class LoRALinear(nn.Module):
         return F.linear(x, self.weight, self.bias) + self.scale * F.linear(F.linear(x, self.lora_a), self.lora_b)
 
     @torch.no_grad()
-    def merged(self) -> nn.Linear:
+    def merged(self) -> Linear:
         """One plain layer that does the same."""
-        linear = nn.Linear(self.lora_a.shape[1], self.lora_b.shape[0], bias=self.bias is not None, device="meta")
+        linear = Linear(self.lora_a.shape[1], self.lora_b.shape[0], bias=self.bias is not None, device="meta")
         linear.weight = nn.Parameter(self.weight + self.scale * (self.lora_b @ self.lora_a))
         if self.bias is not None:
             linear.bias = nn.Parameter(self.bias.clone())

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microgpt.model.config import GPTConfig
+from microgpt.model.linear import Linear
 
 
 def _relu2(x: Tensor) -> Tensor:
@@ -40,8 +41,8 @@ class MLP(nn.Module):
         super().__init__()
         self.activation = ACTIVATIONS[config.mlp]
         widened = config.hidden * (2 if config.mlp == "swiglu" else 1)
-        self.widen = nn.Linear(config.n_embd, widened, bias=config.bias)
-        self.out = nn.Linear(config.hidden, config.n_embd, bias=config.bias)
+        self.widen = Linear(config.n_embd, widened, bias=config.bias)
+        self.out = Linear(config.hidden, config.n_embd, bias=config.bias)
         self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:

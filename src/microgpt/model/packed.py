@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from microgpt.model.linear import Linear
+
 if TYPE_CHECKING:
     from microgpt.model.gpt import GPT
 
@@ -28,7 +30,7 @@ def packed(model: "GPT", rows: int) -> Iterator[None]:
     """Within, the model computes with copies of its matrices, packed for products with (rows, inputs), where that is
     faster; its results are equal but for rounding. Weights changed within count afterwards."""
     products: list[tuple[nn.Module, str, Tensor, Tensor | None]] = [
-        (layer, "forward", layer.weight, layer.bias) for layer in model.modules() if type(layer) is nn.Linear
+        (layer, "forward", layer.weight, layer.bias) for layer in model.modules() if isinstance(layer, Linear)
     ]
     if model.head is None:
         products.append((model, "project", model.wte.weight, None))
