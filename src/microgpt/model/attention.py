@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from microgpt.model.cache import KVCache
 from microgpt.model.config import GPTConfig
 from microgpt.model.linear import Linear
+from microgpt.model.norm import rms_norm
 from microgpt.model.pos.base import Position
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
@@ -131,7 +132,7 @@ class Attention(nn.Module):
         if self.value_embed is not None:
             v = v + self.value_embed(context.ids).view(B, T, H_kv, D).transpose(1, 2)
         if self.qk_norm:
-            q, k = F.rms_norm(q, (D,), None, self.norm_eps), F.rms_norm(k, (D,), None, self.norm_eps)
+            q, k = rms_norm(q, None, self.norm_eps), rms_norm(k, None, self.norm_eps)
         q, k = context.pos.rotate(q, k, context.start)
         if context.cache is not None:
             k, v = context.cache.append(self.layer, k, v)  # (B, H_kv, start + T, D)

@@ -1,8 +1,11 @@
 """The feed-forward half of a block."""
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from microgpt.model.config import GPTConfig
@@ -11,8 +14,27 @@ from microgpt.model.linear import Linear
 
 def _relu2(x: Tensor) -> Tensor:
     """Squared ReLU (So et al., https://arxiv.org/abs/2109.08668)."""
+    if torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling():
+        y: Tensor = TrainedSquaredReLU.apply(x)  # type: ignore[no-untyped-call]
+        return y
     x = F.relu(x)
     return x * x
+
+
+class TrainedSquaredReLU(torch.autograd.Function):
+    """The gradient of relu(x)^2, 2 relu(x), in one pass over memory instead of four."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.addcmul(grad.new_zeros(()), grad, x, value=2)
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
