@@ -85,6 +85,13 @@ def rows(bench: Bench, shape: Shape, found: dict[str, Spread], tied: bool, rival
     ]
 
 
+def ceiling(bench: Bench, shape: Shape, found: dict[str, Spread], tied: bool, rival: str) -> None:
+    """How many times as fast as a rival a step could be at most, as it takes the arithmetic that it takes."""
+    least = {name: shape.flops(tied) / bench.limits[f"{name} FLOP/s"] for name in ("fp32", "bf16")}
+    row = {f"at the whole {name} peak": found[rival].median / seconds for name, seconds in least.items()}
+    bench.table(f"the most that there is, in times {rival}", [{"shape": str(shape), **row}])
+
+
 def best(found: dict[str, Spread], precision: str = "") -> Spread:
     """Our fastest way, of those in `precision`."""
     return min((s for n, s in found.items() if n.startswith(f"microgpt {precision}")), key=lambda s: s.median)
@@ -103,6 +110,7 @@ def reference(bench: Bench) -> None:
     ways = every_way(bench, shape, REFERENCE, bench.args.precisions)
     found = race(bench, {"naive": naive, **ways})
     bench.table(f"reference {shape}", rows(bench, shape, found, False, "naive"))
+    ceiling(bench, shape, found, False, "naive")
     bench.claim("reference shape, times naive", found["naive"].over(best(found)), at_least=10)
     share = shape.flops(False) / best(found).median / bench.limits["bf16 FLOP/s"]
     bench.claim("reference shape, share of the bf16 peak", share, at_least=0.5)
@@ -156,6 +164,7 @@ def against_nanogpt(bench: Bench, name: str, shape: Shape) -> None:
     bench.table(f"nanoGPT's {name} shape {shape}", rows(bench, shape, found, True, "nanoGPT"))
     what = f"nanoGPT's {name} shape"
     if others:
+        ceiling(bench, shape, found, True, "nanoGPT")
         bench.claim(f"{what}, difference in loss with the same weights", same_maths(bench, shape), at_most=1e-4)
         # As its author runs it: eager on a CPU, compiled on a GPU.
         own = found["nanoGPT compiled" if bench.device == "cuda" and bench.args.compile else "nanoGPT"]

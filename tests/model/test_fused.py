@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
+from microgpt.model import GPT, GPTConfig
 from microgpt.model.mlp import _relu2
 from microgpt.model.norm import rms_norm
 
@@ -53,3 +55,19 @@ def test_rms_norm_is_torchs_own_to_the_bit(gain, dtype):
     expected = F.rms_norm(x, (96,), weight, 1e-5)
     assert torch.equal(rms_norm(x.requires_grad_(), weight, 1e-5), expected)
     assert torch.equal(rms_norm(x.detach(), weight, 1e-5), expected)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # SDPA has no rule for vmap
+def test_gradients_of_each_sequence_by_torch_func():
+    config = GPTConfig.from_dict({"n_layer": 1, "n_embd": 16, "n_head": 2, "block_size": 8, "mlp": "relu2"})
+    model, ids = GPT(config, 11), torch.randint(11, (3, 9))
+    weights = dict(model.named_parameters())
+
+    def loss(weights, row):
+        return functional_call(model, weights, (row[None, :-1], row[None, 1:]))[1]
+
+    each = vmap(grad(loss), (None, 0))(weights, ids)
+    model(ids[:, :-1], targets=ids[:, 1:])[1].backward()
+    for name, weight in weights.items():
+        assert weight.grad is not None
+        torch.testing.assert_close(each[name].mean(0), weight.grad, rtol=1e-4, atol=1e-6)

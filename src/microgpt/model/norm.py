@@ -36,7 +36,7 @@ def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
     is_rounded_once = weight is None or x.dtype.itemsize >= 4
     if not (is_composed and is_rounded_once and torch.is_grad_enabled() and x.requires_grad):
         return F.rms_norm(x, x.shape[-1:], weight, eps)
-    y: Tensor = TrainedRMSNorm.apply(x, eps)  # type: ignore[no-untyped-call]
+    y: Tensor = TrainedRMSNorm.apply(x, eps)[0]  # type: ignore[no-untyped-call]
     return y if weight is None else y * weight
 
 
@@ -44,17 +44,22 @@ class TrainedRMSNorm(torch.autograd.Function):
     """y = r x with r = 1 / sqrt(mean(x^2) + eps), to the bit as torch has it. The gradient is r (g - y mean(g y)): a
     third of the passes over memory that a square, a mean, a root and a product make for theirs one after another."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+    def forward(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         r = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
-        y = (wide * r).to(x.dtype)
-        ctx.save_for_backward(y, r)
-        return y
+        return (wide * r).to(x.dtype), r
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*output)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, None]:
         y, r = ctx.saved_tensors
         mean = (grad * y).mean(-1, keepdim=True)
         grad_x: Tensor = torch.addcmul(grad, y, mean, value=-1).mul_(r)
