@@ -5,7 +5,7 @@ import torch
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from microgpt.model import GPT, GPTConfig
+from microgpt.model import GPT, GPTConfig, linear
 from microgpt.model.mlp import _relu2
 from microgpt.model.norm import rms_norm
 
@@ -55,6 +55,28 @@ def test_rms_norm_is_torchs_own_to_the_bit(gain, dtype):
     expected = F.rms_norm(x, (96,), weight, 1e-5)
     assert torch.equal(rms_norm(x.requires_grad_(), weight, 1e-5), expected)
     assert torch.equal(rms_norm(x.detach(), weight, 1e-5), expected)
+
+
+@pytest.mark.skipif(not linear.onednn_is_built(), reason="oneDNN's products are the fast ones on x86")
+@pytest.mark.parametrize("bias", [False, True])
+def test_onednn_gives_value_and_gradients_of_a_linear_layer(monkeypatch, bias):
+    """Also for weights that are frozen, and for an input that needs no gradient."""
+    calls, large = [], 3 * 5 * 24 * 40
+    monkeypatch.setattr(linear, "_onednn", lambda *args, of=linear._onednn: calls.append(1) or of(*args))
+    x, layer, grad = torch.randn(3, 5, 24), linear.Linear(24, 40, bias=bias), torch.randn(3, 5, 40)
+    for x_needs, weight_needs in ((True, True), (True, False), (False, True)):
+        found = []
+        for least in (large, large + 1):
+            monkeypatch.setattr(linear, "_LARGE", least)
+            layer.zero_grad()
+            layer.requires_grad_(weight_needs)
+            leaf = x.clone().requires_grad_(x_needs)
+            y = layer(leaf)
+            y.backward(grad)
+            gradients = [p.grad for p in (leaf, *layer.parameters()) if p.requires_grad]
+            found.append([y, *gradients])
+        torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+    assert len(calls) == 5  # forward thrice, the input's gradient twice
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # SDPA has no rule for vmap

@@ -9,14 +9,13 @@ on one core with AVX512-bf16, in microseconds, as it is and packed:
 """
 
 import contextlib
-import platform
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from microgpt.model.linear import Linear
+from microgpt.model.linear import Linear, onednn_is_built
 
 if TYPE_CHECKING:
     from microgpt.model.gpt import GPT
@@ -47,9 +46,7 @@ def packed(model: "GPT", rows: int) -> Iterator[None]:
 
 
 def _pays(weights: list[Tensor]) -> bool:
-    x86 = platform.machine() in ("x86_64", "AMD64")  # elsewhere other kernels are the fast ones
-    has_onednn = x86 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not has_onednn or torch.is_autocast_enabled("cpu"):
+    if not onednn_is_built() or torch.is_autocast_enabled("cpu"):
         return False
     dtypes = {torch.float32}
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
