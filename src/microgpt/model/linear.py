@@ -34,7 +34,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(..., inputs) -> (..., outputs), for a weight (outputs, inputs)."""
     if x.device.type == "cpu":
         if torch.compiler.is_compiling():
-            if x.numel() == x.shape[-1] and not torch.is_grad_enabled():
+            if not torch.is_grad_enabled() and x.numel() == x.shape[-1]:
                 return _one_row(x, weight, bias)
         elif x.dtype is weight.dtype is torch.float32 and x.numel() * len(weight) >= _LARGE and _has_onednn():
             y: Tensor = OneDNNLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
