@@ -67,8 +67,9 @@ class StepLoop(_TrainingEpochLoop):
             module.after_update(optimizer)
             counter.increment_completed()
         progress.increment_processed()
+        outputs = {"loss": loss.detach()}
         for callback in trainer.callbacks:
-            callback.on_train_batch_end(trainer, module, {"loss": loss.detach()}, batch, batch_idx)
+            callback.on_train_batch_end(trainer, module, outputs, batch, batch_idx)
         progress.increment_completed()
 
     def on_advance_end(self, data_fetcher: Any) -> None:
