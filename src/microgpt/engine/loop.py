@@ -60,6 +60,8 @@ class StepLoop(_TrainingEpochLoop):
         if trainer.accumulate_grad_batches > 1:
             loss = loss / trainer.accumulate_grad_batches
         loss.backward()
+        outputs = {"loss": loss.detach()}
+        del loss  # and its graph, before callbacks evaluate and save
         if updates:
             optimizer = trainer.optimizers[0]
             module.configure_gradient_clipping(optimizer)
@@ -67,7 +69,6 @@ class StepLoop(_TrainingEpochLoop):
             module.after_update(optimizer)
             counter.increment_completed()
         progress.increment_processed()
-        outputs = {"loss": loss.detach()}
         for callback in trainer.callbacks:
             callback.on_train_batch_end(trainer, module, outputs, batch, batch_idx)
         progress.increment_completed()
