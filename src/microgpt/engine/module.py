@@ -197,6 +197,10 @@ class GPTModule(L.LightningModule):
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.after_update(optimizer)
+
+    def after_update(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let go of the gradients, and let the averaged weights follow."""
         for group in optimizer.param_groups:
             for p in group["params"]:
                 p.grad = None  # used: the next forward pass can have the memory

@@ -18,6 +18,7 @@ from microgpt.engine import cluster, machine
 from microgpt.engine.callbacks.save import FolderCheckpointIO
 from microgpt.engine.cluster import Place
 from microgpt.engine.config import RunConfig
+from microgpt.engine.loop import StepLoop
 from microgpt.engine.runlog import RunLog
 from microgpt.engine.sharded import ShardedStrategy
 
@@ -149,7 +150,7 @@ def build_trainer(
     plugins: list[Any] = [*([checkpoint_io] if checkpoint_io else []), Ranks(world.place)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The `srun` command is available")
-        return L.Trainer(
+        trainer = L.Trainer(
             accelerator=accelerator,
             devices=world.devices,
             num_nodes=knobs.num_nodes,
@@ -172,6 +173,8 @@ def build_trainer(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
+    trainer.fit_loop.epoch_loop = StepLoop(trainer, max_steps=steps)
+    return trainer
 
 
 def build_strategy(knob: str, world_size: int) -> Strategy | str:
