@@ -33,9 +33,9 @@ def can_compile(accelerator: str) -> bool:
 
 
 def compiled_next_logits(device: torch.device) -> NextLogits:
-    """`next_logits`, compiled at its first call for a model's shape and a batch size; half a minute on a CPU, seconds
-    when torch's cache on disk has it. It is for one token a row, behind two or more in a
-    cache that has room for more than block_size.
+    """`next_logits`, compiled at its first call for a model's shape and a batch size: up to half a minute on a CPU, a
+    few seconds when torch's cache on disk has it. It is for one token a row, behind two or more in a cache that has
+    room for more than block_size.
 
     Raises:
         MachineError: torch cannot compile here.

@@ -55,6 +55,7 @@ class TrainedRMSNorm(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # else zeros are made for what has none
         ctx.save_for_backward(*output)
 
     @staticmethod
