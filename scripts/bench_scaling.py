@@ -162,7 +162,8 @@ def plan(bench: Bench) -> None:
         assert run["code"] == 0
         row: dict[str, Any] = {"run": f"{name}, {shape}"}
         add(row, "MiB", number(r"^memory\s+([\d.,]+) MiB", said), run["bytes"] / 2**20)
-        add(row, "ms/step", number(r"([\d.,]+) ms a step", said), 1e3 * pace(timed_rows(folder)))
+        step = number(r"([\d.,]+) ms a step", said) or 1e3 * (number(r"([\d.,]+) s a step", said) or 0.0)
+        add(row, "ms/step", step, 1e3 * pace(timed_rows(folder)))
         rows.append(row)
     bench.table("plan=true against a run", rows)
     for what in ("MiB", "ms/step"):

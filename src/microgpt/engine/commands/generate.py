@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; may be given again")
     p.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same text")
-    p.add_argument("--compile", action="store_true", help="half a minute first, then two to four times as fast")
+    p.add_argument("--compile", action="store_true", help="up to half a minute first, then about twice as fast")
     return p
 
 
