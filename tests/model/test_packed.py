@@ -82,6 +82,6 @@ def test_weights_are_left_alone_where_it_does_not_pay(monkeypatch):
     monkeypatch.undo()
     with packed(gpt.double(), 1):
         assert not is_packed(gpt)
-    monkeypatch.setattr(module, "onednn_is_built", lambda: False)
+    monkeypatch.setattr(module, "onednn_is_fast", lambda: False)
     with packed(gpt.float(), 1):
         assert not is_packed(gpt)

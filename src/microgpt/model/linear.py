@@ -36,19 +36,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if torch.compiler.is_compiling():
             if not torch.is_grad_enabled() and x.numel() == x.shape[-1]:
                 return _one_row(x, weight, bias)
-        elif x.dtype is weight.dtype is torch.float32 and x.numel() * len(weight) >= _LARGE and _has_onednn():
+        elif x.dtype is weight.dtype is torch.float32 and x.numel() * len(weight) >= _LARGE and onednn_is_fast():
             y: Tensor = OneDNNLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
             return y
     return F.linear(x, weight, bias)
 
 
-def _has_onednn() -> bool:
-    return onednn_is_built() and not torch.is_autocast_enabled("cpu")
+def onednn_is_fast() -> bool:
+    """Whether oneDNN's kernels are the fast ones for products in the type of the weights."""
+    return _onednn_is_built() and not torch.is_autocast_enabled("cpu")
 
 
 @functools.cache
-def onednn_is_built() -> bool:
-    """Whether torch has oneDNN's kernels, on a processor where they are the fast ones."""
+def _onednn_is_built() -> bool:
     is_x86 = platform.machine() in ("x86_64", "AMD64")
     return is_x86 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from microgpt.model.linear import Linear, onednn_is_built
+from microgpt.model.linear import Linear, onednn_is_fast
 
 if TYPE_CHECKING:
     from microgpt.model.gpt import GPT
@@ -46,7 +46,7 @@ def packed(model: "GPT", rows: int) -> Iterator[None]:
 
 
 def _pays(weights: list[Tensor]) -> bool:
-    if not onednn_is_built() or torch.is_autocast_enabled("cpu"):
+    if not onednn_is_fast():
         return False
     dtypes = {torch.float32}
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
