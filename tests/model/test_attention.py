@@ -6,20 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from microgpt.model.attention import batched, causal_mask, fastest, reference, reference_output, sdpa
+from microgpt.model.attention import batched, causal_mask, fastest, piece_count, reference, reference_output, sdpa
 
 B, H, T, D = 2, 4, 7, 8
 
 
-def inputs(n_kv_head: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+def inputs(n_kv_head: int, dtype: torch.dtype = torch.float64, length: int = T) -> list[Tensor]:
     draw = torch.Generator().manual_seed(0)
     sizes = (H, n_kv_head, n_kv_head)
-    return [torch.randn(B, n, T, D, dtype=dtype, generator=draw).requires_grad_() for n in sizes]
+    return [torch.randn(B, n, length, D, dtype=dtype, generator=draw).requires_grad_() for n in sizes]
 
 
-def results(attend, n_kv_head: int, mask: Tensor | None) -> list[Tensor]:
+def results(attend, n_kv_head: int, mask: Tensor | None, length: int) -> list[Tensor]:
     """The output, and the gradients of q, k, v and the mask."""
-    tensors = inputs(n_kv_head)
+    tensors = inputs(n_kv_head, length=length)
     if mask is not None:
         mask = mask.clone().requires_grad_()
         tensors.append(mask)
@@ -28,17 +28,17 @@ def results(attend, n_kv_head: int, mask: Tensor | None) -> list[Tensor]:
     return [y.detach(), *(t.grad for t in tensors)]
 
 
-@pytest.mark.parametrize("attend", [sdpa, batched])
+@pytest.mark.parametrize(("attend", "length"), [(sdpa, T), (batched, T), (batched, 300), (batched, 775)])
 @pytest.mark.parametrize("n_kv_head", [4, 2, 1])
 @pytest.mark.parametrize("biased", [False, True])
-def test_output_and_gradients_are_those_of_the_reference(attend, n_kv_head, biased):
+def test_output_and_gradients_are_those_of_the_reference(attend, length, n_kv_head, biased):
     mask = None
     if biased:
         draw = torch.Generator().manual_seed(1)
-        bias = torch.randn(H, T, T, dtype=torch.float64, generator=draw)
-        mask = bias.masked_fill(causal_mask(T, T, bias.device).isinf(), -math.inf)
-    expected = results(reference_output, n_kv_head, mask)
-    got = results(attend, n_kv_head, mask)
+        bias = torch.randn(H, length, length, dtype=torch.float64, generator=draw)
+        mask = bias.masked_fill(causal_mask(length, length, bias.device).isinf(), -math.inf)
+    expected = results(reference_output, n_kv_head, mask, length)
+    got = results(attend, n_kv_head, mask, length)
     for a, b in zip(expected, got, strict=True):
         torch.testing.assert_close(b, a.to(b.dtype), rtol=0, atol=1e-6)
 
@@ -80,12 +80,17 @@ def test_mask_lets_the_last_queries_see_all_keys_before_them():
     assert mask.isinf().tolist() == [[[False] * 4 + [True], [False] * 5]]
 
 
+def test_pieces_hold_128_queries_or_more():
+    counts = {T: piece_count(T) for T in (1, 64, 255, 256, 511, 512, 767, 768, 1024, 2048)}
+    assert counts == {1: 1, 64: 1, 255: 1, 256: 2, 511: 2, 512: 2, 767: 2, 768: 3, 1024: 4, 2048: 8}
+
+
 def test_training_on_a_cpu_uses_the_batched_product_where_it_wins():
     cpu, cuda, f32, bf16 = torch.device("cpu"), torch.device("cuda"), torch.float32, torch.bfloat16
     assert fastest(128, cpu, f32, True) is sdpa
-    assert fastest(256, cpu, f32, True, is_plain=False) is batched
-    assert fastest(257, cpu, f32, True, is_plain=False) is sdpa
-    assert fastest(512, cpu, bf16, True) is batched
-    assert fastest(513, cpu, bf16, True) is sdpa
+    assert fastest(1024, cpu, f32, True, is_plain=False) is batched
+    assert fastest(1025, cpu, f32, True, is_plain=False) is sdpa
+    assert fastest(2048, cpu, bf16, True) is batched
+    assert fastest(2049, cpu, bf16, True) is sdpa
     assert fastest(128, cpu, bf16, False) is sdpa
     assert fastest(128, cuda, bf16, True) is sdpa
