@@ -45,6 +45,7 @@ SMALL: dict[str, tuple[Any, ...]] = {
     "model.block_size": (1, 2, 7, 8, 16),
     "model.mlp_hidden": (None, 1, 5, 16),
     "model.ngram_embed": (0, 1, 16),
+    "model.prev_embed": (0, 1, 3),
     "model.norm_eps": (1e-8, 1e-5, 0.1),
     "model.pos.theta": (1.5, 100, 1e4),
     "model.pos.num_buckets": (2, 8, 32),

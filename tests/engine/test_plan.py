@@ -66,8 +66,8 @@ def test_the_computed_memory_is_that_of_the_tensors_of_a_real_step(optim: str) -
 @pytest.mark.parametrize(
     "knobs",
     [
-        "trainer.ema_decay=0.9", "model.value_embed=true model.ngram_embed=500", "model=gpt2", "model.dropout=0.1",
-        "trainer.micro_batch_size=2",
+        "trainer.ema_decay=0.9", "model.value_embed=true model.ngram_embed=500 model.prev_embed=2", "model=gpt2",
+        "model.dropout=0.1", "trainer.micro_batch_size=2",
     ],
 )  # fmt: skip
 def test_the_computed_memory_counts_every_part(knobs: str) -> None:

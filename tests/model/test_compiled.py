@@ -12,8 +12,8 @@ needs_compiler = pytest.mark.skipif(not compiled.can_compile("cpu"), reason="nee
 # torch's compiler uses parts that torch has deprecated.
 ignore_deprecations = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 MANY_PARTS = {
-    "n_kv_head": 2, "ngram_embed": 40, "value_embed": True, "qk_norm": True, "mlp": "swiglu", "resid_scale": True,
-    "logit_softcap": 10.0, "tie_weights": True, "bias": True,
+    "n_kv_head": 2, "ngram_embed": 40, "prev_embed": 3, "value_embed": True, "qk_norm": True, "mlp": "swiglu",
+    "resid_scale": True, "logit_softcap": 10.0, "tie_weights": True, "bias": True,
 }  # fmt: skip
 
 

@@ -59,7 +59,9 @@ def forge(folder, header: bytes | dict, data: bytes = b"", length: int | None = 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
-@pytest.mark.parametrize("knobs", [{}, {"tie_weights": True, "pos": "t5"}, {"ngram_embed": 9, "resid_scale": True}])
+@pytest.mark.parametrize(
+    "knobs", [{}, {"tie_weights": True, "pos": "t5"}, {"ngram_embed": 9, "prev_embed": 2, "resid_scale": True}]
+)
 def test_a_model_comes_back_bit_for_bit(tmp_path, make_gpt, ids, dtype, knobs):
     model = make_gpt(**knobs).to(dtype)
     save_model(tmp_path / "model", model, TOKENIZER)

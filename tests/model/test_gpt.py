@@ -9,6 +9,8 @@ from torch import nn
 from microgpt.config import ConfigError
 from microgpt.errors import UsageError
 from microgpt.model import GPT, GPTConfig
+from microgpt.model.cache import KVCache
+from microgpt.model.ngram import with_before
 
 OPTIONS = [
     {"norm": "layernorm"},
@@ -29,6 +31,7 @@ OPTIONS = [
     {"attention": "sdpa"},
     {"attention": "reference"},
     {"ngram_embed": 1000},
+    {"prev_embed": 2},
     {"value_embed": True},
     {"resid_scale": True},
     {"pos": "learned", "n_kv_head": 2, "mlp": "swiglu", "tie_weights": True, "bias": True},
@@ -157,16 +160,38 @@ def test_swiglu_is_gated_and_weighs_what_gelu_does(make_gpt):
         assert abs(gated - plain) / plain < 0.03
 
 
-def test_ngram_embedding_sees_the_last_three_tokens_exactly(make_gpt, ids):
-    ngram = make_gpt(ngram_embed=5000).ngram
+@pytest.mark.parametrize(
+    ("part", "knobs", "first", "last"),
+    [("ngram", {"ngram_embed": 5000}, -2, 0), ("prev", {"prev_embed": 2}, -2, -1), ("prev", {"prev_embed": 5}, -5, -1)],
+)
+def test_embeddings_of_tokens_before_see_exactly_theirs(make_gpt, ids, part, knobs, first, last):
+    module = getattr(make_gpt(**knobs), part)
     x = ids(1, 8)
-    y = ngram(x, None)
+    y = module(with_before(x, module.reach, None))
     for t in range(8):
         for changed in range(8):
             other = x.clone()
             other[0, changed] = (other[0, changed] + 1) % 11
-            assert torch.equal(ngram(other, None)[:, t], y[:, t]) == (not t - 2 <= changed <= t)
-    torch.testing.assert_close(ngram(x[:, 5:], x[:, 3:5]), y[:, 5:])
+            z = module(with_before(other, module.reach, None))
+            assert torch.equal(z[:, t], y[:, t]) == (not t + first <= changed <= t + last)
+    cache, found = KVCache(1, 8), []
+    for piece in x.split([1, 4, 3], dim=1):
+        found.append(module(with_before(piece, module.reach, cache)))
+    assert torch.equal(torch.cat(found, dim=1), y)
+
+
+def test_each_distance_before_has_rows_of_its_own(make_gpt):
+    prev = make_gpt(prev_embed=2).prev
+    rows = prev.rows.weight.view(2, 12, -1)  # distance 2, distance 1; row 0 is what is before the beginning
+    y = prev(with_before(torch.tensor([[3, 7, 5]]), 2, None))
+    expected = rows[0, 0] + rows[1, 0], rows[0, 0] + rows[1, 4], rows[0, 4] + rows[1, 8]
+    torch.testing.assert_close(y[0], torch.stack(expected))
+
+
+def test_prev_embed_stays_within_the_context():
+    assert GPTConfig(prev_embed=63).prev_embed == 63
+    with pytest.raises(ConfigError, match="prev_embed 64 looks beyond a context of 64; prev_embed=63 at most"):
+        GPTConfig(prev_embed=64)
 
 
 def test_residual_scales_start_as_a_plain_gpt(ids):
@@ -207,7 +232,8 @@ def test_flops_are_those_of_the_hand_formula():
     "knobs",
     [
         {}, {"tie_weights": True}, {"mlp": "swiglu"}, {"n_kv_head": 2}, {"bias": True, "norm": "layernorm"},
-        {"value_embed": True, "ngram_embed": 100, "resid_scale": True}, {"qk_norm": True, "mlp": "relu2"},
+        {"value_embed": True, "ngram_embed": 100, "resid_scale": True, "prev_embed": 3},
+        {"qk_norm": True, "mlp": "relu2"},
     ],
 )  # fmt: skip
 def test_flops_are_those_that_torch_counts(knobs):

@@ -156,6 +156,7 @@ CHOICES = {
     "qk_norm": [False, True],
     "logit_softcap": [0.0, 15.0],
     "ngram_embed": [0, 32],
+    "prev_embed": [0, 2],
     "value_embed": [False, True],
     "resid_scale": [False, True],
 }
@@ -206,11 +207,8 @@ def test_what_no_stock_class_expresses_is_refused_by_name(knobs):
     is_gpt2 = is_gpt2 and config.mlp != "swiglu" and config.kv_heads == config.n_head
     is_llama = config.norm == "rmsnorm" and config.pos.name == "rope"
     is_qwen3 = is_llama and config.qk_norm and not config.bias and config.mlp in ("relu2", "swiglu")
-    extras = [
-        k
-        for k in ("qk_norm" if not is_qwen3 else "", "logit_softcap", "ngram_embed", "value_embed", "resid_scale")
-        if k and knobs[k]
-    ]
+    extras = ["qk_norm"] if config.qk_norm and not is_qwen3 else []
+    extras += [k for k in ("logit_softcap", "ngram_embed", "prev_embed", "value_embed", "resid_scale") if knobs[k]]
     if (is_gpt2 or is_llama) and not extras:
         assert family_for(config).model_type == ("gpt2" if is_gpt2 else "qwen3" if is_qwen3 else "llama")
         return

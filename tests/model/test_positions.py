@@ -16,6 +16,7 @@ from microgpt.model.pos.sinusoidal import Sinusoidal
 from microgpt.model.pos.t5 import buckets
 
 SCHEMES = sorted(PositionConfig.members)
+EXTRAS = {"n_kv_head": 2, "ngram_embed": 40, "prev_embed": 2, "value_embed": True, "qk_norm": True}
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES)
 
 
@@ -24,7 +25,7 @@ def test_the_six_schemes_are_there():
 
 
 @every_scheme
-@pytest.mark.parametrize("options", [{}, {"n_kv_head": 2, "ngram_embed": 40, "value_embed": True, "qk_norm": True}])
+@pytest.mark.parametrize("options", [{}, EXTRAS])
 def test_sdpa_and_reference_with_and_without_cache_make_the_same_tokens(make_gpt, ids, scheme, options):
     """Over 40 tokens of a context of 12, so that the window is read anew several times."""
     made = []
@@ -38,7 +39,7 @@ def test_sdpa_and_reference_with_and_without_cache_make_the_same_tokens(make_gpt
 
 @every_scheme
 def test_cached_logits_equal_those_of_one_pass(make_gpt, ids, scheme):
-    model = make_gpt(pos=scheme, ngram_embed=40, value_embed=True)
+    model = make_gpt(pos=scheme, **EXTRAS)
     x = ids(2, 12)
     for pieces in ([1] * 12, [5, 1, 4, 2], [11, 1]):
         cache = KVCache(2, 12)

@@ -17,7 +17,7 @@ class KVCache:
         self.length = 0
         "Tokens that every layer holds; the forward pass moves it on when it is through."
         self.recent: Tensor | None = None
-        "(B, <= 2): the last two tokens, for n-gram embeddings of the next ones; None before the first."
+        "(B, reach): what `ngram.with_before` puts before the next tokens; None before the first."
         self._layers: list[tuple[Tensor, Tensor] | None] = [None] * n_layer
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,8 +37,3 @@ class KVCache:
     def advance(self, count: int) -> None:
         """Count so many tokens as held: every layer has appended their keys and values."""
         self.length += count
-
-    def remember(self, ids: Tensor) -> None:
-        """Keep the last of (B, T) tokens as the most recent ones."""
-        known = ids if self.recent is None else torch.cat((self.recent, ids), dim=1)
-        self.recent = known[:, -2:].clone(memory_format=torch.contiguous_format)

@@ -49,6 +49,8 @@ class GPTConfig(Config):
     "auto: the fastest here; sdpa: torch's fused kernels; reference: written out to be read."
     ngram_embed: Natural = 0
     "Buckets of hashed embeddings of the last two and the last three tokens, added to the input; 0: none."
+    prev_embed: Natural = 0
+    "So many tokens before each one are embedded too, each distance by rows of its own, and added to the input."
     value_embed: bool = False
     "Whether every other layer adds a token embedding of its own to its values."
     resid_scale: bool = False
@@ -85,6 +87,9 @@ class GPTConfig(Config):
             fits = ", ".join(str(n) for n in range(1, self.n_head + 1) if self.n_head % n == 0)
             what = f"n_kv_head {self.kv_heads} does not divide n_head {self.n_head}"
             yield Fault("n_kv_head", what, f"one of {fits}")
+        if self.prev_embed and self.prev_embed >= self.block_size:
+            what = f"prev_embed {self.prev_embed} looks beyond a context of {self.block_size}"
+            yield Fault("prev_embed", what, f"prev_embed={self.block_size - 1} at most")
         if self.init == "zero" and self.tie_weights:
             what = "init 'zero' makes a head of zeros, and tie_weights makes it the token embedding"
             yield Fault("init", what, "set tie_weights=false or init=gpt2")

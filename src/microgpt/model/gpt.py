@@ -20,7 +20,7 @@ from microgpt.model.config import GPTConfig
 from microgpt.model.generate import stream
 from microgpt.model.linear import Linear, linear
 from microgpt.model.loss import MOST, PiecewiseLoss, cross_entropy
-from microgpt.model.ngram import NgramEmbedding
+from microgpt.model.ngram import NgramEmbedding, PreviousEmbedding, with_before
 from microgpt.model.norm import Norm
 
 ATTENTION: dict[str, Attend] = {"sdpa": sdpa, "reference": reference_output}
@@ -43,6 +43,7 @@ class GPT(nn.Module):
         C, L = config.n_embd, config.n_layer
         self.wte = nn.Embedding(vocab_size, C)
         self.ngram = NgramEmbedding(config, vocab_size) if config.ngram_embed else None
+        self.prev = PreviousEmbedding(config, vocab_size) if config.prev_embed else None
         self.pos = config.pos.build(C, config.n_head, config.block_size)
         self.blocks = nn.ModuleList(Block(config, layer, vocab_size) for layer in range(L))
         self.norm = Norm(C, config)
@@ -161,8 +162,12 @@ class GPT(nn.Module):
             what = f"{start + T} tokens for a context of {self.config.block_size}"
             raise UsageError(what, "the model's input", "crop it, or build the model with a larger block_size")
         x = self.wte(idx)
-        if self.ngram is not None:
-            x = x + self.ngram(idx, None if cache is None else cache.recent)
+        before = [module for module in (self.ngram, self.prev) if module is not None]
+        if before:
+            reach = max(module.reach for module in before)
+            seen = with_before(idx, reach, cache)
+            for module in before:
+                x = x + module(seen[:, reach - module.reach :])
         x = self.pos.embed(x, start)
         if self.config.dropout and self.training:
             x = F.dropout(x, self.config.dropout)
@@ -177,8 +182,6 @@ class GPT(nn.Module):
             x = block(x, context)
         if cache is not None:
             cache.advance(idx.shape[1])
-            if self.ngram is not None:
-                cache.remember(idx)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def logits(self, x: Tensor) -> Tensor:

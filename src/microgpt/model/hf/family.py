@@ -118,6 +118,8 @@ def common_blockers(config: GPTConfig) -> Iterator[str]:
         yield f"logit_softcap={config.logit_softcap:g}"
     if config.ngram_embed:
         yield f"ngram_embed={config.ngram_embed}"
+    if config.prev_embed:
+        yield f"prev_embed={config.prev_embed}"
     if config.value_embed:
         yield "value_embed=true"
     if config.resid_scale:
