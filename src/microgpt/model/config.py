@@ -87,7 +87,7 @@ class GPTConfig(Config):
             fits = ", ".join(str(n) for n in range(1, self.n_head + 1) if self.n_head % n == 0)
             what = f"n_kv_head {self.kv_heads} does not divide n_head {self.n_head}"
             yield Fault("n_kv_head", what, f"one of {fits}")
-        if self.prev_embed and self.prev_embed >= self.block_size:
+        if self.prev_embed >= self.block_size:
             what = f"prev_embed {self.prev_embed} looks beyond a context of {self.block_size}"
             yield Fault("prev_embed", what, f"prev_embed={self.block_size - 1} at most")
         if self.init == "zero" and self.tie_weights:
