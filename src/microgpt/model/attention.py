@@ -17,7 +17,7 @@ from microgpt.model.cache import KVCache
 from microgpt.model.config import GPTConfig
 from microgpt.model.linear import Linear
 from microgpt.model.norm import rms_norm
-from microgpt.model.pos.base import Position
+from microgpt.model.pos.base import Position, Start
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
 """(q, k, v, mask, dropout) -> (B, H, Tq, D)."""
@@ -30,7 +30,7 @@ class Context:
     ids: Tensor
     "(B, T): the tokens."
     pos: Position
-    start: int
+    start: Start
     "Tokens before these, in the cache."
     mask: Tensor | None
     attend: Attend

@@ -1,7 +1,11 @@
 """Keys and values of the tokens seen so far, so that each new token costs one column of attention."""
 
+import math
+
 import torch
 from torch import Tensor
+
+from microgpt.model.pos.base import Start
 
 
 class KVCache:
@@ -20,6 +24,11 @@ class KVCache:
         "(B, reach): what `ngram.with_before` puts before the next tokens; None before the first."
         self._layers: list[tuple[Tensor, Tensor] | None] = [None] * n_layer
 
+    @property
+    def start(self) -> Start:
+        """Where the next token stands."""
+        return self.length
+
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Add (B, H_kv, T, D) behind what the layer holds; returns all of it, (B, H_kv, length + T, D)."""
         T = k.shape[2]
@@ -28,7 +37,8 @@ class KVCache:
             B, H, _, D = k.shape
             dtype = torch.promote_types(k.dtype, torch.float32) if k.device.type == "cpu" else k.dtype
             room = (B, H, self.capacity, D)
-            memory = self._layers[layer] = (k.new_empty(room, dtype=dtype), v.new_empty(room, dtype=dtype))
+            # Zeros: a static cache masks what is not filled yet, and NaN stays NaN.
+            memory = self._layers[layer] = (k.new_zeros(room, dtype=dtype), v.new_zeros(room, dtype=dtype))
         keys, values = memory
         keys.narrow(2, self.length, T).copy_(k)  # one operation where an index takes three
         values.narrow(2, self.length, T).copy_(v)
@@ -37,3 +47,59 @@ class KVCache:
     def advance(self, count: int) -> None:
         """Count so many tokens as held: every layer has appended their keys and values."""
         self.length += count
+
+    def remember(self, recent: Tensor) -> None:
+        """Keep what goes before the next tokens."""
+        self.recent = recent.clone(memory_format=torch.contiguous_format)
+
+    def clear(self) -> None:
+        """Hold no token, and keep the room."""
+        self.length, self.recent = 0, None
+
+
+class StaticCache(KVCache):
+    """The memory of another cache, for one token a row at a place that is a number on the device: shapes and addresses
+    stay, so that the kernels of one step, recorded once, make every token.
+
+    Args:
+        cache: holds at least one token.
+        bias: as for `follow`.
+    """
+
+    def __init__(self, cache: KVCache, bias: Tensor | None) -> None:
+        super().__init__(len(cache._layers), cache.capacity)
+        self._layers = cache._layers
+        keys, _ = next(memory for memory in self._layers if memory is not None)
+        heads = 1 if bias is None else bias.shape[0]
+        self.place = torch.empty((), dtype=torch.int64, device=keys.device)
+        self.mask = torch.empty(heads, 1, self.capacity, device=keys.device)
+        "(H or 1, 1, capacity): what is added to the scores, -inf beyond the place."
+        self.recent = None if cache.recent is None else cache.recent.clone()
+        self.follow(cache, bias)
+
+    @property
+    def start(self) -> Start:
+        return self.place
+
+    def follow(self, cache: KVCache, bias: Tensor | None) -> None:
+        """Stand where the other cache does; `bias` is the position scheme's for the next token, (H, 1, length + 1)."""
+        self.place.fill_(cache.length)
+        self.mask.fill_(-math.inf)
+        self.mask[..., : cache.length + 1] = 0.0 if bias is None else bias
+        if cache.recent is not None:
+            self.remember(cache.recent)
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Put (B, H_kv, 1, D) at the place; returns the whole memory, (B, H_kv, capacity, D)."""
+        memory = self._layers[layer]
+        assert memory is not None
+        for room, x in zip(memory, (k, v), strict=True):
+            room.index_copy_(2, self.place.view(1), x.to(room.dtype))
+        return memory
+
+    def advance(self, count: int) -> None:
+        """Nothing: `follow` says where the next token stands."""
+
+    def remember(self, recent: Tensor) -> None:
+        assert self.recent is not None
+        self.recent.copy_(recent)

@@ -107,7 +107,8 @@ def _tokens(
             if size > block_size:
                 fresh = torch.cat(seen, dim=1)[:, -max(1, block_size // 2) :]
                 seen, size = [fresh], fresh.shape[1]
-                cache = KVCache(model.config.n_layer, capacity) if use_cache else None
+                if cache is not None:
+                    cache.clear()
             elif cache is None:
                 fresh = torch.cat(seen, dim=1)
 

@@ -15,13 +15,14 @@ from torch.nn import functional as F
 from microgpt.errors import UsageError
 from microgpt.model.attention import Attend, Context, causal_mask, fastest, reference_output, sdpa
 from microgpt.model.block import Block
-from microgpt.model.cache import KVCache
+from microgpt.model.cache import KVCache, StaticCache
 from microgpt.model.config import GPTConfig
 from microgpt.model.generate import stream
 from microgpt.model.linear import Linear, linear
 from microgpt.model.loss import MOST, PiecewiseLoss, cross_entropy
 from microgpt.model.ngram import NgramEmbedding, PreviousEmbedding, with_before
 from microgpt.model.norm import Norm
+from microgpt.model.pos.base import Start
 
 ATTENTION: dict[str, Attend] = {"sdpa": sdpa, "reference": reference_output}
 
@@ -157,9 +158,10 @@ class GPT(nn.Module):
 
     def trunk(self, idx: Tensor, cache: KVCache | None = None, probabilities: list[Tensor] | None = None) -> Tensor:
         """(B, T) tokens -> (B, T, C), normalised: all but the head. Arguments as for `forward`."""
-        T, start = idx.shape[1], 0 if cache is None else cache.length
-        if start + T > self.config.block_size:
-            what = f"{start + T} tokens for a context of {self.config.block_size}"
+        T, held = idx.shape[1], 0 if cache is None else cache.length
+        start: Start = held if cache is None else cache.start
+        if held + T > self.config.block_size:
+            what = f"{held + T} tokens for a context of {self.config.block_size}"
             raise UsageError(what, "the model's input", "crop it, or build the model with a larger block_size")
         x = self.wte(idx)
         before = [module for module in (self.ngram, self.prev) if module is not None]
@@ -171,9 +173,9 @@ class GPT(nn.Module):
         x = self.pos.embed(x, start)
         if self.config.dropout and self.training:
             x = F.dropout(x, self.config.dropout)
-        bias = self.pos.bias(T, start + T)
+        bias = cache.mask if isinstance(cache, StaticCache) else self.pos.bias(T, held + T)
         attend = self._attend(T, x, bias)
-        mask = self._mask(T, start + T, attend, bias, x.device)
+        mask = self._mask(T, held + T, attend, bias, x.device)
         context = Context(idx, self.pos, start, mask, attend, cache, probabilities)
         first = x
         for layer, block in enumerate(self.blocks):

@@ -20,7 +20,7 @@ def with_before(ids: Tensor, reach: int, cache: KVCache | None) -> Tensor:
     else:
         seen = torch.cat((cache.recent, seen), dim=1)
     if cache is not None:
-        cache.recent = seen[:, -reach:].clone(memory_format=torch.contiguous_format)
+        cache.remember(seen[:, -reach:])
     return seen
 
 

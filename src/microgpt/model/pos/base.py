@@ -13,18 +13,27 @@ from torch import Tensor, nn
 
 from microgpt.config import Choice, Fault
 
+Start = int | Tensor
+"""A number, or one on the device, () of int64, for a single token: see `compiled.StaticStep`."""
+
+
+def rows(table: Tensor, start: Start, count: int) -> Tensor:
+    """table[start : start + count]."""
+    return table[start : start + count] if isinstance(start, int) else table.index_select(0, start.view(1))
+
 
 class Position(nn.Module):
-    """How a model knows where a token stands. `start` is the number of tokens that are already cached.
+    """How a model knows where a token stands. `start` is the number of tokens that are already cached; `rows` reads a
+    table from there on.
 
     Shapes: B batch, T new tokens, C = n_embd, H heads, D = C / H.
     """
 
-    def embed(self, x: Tensor, start: int) -> Tensor:
+    def embed(self, x: Tensor, start: Start) -> Tensor:
         """(B, T, C) -> (B, T, C): the token embeddings with positions start, start + 1, ... mixed in."""
         return x
 
-    def rotate(self, q: Tensor, k: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    def rotate(self, q: Tensor, k: Tensor, start: Start) -> tuple[Tensor, Tensor]:
         """(B, H, T, D), (B, H_kv, T, D) -> the same: queries and keys that carry their positions."""
         return q, k
 

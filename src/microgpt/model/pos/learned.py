@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from microgpt.model.pos.base import Position, PositionConfig
+from microgpt.model.pos.base import Position, PositionConfig, Start, rows
 
 
 class LearnedConfig(PositionConfig, name="learned"):
@@ -18,5 +18,5 @@ class Learned(Position):
         super().__init__()
         self.wpe = nn.Embedding(block_size, n_embd)
 
-    def embed(self, x: Tensor, start: int) -> Tensor:
-        return torch.add(x, self.wpe.weight[start : start + x.shape[1]])  # (B, T, C) + (T, C)
+    def embed(self, x: Tensor, start: Start) -> Tensor:
+        return torch.add(x, rows(self.wpe.weight, start, x.shape[1]))  # (B, T, C) + (T, C)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from microgpt.config import Fault, Positive
-from microgpt.model.pos.base import Position, PositionConfig
+from microgpt.model.pos.base import Position, PositionConfig, Start, rows
 
 
 class RoPEConfig(PositionConfig, name="rope"):
@@ -43,9 +43,8 @@ class RoPE(Position):
         sin = angle.sin()
         return {"cos": angle.cos().repeat(1, 2), "sin": torch.cat((-sin, sin), dim=1)}
 
-    def rotate(self, q: Tensor, k: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        stop = start + q.shape[-2]
-        cos, sin = self.cos[start:stop].to(q.dtype), self.sin[start:stop].to(q.dtype)
+    def rotate(self, q: Tensor, k: Tensor, start: Start) -> tuple[Tensor, Tensor]:
+        cos, sin = (rows(table, start, q.shape[-2]).to(q.dtype) for table in (self.cos, self.sin))  # (T, D)
         return turn(q, cos, sin), turn(k, cos, sin)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from microgpt.config import Positive
-from microgpt.model.pos.base import Position, PositionConfig
+from microgpt.model.pos.base import Position, PositionConfig, Start, rows
 
 
 class SinusoidalConfig(PositionConfig, name="sinusoidal"):
@@ -34,5 +34,5 @@ class Sinusoidal(Position):
         angle = torch.outer(torch.arange(self.block_size, dtype=torch.float32, device=device), frequency)
         return {"wave": self.scale * torch.sin(angle + math.pi / 2 * (channel % 2))}  # odd channels: the cosine
 
-    def embed(self, x: Tensor, start: int) -> Tensor:
-        return x + self.wave[start : start + x.shape[1]].to(x.dtype)
+    def embed(self, x: Tensor, start: Start) -> Tensor:
+        return x + rows(self.wave, start, x.shape[1]).to(x.dtype)
