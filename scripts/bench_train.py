@@ -50,16 +50,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed", "bf16-true"])
 
 
-def microgpt(bench: Bench, shape: Shape, parts: str, precision: str, compiled: bool) -> Run:
+WAYS = {
+    "": ("trainer.compile=false",),
+    " compiled": ("trainer.compile=true",),
+    " compiled, CUDA graphs": ("trainer.compile=true", "trainer.compile_mode=reduce-overhead"),
+}
+"""How ours can run, by the knobs that say so."""
+
+
+def microgpt(bench: Bench, shape: Shape, parts: str, precision: str, way: str = "") -> Run:
     """Ours, as a contestant."""
-    knobs = (f"trainer.precision={precision}", f"trainer.compile={str(compiled).lower()}")
+    knobs = (f"trainer.precision={precision}", *WAYS[way])
     return lambda steps: ours(bench, shape, steps, *knobs, parts=parts).seconds_per_step
 
 
 def every_way(bench: Bench, shape: Shape, parts: str, precisions: Iterable[str]) -> dict[str, Run]:
     """Ours in each precision, eager and, unless that is not wanted, compiled."""
-    ways = [(p, c) for p in precisions for c in ((False, True) if bench.args.compile else (False,))]
-    return {f"microgpt {p}{' compiled' * c}": microgpt(bench, shape, parts, p, c) for p, c in ways}
+    ways = list(WAYS)[: 1 if not bench.args.compile else 3 if bench.device == "cuda" else 2]
+    return {f"microgpt {p}{way}": microgpt(bench, shape, parts, p, way) for p in precisions for way in ways}
 
 
 def race(bench: Bench, contestants: dict[str, Run], seconds: float | None = None) -> dict[str, Spread]:
@@ -122,7 +130,7 @@ def agreement(bench: Bench, shape: Shape) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     precision = bench.args.precisions[0]
-    steps = max(8, enough_steps(bench, microgpt(bench, shape, REFERENCE, precision, compiled=False)))
+    steps = max(8, enough_steps(bench, microgpt(bench, shape, REFERENCE, precision)))
     knobs = (f"trainer.precision={precision}", "trainer.compile=false")
     run = ours(bench, shape, steps, *knobs, parts=REFERENCE, keep=True)
     events = EventAccumulator(str(run.folder)).Reload()

@@ -53,6 +53,17 @@ def test_state_goes_through_its_dict_bit_for_bit(name: str) -> None:
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("made", [Lion, BatchedMuon])
+def test_updates_are_made_on_the_device_of_the_weights(made: type[torch.optim.Optimizer]) -> None:
+    """torch's device without memory refuses tensors of another as a GPU does."""
+    model = small().to("meta")
+    optimizer = made([p for name, p in model.named_parameters() if is_hidden_matrix(name, p)], lr=0.1)
+    x = torch.zeros(4, 8, dtype=torch.int64, device="meta")
+    for _ in range(2):
+        model.loss(x, x).backward()
+        optimizer.step()
+
+
 def test_adamw_is_torchs() -> None:
     a, b = small().double(), small().double()  # a key's bias has no gradient but rounding, which Adam enlarges
     groups = [

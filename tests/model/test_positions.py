@@ -10,6 +10,8 @@ import torch
 from microgpt.config import ConfigError
 from microgpt.model import GPT, GPTConfig, PositionConfig
 from microgpt.model.cache import KVCache
+from microgpt.model.compiled import StaticStep, next_logits
+from microgpt.model.generate import Sampler
 from microgpt.model.pos.alibi import slopes
 from microgpt.model.pos.rope import RoPE
 from microgpt.model.pos.sinusoidal import Sinusoidal
@@ -107,6 +109,23 @@ def test_constants_survive_a_change_of_type_and_are_not_saved(make_gpt, scheme):
     hollow.to_empty(device="cpu").load_state_dict(saved)
     for name, table in hollow.pos.named_buffers():
         assert torch.equal(table, before[name])
+
+
+@every_scheme
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.1, "attention": "reference"}, EXTRAS])
+def test_all_is_computed_on_the_device_that_the_model_is_on(make_gpt, ids, scheme, options):
+    """On torch's device without memory, which refuses tensors of another as a GPU does."""
+    model, x = make_gpt(pos=scheme, **options).to("meta"), ids(2, 12).to("meta")
+    model.train().loss(x, x).backward()
+    assert all(p.grad is None or p.grad.is_meta for p in model.parameters())
+    model.eval()
+    with torch.no_grad():
+        cache, step = KVCache(2, 12), StaticStep(next_logits, lambda step, device: step)
+        made = [next_logits(model, x[:, :3], cache), next_logits(model, x[:, 3:4], cache)]
+        made += [step(model, x[:, t : t + 1], cache) for t in range(4, 7)]
+        tokens = [Sampler(0.8, 5, 0.9, 0.1, None)(logits) for logits in made]
+    assert {(token.is_meta, token.shape) for token in tokens} == {(True, (2,))}
+    assert cache.length == 7
 
 
 @every_scheme

@@ -49,6 +49,8 @@ class TrainerConfig(Config):
     "(machine) How several devices share the work."
     compile: bool | Literal["auto"] = "auto"
     "(machine) torch.compile; auto compiles when the run is long enough to pay for it."
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default"
+    "(machine) torch.compile's mode: the other two start a step's kernels on a GPU as CUDA graphs, the last tries more."
     deterministic: bool = False
     "(machine) Make compiled and parallel kernels reproducible too, at some cost."
     micro_batch_size: Count | None = None
@@ -122,9 +124,9 @@ class RunConfig(Config):
 MACHINE_KNOBS = frozenset(
     "resume plan imports data.path data.url data.corpus data.size data.sha256 data.unknown data.cache_dir "
     "trainer.precision trainer.accelerator trainer.devices "
-    "trainer.num_nodes trainer.strategy trainer.compile trainer.deterministic trainer.micro_batch_size "
-    "trainer.progress trainer.log_every_n_steps trainer.early_stopping_patience trainer.max_steps trainer.max_epochs "
-    "trainer.on_nonfinite".split()
+    "trainer.num_nodes trainer.strategy trainer.compile trainer.compile_mode trainer.deterministic "
+    "trainer.micro_batch_size trainer.progress trainer.log_every_n_steps trainer.early_stopping_patience "
+    "trainer.max_steps trainer.max_epochs trainer.on_nonfinite".split()
 )
 """Knobs that a resumed run may change: they say how fast, how long or where, not what is learnt at a step."""
 MACHINE_NODES = ("eval", "sample", "checkpoint", "sweep")

@@ -50,7 +50,8 @@ class GPTModule(L.LightningModule):
         self._looks_late = False
         self._unchecked: tuple[int, Underway] | None = None
         # Only training is compiled: evaluation and samples come in other shapes, each of which would be compiled too.
-        self._loss = torch.compile(self.forward) if compiled else self.forward
+        self._loss = torch.compile(self.forward, mode=config.trainer.compile_mode) if compiled else self.forward
+        self._is_replayed = compiled and config.trainer.compile_mode != "default"
 
     def __setattr__(self, name: str, value: Any) -> None:
         """As any attribute; a plain one is set without torch's search of the parts of the module, which would take a
@@ -92,6 +93,10 @@ class GPTModule(L.LightningModule):
             raise RuntimeError(f"the batch of step {batch.step} came at step {step}")
         if batch.micro == 0:
             self.loss_sum = None
+            if self._is_replayed and self.trainer.accumulate_grad_batches > 1:
+                # The next replay of a CUDA graph overwrites the gradients of this one: they need a place of their own.
+                for p in self.model.parameters():
+                    p.grad = torch.zeros_like(p) if p.requires_grad else None
             factor = self.config.optim.lr_factor(step, self.total_steps)
             for group, peak in zip(self.trainer.optimizers[0].param_groups, self.peak_lrs, strict=True):
                 group["lr"] = peak * factor
@@ -104,7 +109,7 @@ class GPTModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self._loss(batch.x, batch.y)
-        value = loss.detach()
+        value = loss.detach().clone() if self._is_replayed else loss.detach()
         self.loss_sum = value if self.loss_sum is None else self.loss_sum + value
         # An infinite loss can have a finite gradient. Where others are to know, the gradient tells: the factor is 1,
         # or NaN for such a loss.

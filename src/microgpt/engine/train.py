@@ -156,6 +156,7 @@ class Training:
             micro_batches=self.trainer.accumulate_grad_batches,
             total_steps=steps,
             compiled=self.compiled,
+            compile_mode=config.trainer.compile_mode if self.compiled else None,
             deterministic=config.trainer.deterministic,
             corpus=corpus.sha256,
             vocab_size=corpus.tokenizer.vocab_size,

@@ -200,8 +200,7 @@ class GPT(nn.Module):
         chosen = ATTENTION.get(self.config.attention)
         if chosen is not None:
             return chosen
-        kind = x.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype  # elsewhere no matter
         is_plain = bias is None and not (self.config.dropout and self.training)
         return fastest(T, x.device, dtype, torch.is_grad_enabled(), is_plain)
 
