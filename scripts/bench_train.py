@@ -60,7 +60,9 @@ WAYS = {
 
 def microgpt(bench: Bench, shape: Shape, parts: str, precision: str, way: str = "") -> Run:
     """Ours, as a contestant."""
-    knobs = (f"trainer.precision={precision}", *WAYS[way])
+    knobs = [f"trainer.precision={precision}", *WAYS[way]]
+    if precision == "32-true" and bench.device == "cuda":
+        knobs.append("trainer.float32_matmul_precision=high")  # TF32, as nanoGPT has it
     return lambda steps: ours(bench, shape, steps, *knobs, parts=parts).seconds_per_step
 
 

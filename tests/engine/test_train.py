@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from microgpt import Run, load, train
+from microgpt.engine import checkpoint, machine
+from microgpt.engine.module import GPTModule
 from microgpt.engine.runlog import COLUMNS
 from microgpt.errors import CheckpointError, UsageError
 
@@ -63,6 +65,25 @@ def test_a_run_writes_the_folder_of_the_contract_and_returns_the_run(tiny: Tiny,
 def test_the_closing_sample_is_as_long_as_asked_for(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     train(tiny("sample.max_new_tokens=3", "sample.prompts=[the]"))
     assert re.search(r"\n\nthe.{,3}\n\n6 steps", capsys.readouterr().out, re.DOTALL)
+
+
+@pytest.mark.parametrize(("knob", "within"), [("null", "medium"), ("highest", "highest"), ("high", "high")])
+def test_float32_products_are_as_asked_for_while_training(
+    knob: str, within: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    forward = GPTModule.forward
+
+    def watched(self: GPTModule, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        seen.add(torch.get_float32_matmul_precision())
+        return forward(self, x, y)
+
+    monkeypatch.setattr(GPTModule, "forward", watched)
+    with machine.float32_matmul_precision("medium"):
+        train(tiny(f"trainer.float32_matmul_precision={knob}"))
+        assert torch.get_float32_matmul_precision() == "medium"
+    manifest = checkpoint.manifest(max((tmp_path / "run" / "checkpoints").glob("step-*")))
+    assert seen == {manifest["fingerprint"]["float32_matmul_precision"]} == {within}
 
 
 def test_tensorboard_holds_every_figure_of_the_contract(tiny: Tiny, tmp_path: Path) -> None:

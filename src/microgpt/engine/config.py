@@ -39,6 +39,8 @@ class TrainerConfig(Config):
     "Steps between two rows of metrics.csv and two points in TensorBoard."
     precision: Precision = "auto"
     "(machine) Number format; auto takes what the machine does best."
+    float32_matmul_precision: Literal["highest", "high", "medium"] | None = None
+    "(machine) torch's setting of this name while training: high takes TF32 on GPUs; null leaves it as it is."
     accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"] = "auto"
     "(machine) Kind of device."
     devices: Count | Literal["auto"] = 1
@@ -123,8 +125,8 @@ class RunConfig(Config):
 
 MACHINE_KNOBS = frozenset(
     "resume plan imports data.path data.url data.corpus data.size data.sha256 data.unknown data.cache_dir "
-    "trainer.precision trainer.accelerator trainer.devices "
-    "trainer.num_nodes trainer.strategy trainer.compile trainer.compile_mode trainer.deterministic "
+    "trainer.precision trainer.float32_matmul_precision trainer.accelerator trainer.devices trainer.num_nodes "
+    "trainer.strategy trainer.compile trainer.compile_mode trainer.deterministic "
     "trainer.micro_batch_size trainer.progress trainer.log_every_n_steps trainer.early_stopping_patience "
     "trainer.max_steps trainer.max_epochs trainer.on_nonfinite".split()
 )

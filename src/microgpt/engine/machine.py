@@ -1,8 +1,10 @@
 """What this machine is and does best: device, precision, peak arithmetic. Needs torch alone."""
 
+import contextlib
 import functools
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +133,25 @@ def synchronize(accelerator: str) -> None:
         getattr(torch, accelerator).synchronize()
 
 
+@contextlib.contextmanager
+def float32_matmul_precision(setting: str | None) -> Iterator[None]:
+    """Inside, torch's setting of this name is another, unless it is None."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(setting or before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def fingerprint(accelerator: str, **facts: Any) -> dict[str, Any]:
     """What must be equal for a resumed run to continue bit for bit: the machine, and the facts of the run."""
     device = torch.cuda.get_device_name() if accelerator == "cuda" else f"{accelerator} {platform.machine()}"
     threads = torch.get_num_threads() if accelerator == "cpu" else 0
-    return {"device": device, "threads": threads, "torch": torch.__version__, **facts}
+    products = torch.get_float32_matmul_precision()
+    return {
+        "device": device, "threads": threads, "torch": torch.__version__, "float32_matmul_precision": products, **facts
+    }  # fmt: skip
 
 
 def autocast_dtype(precision: str) -> torch.dtype:

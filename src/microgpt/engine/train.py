@@ -75,7 +75,8 @@ def run(
         arguments: the command line, to say how to go on after a signal.
         began: as for `train`.
     """
-    with signals.handled(GoOn(arguments, path)):
+    products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
+    with signals.handled(GoOn(arguments, path)), products:
         run_dir = RunDir(path)
         accelerator = machine.resolve_accelerator(config.trainer.accelerator)
         world = find_world(config, accelerator)
@@ -150,17 +151,11 @@ class Training:
             ],
         )
         self.fingerprint = machine.fingerprint(
-            accelerator,
-            precision=self.precision,
-            world_size=self.trainer.world_size,
-            micro_batches=self.trainer.accumulate_grad_batches,
-            total_steps=steps,
-            compiled=self.compiled,
+            accelerator, precision=self.precision, world_size=self.trainer.world_size,
+            micro_batches=self.trainer.accumulate_grad_batches, total_steps=steps, compiled=self.compiled,
             compile_mode=config.trainer.compile_mode if self.compiled else None,
-            deterministic=config.trainer.deterministic,
-            corpus=corpus.sha256,
-            vocab_size=corpus.tokenizer.vocab_size,
-        )
+            deterministic=config.trainer.deterministic, corpus=corpus.sha256, vocab_size=corpus.tokenizer.vocab_size,
+        )  # fmt: skip
         self.checkpoint_io.info = {"fingerprint": self.fingerprint, "config": config.to_dict(), "lr": config.optim.lr}
         # Weights and, at most, two moments of the optimizer and an average of them.
         n_bytes = sum(p.numel() * p.element_size() for p in self.model.parameters())
