@@ -1,6 +1,6 @@
 """All benchmarks by one command: a folder of JSON, one file each, and a table of what was promised and what was found.
 
-    python scripts/bench.py results/ [--nanogpt DIR] [--device cuda] [--only train generate ...] [--quick]
+    python scripts/bench.py results/ [--nanogpt DIR] [--mingpt DIR] [--litgpt DIR] [--device cuda] [--only train ...]
 
 Each benchmark runs in a process of its own; on two CPU cores all of them take about an hour and a half. Quote a
 figure with its file, which says the machine, the date and the load.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-BENCHES = ("startup", "data", "overhead", "train", "generate", "scaling", "speed")
+BENCHES = ("startup", "data", "overhead", "train", "generate", "peers", "scaling", "speed")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=BENCHES, default=BENCHES)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--quick", action="store_true")
-    for name in ("--nanogpt", "--threads", "--rounds", "--seconds"):
+    for name in ("--nanogpt", "--mingpt", "--litgpt", "--threads", "--rounds", "--seconds"):
         parser.add_argument(name)
     a = parser.parse_args(argv)
     given = {f"--{name}": value for name, value in vars(a).items() if name not in ("folder", "only", "quick")}

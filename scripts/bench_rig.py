@@ -22,6 +22,9 @@ import torch
 
 from bench_machine import cpu_seconds, limits, load, machine
 
+PEERS = {"nanogpt": "train.py", "mingpt": "mingpt/model.py", "litgpt": "litgpt/model.py"}
+"""Those that are read from a checkout, which the user names, and a file that each has."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -77,14 +80,16 @@ class Bench:
         parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, measures nothing")
         parser.add_argument("--rounds", type=int, metavar="N", help="turns of each contestant (default 3)")
         parser.add_argument("--seconds", type=float, metavar="S", help="length of a turn, at least (default 4)")
-        parser.add_argument("--nanogpt", type=Path, metavar="DIR", help="a checkout of nanoGPT to compare with")
+        for name in PEERS:
+            parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="a checkout of it to compare with")
         parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the figures as JSON")
         self.arguments(parser)
         self.args = parser.parse_args(self.argv)
-        if self.args.nanogpt is not None:
-            self.args.nanogpt = self.args.nanogpt.resolve()
-            if not (self.args.nanogpt / "train.py").is_file():
-                parser.error(f"--nanogpt {self.args.nanogpt}: no train.py in it")
+        for name, file in PEERS.items():
+            if (folder := getattr(self.args, name)) is not None:
+                setattr(self.args, name, folder.resolve())
+                if not (folder / file).is_file():
+                    parser.error(f"--{name} {folder}: no {file} in it")
         self.quick = self.args.quick
         self.rounds = self.args.rounds or (1 if self.quick else 3)
         self.seconds = self.args.seconds or (0.02 if self.quick else 4.0)

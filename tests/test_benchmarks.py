@@ -13,6 +13,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 TABLES = {
     "train": "grid, s/step",
     "generate": "1 streams of 15 tokens",
+    "peers": "training, 1x2x16 T16 B4",
     "overhead": "reliability in a default run",
     "data": "batches of 128 x 128",
     "scaling": "plan=true against a run",
