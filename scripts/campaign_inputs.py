@@ -218,6 +218,8 @@ def together(values: dict[str, Any]) -> dict[str, Any]:
     model["n_embd"] = model["n_head"] * model["n_embd"]
     if model.get("n_kv_head"):
         model["n_kv_head"] = largest_divisor(model["n_head"], model["n_kv_head"])
+    if "prev_embed" in model:
+        model["prev_embed"] = min(model["prev_embed"], model["block_size"] - 1)
     if model.get("init") == "zero":
         model.pop("tie_weights", None)
     if trainer.get("micro_batch_size"):
