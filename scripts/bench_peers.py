@@ -21,26 +21,23 @@ import torch
 from torch import Tensor, nn
 
 import bench_generate
-from bench_contestants import NANOGPT, Shape, enough_steps
+from bench_contestants import NANOGPT, Shape
+from bench_generate import Generate, timed
 from bench_machine import seconds_of
 from bench_rig import Bench, Spread, alternate
-from bench_train import best, every_way, rivals
+from bench_train import PUBLISHED, TINY, best, every_way, race, rivals
 
-TRAINED = Shape(4, 4, 128, 64, 12)
-WRITING = Shape(6, 6, 384, 256, 1)
-TINY = Shape(1, 2, 16, 16, 4)
-
+WRITING = Shape(**bench_generate.SIZES, batch_size=1)
 AHEAD = "ours is so many times as fast"
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Train = Callable[[int], float]
-Generate = bench_generate.Generate
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What this benchmark adds to the shared arguments."""
     parser.add_argument("--parts", nargs="+", choices=("train", "text"), default=("train", "text"))
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1])
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False, help="ours compiled, too")
     parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed", "bf16-true"])
 
@@ -206,11 +203,9 @@ def peers(bench: Bench, by: dict[str, Callable[..., Any]], shape: Shape, precisi
     """The contestants of `by` that are at hand, in every precision that they have."""
     found: dict[str, Any] = {}
     if bench.args.mingpt is not None:
-        sys.path.insert(0, str(bench.args.mingpt))
         found["minGPT"] = by["mingpt"](bench, shape)
     others = ["transformers"] if has_transformers() else []
     if bench.args.litgpt is not None:
-        sys.path.insert(0, str(bench.args.litgpt))
         others.append("litgpt")
     found |= {f"{name} {p}": by[name](bench, shape, p) for name in others for p in precisions}
     return found
@@ -218,12 +213,11 @@ def peers(bench: Bench, by: dict[str, Callable[..., Any]], shape: Shape, precisi
 
 def train(bench: Bench) -> None:
     """Seconds per step of each."""
-    shape = TINY if bench.quick else TRAINED
+    shape = TINY if bench.quick else PUBLISHED["cpu"]
     by = {"mingpt": mingpt_train, "transformers": transformers_train, "litgpt": litgpt_train}
     others = rivals(bench, shape, (False,)) | peers(bench, by, shape, bench.args.precisions)
     ways = {**others, **every_way(bench, shape, NANOGPT, bench.args.precisions)}
-    turns = {name: partial(run, enough_steps(bench, run)) for name, run in ways.items()}
-    found = alternate(turns, bench.rounds)
+    found = race(bench, ways)
     mine = best(found)
     rows = [{"contestant": name, "s/step": s, AHEAD: s.over(mine)} for name, s in found.items()]
     bench.table(f"training, {shape}", rows)
@@ -238,7 +232,7 @@ def text(bench: Bench) -> None:
     precisions = [p for p in bench.args.precisions if p != "bf16-mixed"]  # of the weights alone
     others: dict[str, Generate] = peers(bench, by, shape, precisions)
     if bench.args.nanogpt is not None:
-        others["nanoGPT"] = bench_generate.nanogpt_generate(bench, torch.float32)
+        others["nanoGPT float32"] = bench_generate.nanogpt_generate(bench, torch.float32)
     models = {p: bench_generate.ours(bench, dtype_of(p)) for p in precisions}
     own = {
         f"microgpt {p}{' compiled' * compiled}": bench_generate.run_generate(model, compiled)
@@ -246,10 +240,10 @@ def text(bench: Bench) -> None:
         for compiled in ((False, True) if bench.args.compile else (False,))
     }
     for batch in bench.args.batches:
-        ways = {name: partial(timed, bench, way, batch) for name, way in {**others, **own}.items()}
+        ways = {**others, **own}
         for way in ways.values():
-            way(min(count, 4))  # memory is taken and code is loaded
-        found = alternate({name: partial(way, count) for name, way in ways.items()}, bench.rounds)
+            way(batch, min(count, 4))  # memory is taken and code is loaded
+        found = alternate({name: partial(timed, bench, way, batch, count) for name, way in ways.items()}, bench.rounds)
         mine = best(found)
         title = f"text, {batch} x {count} tokens"
         rows = [{"contestant": n, "tokens/s": s.inverse(batch * count), AHEAD: s.over(mine)} for n, s in found.items()]
@@ -257,16 +251,12 @@ def text(bench: Bench) -> None:
         ahead(bench, title, found, list(others))
 
 
-def timed(bench: Bench, way: Generate, batch: int, count: int) -> float:
-    """Seconds of one call."""
-    return seconds_of(lambda: way(batch, count), bench.device)
-
-
 def ahead(bench: Bench, what: str, found: dict[str, Spread], others: Sequence[str]) -> None:
     """Ours over the fastest of the others: in float32, and each in the precision that suits it best."""
     if not others:
         return
-    plain = [name for name in others if "bf16" not in name]
+    # On a GPU nanoGPT's own precision is bfloat16.
+    plain = [n for n in others if "bf16" not in n and (bench.device == "cpu" or n != "nanoGPT")]
     fastest = {"float32": min((found[n] for n in plain), key=lambda s: s.median)} if plain else {}
     fastest["any precision"] = min((found[n] for n in others), key=lambda s: s.median)
     for name, rival in fastest.items():
@@ -277,6 +267,9 @@ def ahead(bench: Bench, what: str, found: dict[str, Spread], others: Sequence[st
 def main(argv: Sequence[str] | None = None) -> Bench:
     """Run the parts."""
     with Bench("peers", __doc__, argv, arguments) as bench:
+        sys.path[:0] = [str(folder) for folder in (bench.args.mingpt, bench.args.litgpt) if folder is not None]
+        if bench.device == "cuda":
+            torch.set_float32_matmul_precision("high")  # for all alike; without it nobody but nanoGPT takes TF32
         for part in bench.args.parts:
             {"train": train, "text": text}[part](bench)
     return bench

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 
 from microgpt import train
 from microgpt.engine import loop
@@ -33,8 +34,9 @@ def test_compiled_training_learns_what_eager_training_does(knobs: str, tiny: Tin
     words = tiny("optim=adamw", *knobs.split())
     steps, weights = learnt(tmp_path / "eager", words)
     torch.compiler.reset()
+    counters.clear()
     compiled_steps, compiled_weights = learnt(tmp_path / "compiled", [*words, "trainer.compile=true"])
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert counters["stats"]["unique_graphs"] > 0
     torch.testing.assert_close(torch.tensor(compiled_steps), torch.tensor(steps), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(compiled_weights, weights, rtol=0, atol=2e-3)
 

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,6 +84,24 @@ def test_float32_products_are_as_asked_for_while_training(
         assert torch.get_float32_matmul_precision() == "medium"
     manifest = checkpoint.manifest(max((tmp_path / "run" / "checkpoints").glob("step-*")))
     assert seen == {manifest["fingerprint"]["float32_matmul_precision"]} == {within}
+
+
+@pytest.fixture
+def products_in_bfloat16() -> Iterator[None]:
+    """Set by torch's newer name, which its older one then refuses to read."""
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    yield
+    torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+@pytest.mark.usefixtures("products_in_bfloat16")
+def test_float32_products_may_be_set_by_torchs_newer_names(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny())
+    manifest = checkpoint.manifest(max((tmp_path / "run" / "checkpoints").glob("step-*")))
+    assert manifest["fingerprint"]["float32_matmul_precision"].endswith(", cpu bf16")
+    with pytest.raises(UsageError, match=r"trainer\.float32_matmul_precision; leave one of the two out"):
+        train(tiny("trainer.float32_matmul_precision=high", f"hydra.run.dir={tmp_path / 'other'}"))
 
 
 def test_tensorboard_holds_every_figure_of_the_contract(tiny: Tiny, tmp_path: Path) -> None:

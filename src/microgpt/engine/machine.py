@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from microgpt.errors import MachineError
+from microgpt.errors import MachineError, UsageError
 
 _PEAK_BF16 = {
     # Dense bf16 FLOP/s from the makers' data sheets, by a word in the device's name; the first match counts.
@@ -135,9 +135,20 @@ def synchronize(accelerator: str) -> None:
 
 @contextlib.contextmanager
 def float32_matmul_precision(setting: str | None) -> Iterator[None]:
-    """Inside, torch's setting of this name is another, unless it is None."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(setting or before)
+    """Inside, torch's setting of this name is another; None leaves it alone.
+
+    Raises:
+        UsageError: the process has set these products by torch's newer names, which cannot be mixed with this one.
+    """
+    if setting is None:
+        yield
+        return
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        what = "torch.backends.*.fp32_precision is set in this process"
+        raise UsageError(what, "trainer.float32_matmul_precision", "leave one of the two out") from None
+    torch.set_float32_matmul_precision(setting)
     try:
         yield
     finally:
@@ -148,10 +159,19 @@ def fingerprint(accelerator: str, **facts: Any) -> dict[str, Any]:
     """What must be equal for a resumed run to continue bit for bit: the machine, and the facts of the run."""
     device = torch.cuda.get_device_name() if accelerator == "cuda" else f"{accelerator} {platform.machine()}"
     threads = torch.get_num_threads() if accelerator == "cpu" else 0
-    products = torch.get_float32_matmul_precision()
     return {
-        "device": device, "threads": threads, "torch": torch.__version__, "float32_matmul_precision": products, **facts
+        "device": device, "threads": threads, "torch": torch.__version__,
+        "float32_matmul_precision": _float32_products(), **facts,
     }  # fmt: skip
+
+
+def _float32_products() -> str:
+    """How float32 matrices are multiplied, by torch's older name for it or its newer ones."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        gpu, cpu = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+        return f"cuda {gpu.fp32_precision}, cpu {cpu.fp32_precision}"
 
 
 def autocast_dtype(precision: str) -> torch.dtype:
