@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from bench_contestants import silently
-from bench_machine import reading_rate, seconds_of
+from bench_machine import formats, reading_rate, seconds_of
 from bench_nanogpt import nanogpt_module
 from bench_rig import Bench, alternate
 from microgpt import GPT, CharTokenizer, GPTConfig
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> Bench:
     with Bench("generate", __doc__, argv, arguments) as bench:
         count = bench.args.new_tokens or (TINY if bench.quick else SIZES)["block_size"] - 1
         batches = [1, 4] if bench.quick else bench.args.batches
-        dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
+        dtypes = formats(bench.device)
         models = {name: ours(bench, dtype) for name, dtype in dtypes.items()}
         compiles = not bench.quick if bench.args.compile is None else bench.args.compile
         own = {

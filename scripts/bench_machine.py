@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from microgpt.model.kernels import hardware
+
 
 def synchronize(device: str) -> None:
     """Wait until the device has done all that it was asked for."""
@@ -30,17 +32,30 @@ def seconds_of(work: Callable[[], Any], device: str, times: int = 1) -> float:
     return (time.perf_counter() - start) / times
 
 
+def formats(device: str) -> dict[str, torch.dtype]:
+    """The number formats worth measuring: those that the device does not emulate."""
+    known = {"bf16": torch.bfloat16, "fp32": torch.float32}
+    return {name: dtype for name, dtype in known.items() if not hardware.of(device).emulates(dtype)}
+
+
+def precisions(device: str) -> list[str]:
+    """The precisions that benchmarks train in unless others are named."""
+    return ["32-true", *(["bf16-mixed", "bf16-true"] if "bf16" in formats(device) else [])]
+
+
 def limits(device: str, quick: bool) -> dict[str, float]:
-    """What the machine can do at best: FLOP/s of square matrix products, bytes/s read and copied in main memory."""
+    """What the machine can do at best: FLOP/s of square matrix products in each format that it does not emulate, and in
+    the fastest of them; bytes/s read and copied in main memory."""
     sizes = (256,) if quick else (4096, 8192) if device == "cuda" else (768, 1536, 3072)
     times = 10 if device == "cuda" else 1
     found = {}
-    for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+    for name, dtype in formats(device).items():
         best = 0.0
         for n in sizes:
             a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
             best = max(best, *(2 * n**3 / seconds_of(lambda a=a, b=b: a @ b, device, times) for _ in range(6)))  # type: ignore[misc]
         found[f"{name} FLOP/s"] = best
+    found["best FLOP/s"] = max(found.values())
     n_bytes = 2**20 if quick else 2**32 if device == "cuda" else 2**28
     source = torch.ones(n_bytes // 4, device=device)
     target = torch.zeros_like(source)

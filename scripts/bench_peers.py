@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", nargs="+", choices=("train", "text"), default=("train", "text"))
     parser.add_argument("--batches", type=int, nargs="+", default=[1])
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False, help="ours compiled, too")
-    parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed", "bf16-true"])
+    parser.add_argument("--precisions", nargs="+", help="default: those that the machine does not emulate")
 
 
 def bare_loop(bench: Bench, shape: Shape, model: nn.Module, loss: Loss, mixed: bool, steps: int) -> float:

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import torch
 
-from bench_machine import cpu_seconds, limits, load, machine
+from bench_machine import cpu_seconds, limits, load, machine, precisions
 
 PEERS = {"nanogpt": "train.py", "mingpt": "mingpt/model.py", "litgpt": "litgpt/model.py"}
 """Those that are read from a checkout, which the user names, and a file that each has."""
@@ -59,6 +59,7 @@ def alternate(contestants: Mapping[str, Callable[[], float]], rounds: int) -> di
     for _ in range(rounds):
         for name, run in contestants.items():
             values[name].append(run())
+            print(f"  {name}: {shown(values[name][-1])}", flush=True)
     return {name: Spread(found) for name, found in values.items()}
 
 
@@ -98,6 +99,8 @@ class Bench:
             torch.set_num_threads(self.args.threads)
         auto = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = auto if self.args.device == "auto" else self.args.device
+        if getattr(self.args, "precisions", self) is None:
+            self.args.precisions = precisions(self.device)
         self._scratch = tempfile.TemporaryDirectory(prefix="microgpt-bench-")
         self.folder = Path(self._scratch.name)
         self._cpu, self._start, self._load = cpu_seconds(), time.perf_counter(), load()

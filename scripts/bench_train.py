@@ -23,6 +23,7 @@ import torch
 
 import bench_naive
 from bench_contestants import NANOGPT, REFERENCE, Shape, enough_steps, ours
+from bench_machine import formats
 from bench_nanogpt import nanogpt, same_maths
 from bench_rig import Bench, Spread, alternate
 
@@ -47,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts[:4])
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="run compiled contestants too")
     parser.add_argument("--shapes", type=int, metavar="N", help="the first N of the grid")
-    parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed", "bf16-true"])
+    parser.add_argument("--precisions", nargs="+", help="default: those that the machine does not emulate")
 
 
 WAYS = {
@@ -80,14 +81,14 @@ def race(bench: Bench, contestants: dict[str, Run], seconds: float | None = None
 
 def rows(bench: Bench, shape: Shape, found: dict[str, Spread], tied: bool, rival: str | None) -> list[dict[str, Any]]:
     """The table of a race."""
-    flops, peak = shape.flops(tied), bench.limits["bf16 FLOP/s"]
+    flops, peak = shape.flops(tied), bench.limits["best FLOP/s"]
     return [
         {
             "contestant": name,
             "s/step": seconds,
             "tokens/s": shape.tokens / seconds.median,
             "TFLOP/s": flops / seconds.median / 1e12,
-            "of bf16 peak": f"{flops / seconds.median / peak:.1%}",
+            "of the peak": f"{flops / seconds.median / peak:.1%}",
             "of fp32 peak": f"{flops / seconds.median / bench.limits['fp32 FLOP/s']:.1%}",
             **({f"times {rival}": found[rival].over(seconds)} if rival in found else {}),
         }
@@ -97,7 +98,7 @@ def rows(bench: Bench, shape: Shape, found: dict[str, Spread], tied: bool, rival
 
 def ceiling(bench: Bench, shape: Shape, found: dict[str, Spread], tied: bool, rival: str) -> None:
     """How many times as fast as a rival a step could be at most, as it takes the arithmetic that it takes."""
-    least = {name: shape.flops(tied) / bench.limits[f"{name} FLOP/s"] for name in ("fp32", "bf16")}
+    least = {name: shape.flops(tied) / bench.limits[f"{name} FLOP/s"] for name in formats(bench.device)}
     row = {f"at the whole {name} peak": found[rival].median / seconds for name, seconds in least.items()}
     bench.table(f"the most that there is, in times {rival}", [{"shape": str(shape), **row}])
 
@@ -122,8 +123,8 @@ def reference(bench: Bench) -> None:
     bench.table(f"reference {shape}", rows(bench, shape, found, False, "naive"))
     ceiling(bench, shape, found, False, "naive")
     bench.claim("reference shape, times naive", found["naive"].over(best(found)), at_least=10)
-    share = shape.flops(False) / best(found).median / bench.limits["bf16 FLOP/s"]
-    bench.claim("reference shape, share of the bf16 peak", share, at_least=0.5)
+    share = shape.flops(False) / best(found).median / bench.limits["best FLOP/s"]
+    bench.claim("reference shape, share of the peak", share, at_least=0.5)
     agreement(bench, shape)
 
 

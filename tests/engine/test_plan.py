@@ -223,9 +223,10 @@ def test_steps_and_times_are_counted() -> None:
 
 def test_compiling_pays_after_two_minutes() -> None:
     run = replace(config(), model=replace(config().model, block_size=100))
-    per_second = 8 * 100 * 1e6 * 3  # of 1e6 FLOPs a token at a third of this peak: one step a second
-    assert compiling_pays(run, 121, 1e6, per_second)
-    assert not compiling_pays(run, 119, 1e6, per_second)
+    for share in (1 / 3, 1 / 2):
+        peak = 8 * 100 * 1e6 / share  # of 1e6 FLOPs a token, one step a second at this share of the peak
+        assert compiling_pays(run, 121, 1e6, peak, share)
+        assert not compiling_pays(run, 119, 1e6, peak, share)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how Linux counts")

@@ -15,6 +15,8 @@ import campaign_rig
 import microgpt
 from microgpt.engine import checkpoint, machine, rundir
 from microgpt.engine.commands import evaluate, generate, train
+from microgpt.model.kernels import hardware
+from microgpt.model.kernels.hardware import detect
 
 Tiny = Callable[..., list[str]]
 KNOBS = [
@@ -196,7 +198,8 @@ def test_a_precision_that_is_left_to_the_device_is_one_that_it_has(monkeypatch: 
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_units: has)
         assert machine.resolve_precision("auto", "cuda") == precision
     for flags, precision in (({"avx512_bf16"}, "bf16-mixed"), (set(), "32-true")):
-        monkeypatch.setattr(machine, "cpu_flags", lambda flags=flags: frozenset(flags))
+        kind = hardware.cpu(frozenset(flags), True, {})
+        monkeypatch.setattr(hardware, "of", lambda device, cpu=kind: cpu if device == "cpu" else detect(device))
         assert machine.resolve_precision("auto", "cpu") == precision
     assert machine.resolve_precision("auto", "mps") == "32-true"
 

@@ -53,6 +53,8 @@ class TrainerConfig(Config):
     "(machine) torch.compile; auto compiles when the run is long enough to pay for it."
     compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default"
     "(machine) torch.compile's mode: the other two start a step's kernels on a GPU as CUDA graphs, the last tries more."
+    threads: Count | Literal["auto"] = "auto"
+    "(machine) CPU threads of each process; auto: one a core. How many there are decides the last bits of sums."
     deterministic: bool = False
     "(machine) Make compiled and parallel kernels reproducible too, at some cost."
     micro_batch_size: Count | None = None
@@ -126,7 +128,7 @@ class RunConfig(Config):
 MACHINE_KNOBS = frozenset(
     "resume plan imports data.path data.url data.corpus data.size data.sha256 data.unknown data.cache_dir "
     "trainer.precision trainer.float32_matmul_precision trainer.accelerator trainer.devices trainer.num_nodes "
-    "trainer.strategy trainer.compile trainer.compile_mode trainer.deterministic "
+    "trainer.strategy trainer.compile trainer.compile_mode trainer.threads trainer.deterministic "
     "trainer.micro_batch_size trainer.progress trainer.log_every_n_steps trainer.early_stopping_patience "
     "trainer.max_steps trainer.max_epochs trainer.on_nonfinite".split()
 )

@@ -13,9 +13,8 @@ from microgpt.engine.config import RunConfig
 from microgpt.engine.evaluate import windows_at_once
 from microgpt.engine.footprint import Footprint, footprint
 from microgpt.engine.probe import Pace, probe
+from microgpt.model.kernels import hardware
 
-SHARE_OF_PEAK = 1 / 3
-"""Of a device's peak arithmetic, what a step is thought to reach before it is tried."""
 WHOLE_STEP, PART_STEP, LONGEST_STEP = 2.0, 1.0, 10.0
 """Seconds: up to the first a step is tried as it is, else parts of it that take about the second; a single sequence
 is tried up to the third."""
@@ -67,7 +66,8 @@ def estimate(
         return footprint(config, vocab_size, accelerator, precision, sequences, micro, scored)
 
     whole = tensors(share, micro, windows)
-    guess = flops * T / peak / SHARE_OF_PEAK  # seconds a sequence
+    # Seconds a sequence. Where a format is emulated the peak, which is that of float32, says little.
+    guess = flops * T / peak / hardware.of(accelerator).share_of_peak
     scored = min(windows, max(1, int(2 * WHOLE_STEP / (guess / 3))))  # forward is a third of a step
     sizes = sizes_to_try(share, micro, guess)
     tried = whole

@@ -2,15 +2,16 @@
 
 import contextlib
 import functools
+import os
 import platform
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from microgpt.errors import MachineError, UsageError
+from microgpt.model.kernels import hardware
 
 _PEAK_BF16 = {
     # Dense bf16 FLOP/s from the makers' data sheets, by a word in the device's name; the first match counts.
@@ -67,26 +68,6 @@ def resolve_devices(knob: int | str, accelerator: str, started: int = 0) -> int:
     return int(knob)
 
 
-def has_bf16(accelerator: str) -> bool:
-    """Whether the device multiplies bf16 matrices in hardware."""
-    if accelerator == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if accelerator == "cpu":
-        return "amx" in cpu_flags() or "avx512_bf16" in cpu_flags() or "bf16" in cpu_flags()
-    return False
-
-
-@functools.cache
-def cpu_flags() -> frozenset[str]:
-    """The CPU's features that matter here, as Linux names them; empty where they cannot be read."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
-            words = set(next((line for line in file if line.startswith(("flags", "Features"))), "").split())
-    except OSError:
-        return frozenset()
-    return frozenset(words & {"avx512_bf16", "bf16"}) | ({"amx"} if "amx_bf16" in words else set())
-
-
 def resolve_precision(knob: str, accelerator: str) -> str:
     """The precision that `trainer.precision` means on this device.
 
@@ -94,27 +75,48 @@ def resolve_precision(knob: str, accelerator: str) -> str:
         MachineError: when the device cannot do what was asked for.
     """
     if knob == "auto":
-        if has_bf16(accelerator):
+        if hardware.of(accelerator).has_bf16:
             return "bf16-mixed"
         return "16-mixed" if accelerator == "cuda" else "32-true"
     if knob == "16-mixed" and accelerator == "cpu":
         raise MachineError("trainer.precision=16-mixed needs a GPU", "this machine", "take bf16-mixed or 32-true")
     if knob == "64-true" and accelerator == "mps":
         raise MachineError("trainer.precision=64-true is not to be had on mps", "this machine", "take 32-true")
-    if knob.startswith("bf16") and accelerator == "cuda" and not has_bf16("cuda"):
+    if knob.startswith("bf16") and accelerator == "cuda" and not hardware.of("cuda").has_bf16:
         raise MachineError(f"trainer.precision={knob} needs a GPU with bf16 units", "this machine", "take 16-mixed")
     return knob
 
 
-@functools.cache
+def emulation_warning(accelerator: str, dtype: torch.dtype) -> str:
+    """A line that says how much slower products in `dtype` are where they are emulated; empty where they are not."""
+    if not hardware.of(accelerator).emulates(dtype):
+        return ""
+    times = _seconds_of_product(accelerator, dtype, 128) / _seconds_of_product(accelerator, torch.float32, 128)
+    name = str(dtype).removeprefix("torch.")
+    return f"this CPU has no {name} units: a {name} product takes about {times:.0f} times as long as one in float32"
+
+
 def peak_flops(accelerator: str, dtype: torch.dtype) -> float:
-    """Peak FLOP/s of one device in `dtype`: a GPU's from its data sheet, else the best of a few measured products."""
+    """Peak FLOP/s of one device: a GPU's from its data sheet, else the best of a few measured products. For a format
+    that the device emulates it is the peak of float32, the most that its arithmetic allows."""
+    if hardware.of(accelerator).emulates(dtype):
+        dtype = torch.float32
+    return _peak_flops(accelerator, dtype, torch.get_num_threads())
+
+
+@functools.cache
+def _peak_flops(accelerator: str, dtype: torch.dtype, threads: int) -> float:
     if accelerator == "cuda":
         name = torch.cuda.get_device_name()
         peak = next((flops for word, flops in _PEAK_BF16.items() if word in name), None)
         if peak is not None:
             return peak if dtype in (torch.bfloat16, torch.float16) else peak / 2
     n = 4096 if accelerator == "cuda" else 768
+    return float(2 * n**3 / _seconds_of_product(accelerator, dtype, n))
+
+
+def _seconds_of_product(accelerator: str, dtype: torch.dtype, n: int) -> float:
+    """The least time that a product of two n x n matrices took."""
     generator = torch.Generator().manual_seed(0)  # its own: nobody else's draws are to change
     a, b = (torch.randn(n, n, generator=generator).to(accelerator, dtype) for _ in range(2))
     best, began, tries = float("inf"), time.perf_counter(), 0
@@ -124,13 +126,30 @@ def peak_flops(accelerator: str, dtype: torch.dtype) -> float:
         torch.mm(a, b)
         synchronize(accelerator)
         best, tries = min(best, time.perf_counter() - start), tries + 1
-    return float(2 * n**3 / best)
+    return best
 
 
 def synchronize(accelerator: str) -> None:
     """Wait until the device has done all that it was told to."""
     if accelerator != "cpu":
         getattr(torch, accelerator).synchronize()
+
+
+@contextlib.contextmanager
+def threads(knob: int | str) -> Iterator[None]:
+    """Inside, torch computes on a CPU with this many threads; "auto" leaves its own choice, a function of the machine
+    and OMP_NUM_THREADS. How many there are decides the order of sums, and so the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if knob == "auto" else int(knob))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def cores() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

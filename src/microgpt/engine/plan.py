@@ -12,10 +12,11 @@ from microgpt.data.corpus import Corpus
 from microgpt.engine import machine
 from microgpt.engine.amounts import mib, seconds_text, step_text
 from microgpt.engine.config import RunConfig
-from microgpt.engine.estimate import SHARE_OF_PEAK, Estimate, estimate
+from microgpt.engine.estimate import Estimate, estimate
 from microgpt.engine.evaluate import RANDOM_BATCHES, windows_at_once, yardsticks
 from microgpt.engine.finetune import starting_model
 from microgpt.engine.length import will_compile
+from microgpt.model.kernels import hardware
 
 SAVE_SPEED = 4e8
 """Bytes a second at which a checkpoint is thought to be written, checked and synced."""
@@ -108,7 +109,8 @@ class Plan:
     def _measured(self) -> str:
         tried = self.estimate.tried
         if not tried:
-            return f"nothing: a step is too large to try here; time is reckoned at {SHARE_OF_PEAK:.0%} of the peak"
+            share = hardware.of(self.accelerator).share_of_peak
+            return f"nothing: a step is too large to try here; time is reckoned at {share:.0%} of the peak"
         share = self.config.data.batch_size // self.devices
         alone = ", on one device, without what the devices send one another" if self.devices > 1 else ""
         if tried == (share,):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from microgpt.data.corpus import Corpus
-from microgpt.engine import checkpoint, cluster
+from microgpt.engine import checkpoint, cluster, machine
 from microgpt.engine.config import Precision, RunConfig, science_differences, short
 from microgpt.engine.rundir import RunDir
 from microgpt.engine.terminal import printable
@@ -34,8 +34,12 @@ class Start:
     def recorded(self, name: str, knob: Any) -> Any:
         """What the checkpoint was trained with, for a knob that is `auto`; else the knob."""
         value = (self.manifest or {}).get("fingerprint", {}).get(name)
-        known = value in get_args(Precision) if name == "precision" else isinstance(value, bool)
-        return value if knob == "auto" and known else knob
+        is_possible = {
+            "precision": value in get_args(Precision),
+            "compiled": isinstance(value, bool),
+            "threads": isinstance(value, int) and 1 <= value <= machine.cores(),
+        }
+        return value if knob == "auto" and is_possible[name] else knob
 
 
 def find_start(config: RunConfig, run_dir: RunDir, corpus: Corpus, steps: int) -> Start:

@@ -1,16 +1,22 @@
 """A trained model with its tokenizer, as a notebook or a command uses it. Needs torch alone."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from microgpt.data.tokenizer import HFTokenizer, Tokenizer, tokenizer_from_dict
+from microgpt.engine import machine
 from microgpt.engine.rundir import RunDir
 from microgpt.engine.sample import generate_texts
 from microgpt.errors import CheckpointError
 from microgpt.model import GPT, GPTConfig, hf
 from microgpt.model.folder import TOKENIZER, load_model
+
+log = logging.getLogger("microgpt")
 
 
 @dataclass
@@ -71,6 +77,8 @@ def load(path: str | Path, device: str = "cpu") -> Run:
     """
     folder = model_folder(Path(path))
     model, tokenizer = read_folder(folder, device)
+    if slow := machine.emulation_warning(torch.device(device).type, model.wte.weight.dtype):
+        log.warning("warning: %s; run.model.float() makes the model a float32 one", slow)
     run_dir = RunDir(folder.parent if folder.name == "model" else folder)
     return Run(Path(path), model, tokenizer, run_dir.read_summary() or {})
 

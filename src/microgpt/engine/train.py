@@ -76,7 +76,7 @@ def run(
         began: as for `train`.
     """
     products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
-    with signals.handled(GoOn(arguments, path)), products:
+    with signals.handled(GoOn(arguments, path)), products, machine.threads(config.trainer.threads):
         run_dir = RunDir(path)
         accelerator = machine.resolve_accelerator(config.trainer.accelerator)
         world = find_world(config, accelerator)
@@ -104,10 +104,11 @@ def run(
             if start.finished:
                 log.info("%s is finished: %s", path, start.finished)
                 return load(path) if world.place.is_first else None
-            training = Training(config, world, corpus, steps, run_dir, start, pretrained)
-            if world.place.is_first and (start.checkpoint is None or not run_dir.config.exists()):
-                write_text(run_dir.config, OmegaConf.to_yaml(tree))
-            return training.fit()
+            with machine.threads(start.recorded("threads", config.trainer.threads)):
+                training = Training(config, world, corpus, steps, run_dir, start, pretrained)
+                if world.place.is_first and (start.checkpoint is None or not run_dir.config.exists()):
+                    write_text(run_dir.config, OmegaConf.to_yaml(tree))
+                return training.fit()
 
 
 class Training:
@@ -210,7 +211,7 @@ class Training:
 
     def announce(self) -> None:
         """Say what is about to be trained, on what, and how."""
-        config, corpus, start = self.config, self.corpus, self.start
+        config, corpus, start, trainer = self.config, self.corpus, self.start, self.trainer
         log.info(
             "%s: %s tokens, %d different; %s to train on",
             corpus.name, f"{sum(map(len, corpus.splits.values())):,}", corpus.tokenizer.vocab_size,
@@ -226,6 +227,8 @@ class Training:
             self.steps, config.data.batch_size, config.model.block_size, self.fingerprint["device"], self.precision,
             ", compiled" if self.compiled else "", self.run_dir.path,
         )  # fmt: skip
+        if slow := machine.emulation_warning(trainer.strategy.root_device.type, machine.autocast_dtype(self.precision)):
+            log.warning("warning: %s; trainer.precision=32-true trains as much faster", slow)
         if start.manifest is not None:
             exactly = how_exactly(start.manifest["fingerprint"], self.fingerprint, config.trainer.deterministic)
             log.info("from step %d it %s", start.step, exactly)

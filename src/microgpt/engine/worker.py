@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from microgpt.engine import cluster, garbage, signals
 from microgpt.engine.stopping import GoOn
+from microgpt.engine.waiting import Load, give_way_if_busy
 from microgpt.errors import CheckpointError, DataError, MachineError, MicrogptError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def main(argv: list[str] | None = None) -> int:
     """Train the folder that is named; returns the exit code. Only unexpected errors are printed: others are left."""
     if argv is None:
         garbage.collect_rarely()
+        if cluster.OURS not in os.environ:  # the load of a rank are the others, for whom its start has chosen
+            give_way_if_busy(Load())
     (folder,) = sys.argv[1:] if argv is None else argv
     if CHILD in os.environ:
         end_with_parent()

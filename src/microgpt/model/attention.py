@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from microgpt.model.cache import KVCache
 from microgpt.model.config import GPTConfig
+from microgpt.model.kernels import hardware
 from microgpt.model.linear import Linear
 from microgpt.model.norm import rms_norm
 from microgpt.model.pos.base import Position, Start
@@ -87,6 +88,8 @@ def batched(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float
         (8, 4, 512, 64)      102     87     163    135     208    128     110   44.5
         (4, 4, 1024, 64)     147    156     350    323     482    215     125   84.0
         (2, 4, 2048, 64)     254    297     717    915    1077    385     222    168
+
+    With AVX2 alone, where bfloat16 is emulated, SDPA is 2 to 5 times as fast as this in bfloat16.
     """
     B, H, T, D = q.shape
     k, v = repeat_heads(k, H), repeat_heads(v, H)
@@ -119,8 +122,10 @@ def fastest(T: int, device: torch.device, dtype: torch.dtype, is_training: bool,
     Args:
         is_plain: neither a bias nor dropout.
     """
+    if not is_training or device.type != "cpu" or hardware.of("cpu").emulates(dtype):
+        return sdpa
     longest = 2048 if dtype is torch.bfloat16 else 0 if is_plain else 1024
-    return batched if is_training and device.type == "cpu" and longest >= T else sdpa
+    return batched if longest >= T else sdpa
 
 
 class Attention(nn.Module):

@@ -10,14 +10,14 @@ In float32 on x86 torch multiplies by MKL, which is made for another maker's pro
     2048 x  384 x 1536          93  102         93  107          96   90
 """
 
-import functools
-import platform
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from microgpt.model.kernels import hardware
 
 _LARGE = 2**26
 """Multiplications from which on the other way is worth being called from Python."""
@@ -44,13 +44,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def onednn_is_fast() -> bool:
     """Whether oneDNN's kernels are the fast ones for products in the type of the weights."""
-    return _onednn_is_built() and not torch.is_autocast_enabled("cpu")
-
-
-@functools.cache
-def _onednn_is_built() -> bool:
-    is_x86 = platform.machine() in ("x86_64", "AMD64")
-    return is_x86 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return hardware.of("cpu").has_onednn and not torch.is_autocast_enabled("cpu")
 
 
 class OneDNNLinear(torch.autograd.Function):

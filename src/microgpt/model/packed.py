@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from microgpt.model.kernels import hardware
 from microgpt.model.linear import Linear, onednn_is_fast
 
 if TYPE_CHECKING:
@@ -48,11 +49,8 @@ def packed(model: "GPT", rows: int) -> Iterator[None]:
 def _pays(weights: list[Tensor]) -> bool:
     if not onednn_is_fast():
         return False
-    dtypes = {torch.float32}
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        dtypes.add(torch.bfloat16)
     fits = sum(weight.numel() * weight.element_size() for weight in weights) <= _MOST
-    return fits and all(weight.device.type == "cpu" and weight.dtype in dtypes for weight in weights)
+    return fits and all(weight.device.type == "cpu" and hardware.of("cpu").packs(weight.dtype) for weight in weights)
 
 
 def _product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:

@@ -15,9 +15,11 @@ from microgpt.engine import signals
 from microgpt.engine.commands import common
 from microgpt.engine.commands.help import print_help
 from microgpt.engine.stopping import GoOn
+from microgpt.engine.waiting import Load, give_way_if_busy
 from microgpt.errors import UsageError
 
 BEGAN = time.perf_counter()
+LOAD = Load()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,10 +46,13 @@ def train_command(arguments: list[str]) -> None:
         for word in args.overrides:
             if word.startswith(("hydra/launcher=", "hydra/sweeper=", "sweep.detach=")):
                 raise UsageError(f"{word} is for sweeps", "the arguments", "add -m, for one point too")
+        give_way_if_busy(LOAD)
         from microgpt.engine.train import train
 
         train(args.overrides, config_dir, BEGAN)
         return
+    if args.multirun:
+        give_way_if_busy(LOAD)
     from microgpt.engine import sweep
     from microgpt.engine.compose import check_sweep, lenient
 

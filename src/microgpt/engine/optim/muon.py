@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from microgpt.config import Count, Fraction, NonNegative, Positive
 from microgpt.engine.optim.base import NamedParameters, OptimConfig, evaluated
+from microgpt.model.kernels import hardware
 
 
 class MuonConfig(OptimConfig, name="muon"):
@@ -59,7 +60,7 @@ def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
 
 class BatchedMuon(torch.optim.Muon):
     """torch's Muon with all matrices of one shape, or of its transpose, made orthogonal together: the same update but
-    for the rounding of bfloat16, in fewer and larger products. Settings, state and checkpoints are torch's."""
+    for rounding, in fewer and larger products. Settings, state and checkpoints are torch's."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -97,10 +98,11 @@ def widened(matrix: Tensor) -> Tensor:
 
 
 def newton_schulz(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """The nearest semi-orthogonal matrices to (n, rows, columns), roughly: their singular values end near 1."""
+    """The nearest semi-orthogonal matrices to (n, rows, columns), roughly: their singular values end near 1.
+    The products run in the format that the device is fastest in."""
     a, b, c = coefficients
-    x = matrices.bfloat16()
-    x /= x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
+    x = matrices.to(hardware.of(matrices.device.type).rough_dtype)
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
