@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[1] / "scripts" / "bench"
 TABLES = {
     "train": "grid, s/step",
     "generate": "1 streams of 15 tokens",
@@ -46,7 +46,7 @@ def test_a_benchmark_runs_and_writes_its_figures(name: str, tmp_path: Path) -> N
 
 
 def test_one_command_runs_them_and_holds_them_against_their_goals(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPTS / "bench.py"), str(tmp_path), "--quick", "--only", "generate"]
+    command = [sys.executable, str(SCRIPTS / "run.py"), str(tmp_path), "--quick", "--only", "generate"]
     done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "tokens equal to the uncached ones, fp32" in done.stdout.splitlines()[-1]

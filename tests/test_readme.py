@@ -116,7 +116,7 @@ def test_the_error_shown_is_the_one_printed(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_every_choice_the_readme_lists_is_there_and_none_is_missing() -> None:
-    from microgpt.engine.conf import conf_dir, groups
+    from microgpt.engine.compose.conf import conf_dir, groups
 
     rows = dict(re.findall(r"^\| `([\w.]+)=` \| [^|]+ \| ([^|]+) \|$", README, re.MULTILINE))
     shipped = {group: options for group, options in groups(conf_dir()).items() if not group.startswith("hydra")}

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from microgpt.config import Choice
-from microgpt.engine.compose import FAMILIES, compose_run
-from microgpt.engine.conf import conf_dir, groups
+from microgpt.engine.compose.compose import FAMILIES, compose_run
+from microgpt.engine.compose.conf import conf_dir, groups
 from microgpt.model import GPT
 
 ROOT = Path(__file__).parents[1]

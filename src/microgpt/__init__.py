@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from microgpt.data.dataset import TextDataset
     from microgpt.data.tokenizer import ByteTokenizer, CharTokenizer
-    from microgpt.engine.evaluate import evaluate
-    from microgpt.engine.run import Run, load
     from microgpt.engine.train import train
+    from microgpt.engine.trained.evaluate import evaluate
+    from microgpt.engine.trained.run import Run, load
     from microgpt.errors import MicrogptError
     from microgpt.model import GPT, GPTConfig
 
@@ -23,10 +23,10 @@ _HOMES = {
     "ByteTokenizer": "data.tokenizer",
     "CharTokenizer": "data.tokenizer",
     "MicrogptError": "errors",
-    "Run": "engine.run",
+    "Run": "engine.trained.run",
     "TextDataset": "data.dataset",
-    "evaluate": "engine.evaluate",
-    "load": "engine.run",
+    "evaluate": "engine.trained.evaluate",
+    "load": "engine.trained.run",
     "train": "engine.train",
 }
 

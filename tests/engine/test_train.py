@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from microgpt import Run, load, train
-from microgpt.engine import checkpoint, machine
-from microgpt.engine.module import GPTModule
-from microgpt.engine.runlog import COLUMNS
+from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.fit.runlog import COLUMNS
+from microgpt.engine.machine import device as machine
+from microgpt.engine.store import checkpoint
 from microgpt.errors import CheckpointError, UsageError
 
 Tiny = Callable[..., list[str]]

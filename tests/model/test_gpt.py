@@ -9,8 +9,8 @@ from torch import nn
 from microgpt.config import ConfigError
 from microgpt.errors import UsageError
 from microgpt.model import GPT, GPTConfig
-from microgpt.model.cache import KVCache
-from microgpt.model.ngram import with_before
+from microgpt.model.embeddings import with_before
+from microgpt.model.generation.kv_cache import KVCache
 
 OPTIONS = [
     {"norm": "layernorm"},

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import campaign_rig
 import psutil
 import pytest
 
-import campaign_rig
 import microgpt
-from microgpt.engine import checkpoint, machine, rundir
 from microgpt.engine.commands import evaluate, generate, train
+from microgpt.engine.machine import device as machine
+from microgpt.engine.store import checkpoint
+from microgpt.engine.store import run_folder as rundir
 from microgpt.model.kernels import hardware
 from microgpt.model.kernels.hardware import detect
 
@@ -315,7 +317,10 @@ def test_a_used_folder_and_a_finished_run(tiny: Tiny, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("command", "place"),
-    [(generate.main, "microgpt.engine.sample.cut"), (evaluate.main, "microgpt.engine.evaluate._windows")],
+    [
+        (generate.main, "microgpt.engine.trained.sample.cut"),
+        (evaluate.main, "microgpt.engine.trained.evaluate._windows"),
+    ],
 )
 def test_ctrl_c_in_other_commands_is_130(
     command: Callable[[list[str]], int],

@@ -6,7 +6,7 @@ import pytest
 
 import campaign_damage
 import campaign_inputs
-from microgpt.engine.terminal import printable
+from microgpt.text import printable
 
 
 @pytest.mark.slow

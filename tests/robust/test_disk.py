@@ -13,8 +13,9 @@ import pytest
 import campaign_exact
 import campaign_rig
 from microgpt import train
-from microgpt.engine import checkpoint, rundir
 from microgpt.engine.commands import train as command
+from microgpt.engine.store import checkpoint
+from microgpt.engine.store import run_folder as rundir
 from microgpt.errors import MachineError, UsageError
 
 Tiny = Callable[..., list[str]]
@@ -58,8 +59,8 @@ def test_too_little_space_is_refused_before_the_first_step(
 def test_a_disk_that_fills_is_5_and_the_newest_checkpoint_survives(
     victim: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from microgpt.engine import runlog
     from microgpt.engine import train as engine
+    from microgpt.engine.fit import runlog
 
     count = [0]
 
@@ -84,7 +85,7 @@ def test_a_disk_that_fills_is_5_and_the_newest_checkpoint_survives(
 
         monkeypatch.setattr(record_writer.RecordWriter, "write", later(record_writer.RecordWriter.write))
     elif victim == "model":
-        from microgpt.model import folder
+        from microgpt.model.files import folder
 
         monkeypatch.setattr(folder, "save_file", fails)
     else:

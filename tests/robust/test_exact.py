@@ -11,7 +11,7 @@ import torch
 import campaign_exact
 import campaign_kills
 from microgpt import train
-from microgpt.engine import checkpoint
+from microgpt.engine.store import checkpoint
 from microgpt.errors import CheckpointError, NonFiniteError
 
 Tiny = Callable[..., list[str]]
@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(
 def test_a_gradient_that_is_looked_at_late_ends_the_run_where_it_would_have_ended(
     knob: str, saved: list[int], tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from microgpt.engine.module import GPTModule
+    from microgpt.engine.fit.module import GPTModule
 
     monkeypatch.setattr(GPTModule, "may_look_late", lambda _: True)  # as on a GPU
     poison(monkeypatch, at_step=3, value=float("nan"))
@@ -205,7 +205,7 @@ def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, tmp_path: Path)
 
 def poison(monkeypatch: pytest.MonkeyPatch, at_step: int, value: float) -> None:
     """Let the loss of one micro-batch be `value` without its gradient showing it."""
-    from microgpt.engine.module import GPTModule
+    from microgpt.engine.fit.module import GPTModule
 
     forward = GPTModule.forward
 

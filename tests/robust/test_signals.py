@@ -18,11 +18,12 @@ import campaign_kills
 import campaign_rig
 import campaign_stops
 from microgpt import train
-from microgpt.engine import checkpoint, signals, stopping
-from microgpt.engine.callbacks.save import Save
 from microgpt.engine.commands import common
 from microgpt.engine.commands import train as command
-from microgpt.engine.stopping import resume_command
+from microgpt.engine.fit.callbacks.save import Save
+from microgpt.engine.process import signals, stopping
+from microgpt.engine.process.stopping import resume_command
+from microgpt.engine.store import checkpoint
 from microgpt.errors import CheckpointError
 
 Tiny = Callable[..., list[str]]
@@ -65,7 +66,7 @@ def test_a_signal_saves_and_leaves_with_128_plus_its_number(
 def test_an_evaluation_gives_way_and_is_done_after_resuming(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from microgpt.engine.callbacks.evaluate import Evaluate
+    from microgpt.engine.fit.callbacks.evaluate import Evaluate
 
     score = Evaluate._score
 
@@ -96,7 +97,7 @@ def test_an_evaluation_gives_way_and_is_done_after_resuming(
 def test_a_signal_before_the_first_step_leaves_at_once(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from microgpt.engine.module import GPTModule
+    from microgpt.engine.fit.module import GPTModule
 
     monkeypatch.setattr(GPTModule, "training_step", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     assert command.main(tiny()) == 130
@@ -261,7 +262,7 @@ def test_the_process_that_started_the_ranks_says_how_to_go_on_unless_rank_0_has(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from microgpt.engine import ranks
+    from microgpt.engine.process import launch as ranks
 
     ready = tmp_path / "ready"
     if times == 1:

@@ -12,7 +12,7 @@ import pytest
 from mini_slurm import MiniSlurm
 
 from microgpt import load, train
-from microgpt.engine import checkpoint
+from microgpt.engine.store import checkpoint
 
 pytestmark = pytest.mark.slurm
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.slurm"

@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 from microgpt.config import Config, Count, Fault, NonNegative, Positive
 from microgpt.data.config import DataConfig
-from microgpt.engine.checkpoint import CheckpointConfig
-from microgpt.engine.evaluate import EvalConfig
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.optim.adamw import AdamWConfig
-from microgpt.engine.sample import SampleConfig
+from microgpt.engine.store.checkpoint import CheckpointConfig
+from microgpt.engine.trained.evaluate import EvalConfig
+from microgpt.engine.trained.sample import SampleConfig
 from microgpt.model.config import GPTConfig
 from microgpt.model.lora import LoRAConfig
 

@@ -4,10 +4,10 @@ import logging
 
 from microgpt.data.corpus import Corpus
 from microgpt.engine.config import RunConfig
-from microgpt.engine.evaluate import yardsticks
-from microgpt.engine.run import Run
-from microgpt.engine.terminal import printable
+from microgpt.engine.trained.evaluate import yardsticks
+from microgpt.engine.trained.run import Run
 from microgpt.model import GPT
+from microgpt.text import printable
 
 log = logging.getLogger("microgpt")
 

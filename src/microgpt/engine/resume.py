@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from microgpt.data.corpus import Corpus
-from microgpt.engine import checkpoint, cluster, machine
 from microgpt.engine.config import Precision, RunConfig, science_differences, short
-from microgpt.engine.rundir import RunDir
-from microgpt.engine.terminal import printable
+from microgpt.engine.machine import device as machine
+from microgpt.engine.process import cluster
+from microgpt.engine.store import checkpoint
+from microgpt.engine.store.run_folder import RunDir
 from microgpt.errors import CheckpointError, UsageError
+from microgpt.text import printable
 
 log = logging.getLogger("microgpt")
 

@@ -11,29 +11,33 @@ from omegaconf import DictConfig, OmegaConf
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
 from microgpt.data.windows import Windows
-from microgpt.engine import figures, machine, memory, ranks, signals
-from microgpt.engine.callbacks.evaluate import Evaluate
-from microgpt.engine.callbacks.metrics import Clock, Metrics
-from microgpt.engine.callbacks.sample import Sample
-from microgpt.engine.callbacks.save import FolderCheckpointIO, Save
-from microgpt.engine.compose import compose_run
+from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
-from microgpt.engine.evaluate import Score, evaluate
-from microgpt.engine.finder import find_lr, with_lr
-from microgpt.engine.finetune import Pretrained, adopt, starting_model, trained_params
-from microgpt.engine.length import total_steps, will_compile
-from microgpt.engine.loader import TextDataModule
-from microgpt.engine.logs import logging_to, quiet_lightning
-from microgpt.engine.module import GPTModule
-from microgpt.engine.plan import make_plan
-from microgpt.engine.progress import Progress
+from microgpt.engine.fit.callbacks.evaluate import Evaluate
+from microgpt.engine.fit.callbacks.metrics import Clock, Metrics
+from microgpt.engine.fit.callbacks.sample import Sample
+from microgpt.engine.fit.callbacks.save import FolderCheckpointIO, Save
+from microgpt.engine.fit.finetune import Pretrained, adopt, starting_model, trained_params
+from microgpt.engine.fit.loader import TextDataModule
+from microgpt.engine.fit.lr_search import find_lr, with_lr
+from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.fit.runlog import RunLog
+from microgpt.engine.fit.trainer import World, build_trainer, find_world, leave_group
+from microgpt.engine.machine import device as machine
+from microgpt.engine.machine import memory
+from microgpt.engine.plan.length import total_steps, will_compile
+from microgpt.engine.plan.plan import make_plan
+from microgpt.engine.process import launch as ranks
+from microgpt.engine.process import signals
+from microgpt.engine.process.logs import logging_to, quiet_lightning
+from microgpt.engine.process.progress import Progress
+from microgpt.engine.process.stopping import GoOn
 from microgpt.engine.report import closing_words, parameter_table
 from microgpt.engine.resume import Start, find_start, how_exactly
-from microgpt.engine.run import Run, load
-from microgpt.engine.rundir import RunDir, write_text
-from microgpt.engine.runlog import RunLog
-from microgpt.engine.stopping import GoOn
-from microgpt.engine.trainer import World, build_trainer, find_world, leave_group
+from microgpt.engine.store.run_folder import RunDir, write_text
+from microgpt.engine.trained import figures
+from microgpt.engine.trained.evaluate import Score, evaluate
+from microgpt.engine.trained.run import Run, load
 from microgpt.errors import MicrogptError
 from microgpt.model import GPT, save_model
 from microgpt.model.lora import merge

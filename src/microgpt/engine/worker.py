@@ -17,16 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from microgpt.engine import cluster, garbage, signals
-from microgpt.engine.stopping import GoOn
-from microgpt.engine.waiting import Load, give_way_if_busy
+from microgpt.engine.process import cluster, garbage, signals
+from microgpt.engine.process.stopping import GoOn
+from microgpt.engine.process.waiting import Load, give_way_if_busy
 from microgpt.errors import CheckpointError, DataError, MachineError, MicrogptError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from microgpt.engine.config import RunConfig
-    from microgpt.engine.run import Run
+    from microgpt.engine.trained.run import Run
 
 LAUNCH = ".launch.json"
 CHILD = "MICROGPT_CHILD"
@@ -38,8 +38,8 @@ def write_launch(path: Path, config: "RunConfig", tree: "DictConfig", arguments:
     """Write down what is to be trained in the folder `path`."""
     from omegaconf import OmegaConf
 
-    from microgpt.engine.imports import imported
-    from microgpt.engine.rundir import write_text
+    from microgpt.engine.store.run_folder import write_text
+    from microgpt.registry import imported
 
     path.mkdir(parents=True, exist_ok=True)
     forget_launch(path)
@@ -80,8 +80,8 @@ def run_launched(path: Path) -> "Run | None":
         from omegaconf import OmegaConf
 
         from microgpt.engine.config import RunConfig
-        from microgpt.engine.imports import import_part
         from microgpt.engine.train import run
+        from microgpt.registry import import_part
 
         for name in launch["imports"]:
             import_part(name)

@@ -1,7 +1,7 @@
 """The GPT: its configuration, parts, generation and folder on disk. Needs torch and safetensors alone."""
 
 from microgpt.model.config import GPTConfig
-from microgpt.model.folder import load_model, save_model
+from microgpt.model.files.folder import load_model, save_model
 from microgpt.model.gpt import GPT
 from microgpt.model.pos import Position, PositionConfig
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microgpt.model.cache import KVCache
 from microgpt.model.config import GPTConfig
+from microgpt.model.generation.kv_cache import KVCache
 from microgpt.model.kernels import hardware
-from microgpt.model.linear import Linear
+from microgpt.model.kernels.linear import Linear
 from microgpt.model.norm import rms_norm
 from microgpt.model.pos.base import Position, Start
 

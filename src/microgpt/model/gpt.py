@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from microgpt.errors import UsageError
 from microgpt.model.attention import Attend, Context, causal_mask, fastest, reference_output, sdpa
 from microgpt.model.block import Block
-from microgpt.model.cache import KVCache, StaticCache
 from microgpt.model.config import GPTConfig
-from microgpt.model.generate import stream
-from microgpt.model.linear import Linear, linear
-from microgpt.model.loss import MOST, PiecewiseLoss, cross_entropy
-from microgpt.model.ngram import NgramEmbedding, PreviousEmbedding, with_before
+from microgpt.model.embeddings import NgramEmbedding, PreviousEmbedding, with_before
+from microgpt.model.generation.kv_cache import KVCache, StaticCache
+from microgpt.model.generation.stream import stream
+from microgpt.model.kernels.cross_entropy import MOST, PiecewiseLoss, cross_entropy
+from microgpt.model.kernels.linear import Linear, linear
 from microgpt.model.norm import Norm
 from microgpt.model.pos.base import Start
 
@@ -70,7 +70,7 @@ class GPT(nn.Module):
             CheckpointError: the folder is missing or damaged, or our parts cannot express the model.
             MachineError: the Hub cannot be reached, or huggingface_hub is not installed.
         """
-        from microgpt.model.hf import from_pretrained
+        from microgpt.model.files.hf import from_pretrained
 
         return from_pretrained(name_or_folder, block_size=block_size, dropout=dropout)
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from microgpt.config import Config, Natural, Positive, did_you_mean
 from microgpt.errors import UsageError
 from microgpt.model.gpt import GPT
-from microgpt.model.linear import Linear
+from microgpt.model.kernels.linear import Linear
 
 
 class LoRAConfig(Config):

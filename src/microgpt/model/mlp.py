@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from microgpt.model.config import GPTConfig
-from microgpt.model.linear import Linear
+from microgpt.model.kernels.linear import Linear
 
 
 def _relu2(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from microgpt import train
-from microgpt.engine import machine
+from microgpt.engine.machine import device as machine
 from microgpt.engine.optim.muon import newton_schulz
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.attention import batched, fastest, sdpa

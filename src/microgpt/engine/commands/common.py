@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
 from microgpt.config import ConfigError
-from microgpt.engine import cluster, garbage, signals
-from microgpt.engine.terminal import printable
+from microgpt.engine.process import cluster, garbage, signals
 from microgpt.errors import MachineError, MicrogptError, UsageError
+from microgpt.text import printable
 
 
 def run(

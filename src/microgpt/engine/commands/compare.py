@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from microgpt.engine.commands import common
-from microgpt.engine.compare import summarise
-from microgpt.engine.compare_tables import FORMATS, as_json, as_rich, left_out
+from microgpt.engine.compare.compare import summarise
+from microgpt.engine.compare.tables import FORMATS, as_json, as_rich, left_out
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def compare(argv: Sequence[str]) -> None:
         if arguments.format != "table" and comparison.incomplete:
             print("\n".join(left_out(comparison)), file=sys.stderr)
     if arguments.figures:
-        from microgpt.engine.compare_figures import draw_figures
+        from microgpt.engine.compare.figures import draw_figures
 
         for path in draw_figures(comparison, arguments.figures):
             print(f"wrote {path}", file=sys.stderr)

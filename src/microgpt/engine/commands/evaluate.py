@@ -32,8 +32,8 @@ def parser() -> argparse.ArgumentParser:
 def evaluate(arguments: list[str]) -> None:
     """Load the model, score it, print."""
     a = parser().parse_args(arguments)
-    from microgpt.engine.evaluate import evaluate as score_model
-    from microgpt.engine.evaluate import yardsticks
+    from microgpt.engine.trained.evaluate import evaluate as score_model
+    from microgpt.engine.trained.evaluate import yardsticks
 
     run = opening.open_run(a)
     trained_on = None

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 def export(arguments: list[str]) -> None:
     """Load the model, write it, check it, say how to open it."""
     a = parser().parse_args(arguments)
-    from microgpt.engine.export import FORMATS
+    from microgpt.engine.exchange.export import FORMATS
 
     difference = FORMATS[a.format](opening.open_run(a), a.out)
     if a.json:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from microgpt.engine.commands import common, opening
-from microgpt.engine.terminal import printable
+from microgpt.text import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 def generate(arguments: list[str]) -> None:
     """Load the model, continue the prompt, print."""
     a = parser().parse_args(arguments)
-    from microgpt.engine.sample import generate_texts
+    from microgpt.engine.trained.sample import generate_texts
 
     run = opening.open_run(a)
     to_terminal = sys.stdout.isatty()

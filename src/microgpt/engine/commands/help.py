@@ -1,6 +1,6 @@
 """`microgpt-train --help`: read from conf/ and from the sources, without importing torch, Lightning or Hydra."""
 
-from microgpt.engine.conf import conf_dir, groups
+from microgpt.engine.compose.conf import conf_dir, groups
 
 USAGE = """\
 microgpt-train trains a small GPT on text.

@@ -36,11 +36,11 @@ def import_(arguments: list[str]) -> None:
         fix = "--meta data/.../meta.pkl for characters, --tokenizer gpt2 for GPT-2's subwords"
         raise UsageError("a checkpoint of nanoGPT holds no tokenizer", "the arguments", f"give one: {fix}")
     from microgpt.data.tokenizer import HFTokenizer, Tokenizer
-    from microgpt.engine.export import new_folder
-    from microgpt.engine.nanogpt import read_checkpoint, read_meta
+    from microgpt.engine.exchange.export import new_folder
+    from microgpt.engine.exchange.nanogpt import read_checkpoint, read_meta
     from microgpt.errors import CheckpointError
     from microgpt.model import save_model
-    from microgpt.model.hf import locate
+    from microgpt.model.files.hf import locate
 
     model = read_checkpoint(a.checkpoint)
     tokenizer: Tokenizer

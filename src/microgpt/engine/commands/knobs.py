@@ -13,9 +13,10 @@ NODES = (
     ("model.", "model/config.py", "GPTConfig"),
     ("lora.", "model/lora.py", "LoRAConfig"),
     ("trainer.", "engine/config.py", "TrainerConfig"),
-    ("eval.", "engine/evaluate.py", "EvalConfig"),
-    ("sample.", "engine/sample.py", "SampleConfig"),
-    ("checkpoint.", "engine/checkpoint.py", "CheckpointConfig"),
+    ("eval.", "engine/trained/evaluate.py", "EvalConfig"),
+    ("sample.", "engine/trained/sample.py", "SampleConfig"),
+    ("checkpoint.", "engine/store/checkpoint.py", "CheckpointConfig"),
+    ("sweep.", "engine/config.py", "SweepConfig"),
     ("optim.", "engine/optim/base.py", "OptimConfig"),
 )
 FAMILIES = (("model.pos.", "model/pos"), ("optim.", "engine/optim"), ("optim.schedule.", "engine/schedule"))

@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microgpt.engine.waiting import Load, give_way_if_busy
+from microgpt.engine.process.waiting import Load, give_way_if_busy
 from microgpt.errors import UsageError
 
 if TYPE_CHECKING:
-    from microgpt.engine.run import Run
+    from microgpt.engine.trained.run import Run
 
 LOAD = Load()
 DEVICES = ("auto", "cpu", "cuda", "gpu", "mps")
@@ -34,9 +34,9 @@ def open_run(a: argparse.Namespace) -> "Run":
     if a.device not in DEVICES:
         raise UsageError(f"no such device {a.device!r}", "--device", f"one of {', '.join(DEVICES)}")
     give_way_if_busy(LOAD, watch=False)
-    from microgpt.engine.imports import import_part
-    from microgpt.engine.machine import resolve_accelerator
-    from microgpt.engine.run import load
+    from microgpt.engine.machine.device import resolve_accelerator
+    from microgpt.engine.trained.run import load
+    from microgpt.registry import import_part
 
     for name in a.imports:
         import_part(name)

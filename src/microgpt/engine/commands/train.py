@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import microgpt
-from microgpt.engine import signals
 from microgpt.engine.commands import common
 from microgpt.engine.commands.help import print_help
-from microgpt.engine.stopping import GoOn
-from microgpt.engine.waiting import Load, give_way_if_busy
+from microgpt.engine.process import signals
+from microgpt.engine.process.stopping import GoOn
+from microgpt.engine.process.waiting import Load, give_way_if_busy
 from microgpt.errors import UsageError
 
 BEGAN = time.perf_counter()
@@ -53,8 +53,8 @@ def train_command(arguments: list[str]) -> None:
         return
     if args.multirun:
         give_way_if_busy(LOAD)
-    from microgpt.engine import sweep
-    from microgpt.engine.compose import check_sweep, lenient
+    from microgpt.engine.compose.compose import check_sweep, lenient
+    from microgpt.engine.sweep import points as sweep
 
     if args.multirun:
         words = ["--config-dir", args.config_dir] if args.config_dir else []
@@ -72,10 +72,10 @@ def call_hydra(arguments: list[str]) -> None:
     """Run Hydra's own main over `task`, as if these were the command line."""
     import hydra
 
-    from microgpt.engine import launchers
-    from microgpt.engine.compose import register_schemas
-    from microgpt.engine.conf import conf_dir
-    from microgpt.engine.sweep import task
+    from microgpt.engine.compose.compose import register_schemas
+    from microgpt.engine.compose.conf import conf_dir
+    from microgpt.engine.sweep import launchers
+    from microgpt.engine.sweep.points import task
 
     register_schemas()
     launchers.register()

@@ -1,7 +1,7 @@
 """Optimizers, one file each; a config builds its torch optimizer from the model's named parameters."""
 
-from microgpt.engine.discover import import_siblings
 from microgpt.engine.optim.base import OptimConfig
+from microgpt.registry import import_siblings
 
 import_siblings(__name__, __path__)
 

@@ -1,0 +1,1 @@
+"""Runs beside one another: what their folders say, statistics, tables, figures."""

@@ -1,0 +1,196 @@
+"""Compare runs: mean and spread over seeds of each setting, and paired differences against the best one.
+
+    comparison = summarise(["sweeps/2026-11-03_12-00-00"])
+    comparison.groups[0].knobs, comparison.groups[0].mean
+
+Runs whose configs differ in the seed alone form a group. `compare_tables` and `compare_figures` show the result.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from microgpt.config import did_you_mean
+from microgpt.engine.compare.runs import Run, find_runs
+from microgpt.errors import UsageError
+
+HIGHER_IS_BETTER = ("accuracy", "tokens_per_second", "mfu")
+"""Last words of metrics of which more is better; of every other, less."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a group is from the best one, over the seeds that both ran: group minus best, seed by seed.
+
+    `low` and `high` bound the paired t 95 % interval of the mean; they and `std` are None with one shared seed.
+    """
+
+    n: int
+    mean: float
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone.
+
+    Attributes:
+        knobs: what tells this group from the others; a knob that this group does not have is left out.
+        scores: the metric of each seed; a seed that was run more than once counts once, with its mean.
+        difference: from the best group; None for the best itself and where no seed is shared.
+    """
+
+    knobs: Mapping[str, Any]
+    runs: tuple[Run, ...]
+    scores: Mapping[Any, float]
+    difference: Difference | None = None
+
+    @property
+    def n(self) -> int:
+        """Seeds."""
+        return len(self.scores)
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.scores.values())
+
+    @property
+    def std(self) -> float | None:
+        """The sample's standard deviation over seeds; None for a single one."""
+        return statistics.stdev(self.scores.values()) if self.n > 1 else None
+
+    @property
+    def label(self) -> str:
+        """The knobs in short, as a legend shows them: `pos=rope, n_layer=4`."""
+        return ", ".join(f"{short(key)}={value}" for key, value in self.knobs.items()) or "all runs"
+
+    def average(self, key: str) -> float | None:
+        """The mean of a number of the summaries, such as `val/bpc`; None where no run has it."""
+        values = [value for run in self.runs if (value := run.number(key)) is not None]
+        return statistics.fmean(values) if values else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The groups, best first, and the runs that could not be counted, each with what it lacks in `missing`."""
+
+    metric: str
+    knobs: tuple[str, ...]
+    groups: tuple[Group, ...]
+    incomplete: tuple[Run, ...] = ()
+
+
+def summarise(paths: Iterable[str | Path], metric: str = "val/loss") -> Comparison:
+    """Read runs and compare them by a number of their summaries.
+
+    Args:
+        paths: run folders, sweep folders, or folders of these.
+        metric: a key of `summary.json`; for `val/loss` it is the best one that the run reached.
+
+    Raises:
+        CheckpointError: a path holds no run, or a file of a run cannot be read.
+        UsageError: no run has the metric.
+    """
+    runs = find_runs(paths)
+    complete = [run for run in runs if not run.missing and run.number(metric) is not None]
+    incomplete = [
+        run if run.missing else replace(run, missing=f"no finite {metric} in summary.json")
+        for run in runs
+        if run not in complete
+    ]
+    if not complete:
+        _complain(runs, metric)
+    by_knobs: dict[str, list[Run]] = {}
+    for run in complete:
+        by_knobs.setdefault(json.dumps(run.knobs, sort_keys=True, default=str), []).append(run)
+    shown = telling_knobs([members[0].knobs for members in by_knobs.values()])
+    groups = [_group(members, shown, metric) for members in by_knobs.values()]
+    sign = -1 if metric.rsplit("/", 1)[-1] in HIGHER_IS_BETTER else 1
+    groups.sort(key=lambda group: (sign * group.mean, group.label))
+    best = groups[0]
+    rest = [replace(group, difference=difference(group.scores, best.scores)) for group in groups[1:]]
+    return Comparison(metric, shown, (best, *rest), tuple(incomplete))
+
+
+def telling_knobs(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The knobs that tell configs apart, in their order in the configs.
+
+    A knob that has one value wherever it exists (`model.pos.theta`, which only RoPE has) says nothing that the choice
+    above it does not; it is shown only where nothing else would tell two configs apart.
+    """
+    keys = list(dict.fromkeys(key for config in configs for key in config))
+    values = {key: {_canonical(config[key]) for config in configs if key in config} for key in keys}
+    shown = [key for key in keys if len(values[key]) > 1]
+    if len({tuple(_canonical(c.get(key)) for key in shown) for c in configs}) < len(configs):
+        partly = [key for key in keys if any(key not in config for config in configs)]
+        shown = [key for key in keys if key in shown or key in partly]
+    return tuple(shown)
+
+
+def difference(scores: Mapping[Any, float], best: Mapping[Any, float]) -> Difference | None:
+    """Paired difference of two groups over the seeds they share; None when they share none."""
+    pairs = [scores[seed] - best[seed] for seed in scores if seed in best]
+    if not pairs:
+        return None
+    mean = statistics.fmean(pairs)
+    if len(pairs) == 1:
+        return Difference(1, mean)
+    std = statistics.stdev(pairs)
+    reach = t_quantile(len(pairs) - 1) * std / math.sqrt(len(pairs))
+    return Difference(len(pairs), mean, std, mean - reach, mean + reach)
+
+
+def t_quantile(df: int, inside: float = 0.95) -> float:
+    """The t that a Student's t of `df` degrees of freedom stays within, either way, with probability `inside`.
+
+    For whole degrees of freedom the probability is a finite sum (Abramowitz and Stegun 26.7.3 and 26.7.4).
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(100):
+        angle = (low + high) / 2
+        low, high = (angle, high) if _t_inside(angle, df) < inside else (low, angle)
+    return math.sqrt(df) * math.tan(low)
+
+
+def _t_inside(angle: float, df: int) -> float:
+    """P(|t| < sqrt(df) tan(angle))."""
+    odd = df % 2
+    term, total = (math.cos(angle), 0.0) if odd else (1.0, 0.0)
+    for k in range(1 + odd, df, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * k / (k + 1)
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+
+
+def short(key: str) -> str:
+    """The last word of a dotted knob."""
+    return key.rsplit(".", 1)[-1]
+
+
+def _group(runs: list[Run], shown: tuple[str, ...], metric: str) -> Group:
+    by_seed: dict[Any, list[float]] = {}
+    for run in runs:
+        value = run.number(metric)
+        assert value is not None
+        by_seed.setdefault(_canonical(run.seed), []).append(value)
+    scores = {seed: statistics.fmean(values) for seed, values in by_seed.items()}
+    return Group({key: runs[0].knobs[key] for key in shown if key in runs[0].knobs}, tuple(runs), scores)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _complain(runs: list[Run], metric: str) -> None:
+    where = str(runs[0].path) if len(runs) == 1 else f"{len(runs)} runs"
+    numbers = sorted({key for run in runs for key in run.summary if run.number(key) is not None})
+    if not numbers:
+        fix = f"{runs[0].path} has {runs[0].missing or 'no number in its summary.json'}"
+        raise UsageError("no finished run", where, fix)
+    raise UsageError(f"no metric {metric!r}", where, did_you_mean(metric, numbers))

@@ -1,0 +1,73 @@
+"""The model card of an export: what it was trained on, how, how well, and how to open it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import microgpt
+from microgpt.engine.trained.run import Run
+from microgpt.model.files.hf import Family
+from microgpt.text import printable
+
+PROMPTS = ("", "The ")
+SCORES = ("val/loss", "val/bpc", "val/bpb", "val/perplexity", "val/accuracy", "test/loss", "test/bpc")
+FACTS = ("step", "tokens", "train_seconds", "params", "vocab_size", "precision", "device", "protocol")
+
+
+def model_card(run: Run, family: Family, difference: float, reader: str) -> str:
+    """The README.md of an exported folder.
+
+    Args:
+        difference: between the logits of the model and those of the folder.
+        reader: what opened the folder to compare them.
+    """
+    config = run.config.to_dict()
+    parts = [
+        "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- microgpt\n---\n",
+        f"# {run.path.resolve().name}\n",
+        f"A GPT of {run.model.num_params():,} parameters, trained with microgpt {microgpt.__version__} on "
+        f"{corpus_name(run.path)} and exported as `{family.architecture}`.\n",
+        "```python\nfrom transformers import pipeline\n\n"
+        'generate = pipeline("text-generation", model="this/folder")\n'
+        f'print(generate("The", max_new_tokens={max(1, run.config.block_size // 2)})[0]["generated_text"])\n```\n',
+        "## Scores\n",
+        table({key: run.summary[key] for key in (*SCORES, *FACTS) if run.summary.get(key) is not None}),
+        "Losses are in nats per token, `bpc` and `bpb` in bits per character and per byte of UTF-8.\n",
+        "## Architecture\n",
+        table({key: json.dumps(value) if isinstance(value, dict) else value for key, value in config.items()}),
+        "## Samples\n",
+        *(sample(run, prompt) for prompt in PROMPTS),
+        "## Check\n",
+        f"The folder was opened by {reader}; the largest difference of a logit from the original's is "
+        f"{difference:.3g}.\n",
+    ]
+    return "\n".join(parts)
+
+
+def table(values: dict[str, Any]) -> str:
+    """A Markdown table of names and values."""
+    rows = [f"| {name} | {f'{v:.6g}' if isinstance(v, float) else v} |" for name, v in values.items()]
+    return "\n".join(["| | |", "|---|---|", *rows, ""]) if rows else "Not recorded.\n"
+
+
+def sample(run: Run, prompt: str) -> str:
+    """A generated text as an indented block; empty when the model does not know the prompt's characters."""
+    try:
+        text = printable(run.generate(prompt, max_new_tokens=200, seed=0)).strip()
+    except microgpt.MicrogptError:
+        return ""
+    return "\n".join(["    " + line for line in text.splitlines()] + [""])
+
+
+def corpus_name(path: Path) -> str:
+    """What the run's config.yaml says that it was trained on."""
+    import yaml
+
+    for folder in (path, path.parent):
+        file = folder / "config.yaml"
+        if file.is_file() and file.stat().st_size < 1 << 20:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+            data = values.get("data") if isinstance(values, dict) else None
+            if isinstance(data, dict):
+                return f"`{Path(str(data['path'])).name if data.get('path') else data.get('corpus')}`"
+    return "a text that is not recorded"

@@ -1,0 +1,53 @@
+"""Samples of the same prompts during training, to the terminal and to TensorBoard."""
+
+import lightning as L
+
+from microgpt.data.rng import key
+from microgpt.data.tokenizer import Tokenizer
+from microgpt.engine.fit.callbacks.base import StepCallback, is_due
+from microgpt.engine.fit.callbacks.metrics import Clock
+from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.process.progress import Progress
+from microgpt.engine.trained.sample import generate_texts
+from microgpt.model import GPT
+from microgpt.text import printable
+
+
+class Sample(StepCallback):
+    """Draws with a generator of its own, keyed by (seed, step): training does not notice."""
+
+    def __init__(self, tokenizer: Tokenizer, clock: Clock, progress: Progress) -> None:
+        self.tokenizer, self.clock, self.progress = tokenizer, clock, progress
+        self.texts: list[str] = []
+
+    def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
+        if not is_due(step, module.config.sample.every_n_steps, module.total_steps):
+            return
+        self.clock.stop()
+        with module.averaged() as model:
+            if trainer.is_global_zero:
+                self.draw(trainer, module, model, step)
+        self.clock.start()
+
+    def draw(self, trainer: L.Trainer, module: GPTModule, model: GPT, step: int) -> None:
+        """Draw a sample of each prompt, and show and log them."""
+        config = module.config.sample
+        self.texts = [
+            generate_texts(
+                model,
+                self.tokenizer,
+                prompt,
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                top_k=config.top_k,
+                top_p=config.top_p,
+                min_p=config.min_p,
+                seed=key(module.config.seed, f"sample {i}", step),
+            )[0]
+            for i, prompt in enumerate(config.prompts)
+        ]
+        for i, text in enumerate(self.texts):
+            # TensorBoard renders Markdown: indented, a text is shown as it is.
+            block = "\n".join(f"    {line}" for line in printable(text).splitlines())
+            trainer.logger.tensorboard.add_text(f"samples/{i}", block, step)  # type: ignore[union-attr]
+            self.progress.say(f"--- sample {i} at step {step}\n{text.strip()}\n---")

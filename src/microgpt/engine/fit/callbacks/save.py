@@ -1,0 +1,100 @@
+"""Saving at step boundaries, and leaving at one when a signal asks for it."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+
+from microgpt.engine.fit.callbacks.base import StepCallback, is_due
+from microgpt.engine.fit.callbacks.evaluate import Evaluate
+from microgpt.engine.fit.callbacks.metrics import Clock
+from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.process import signals
+from microgpt.engine.store import checkpoint
+from microgpt.errors import CheckpointError
+from microgpt.model import GPT
+
+NOT_KEPT = ("state_dict", "loops", "epoch", "pytorch-lightning_version", "lr_schedulers")
+"""What Lightning puts into a checkpoint and a run that is a function of (seed, step) can do without."""
+
+
+class FolderCheckpointIO(CheckpointIO):
+    """Lightning's checkpoints as the folders of `microgpt.engine.store.checkpoint`.
+
+    Args:
+        model: whose weights are read; others are refused before memory is taken.
+        info: facts for the manifest.
+    """
+
+    def __init__(self, model: GPT, info: dict[str, Any]) -> None:
+        self.model, self.info = model, info
+
+    def save_checkpoint(self, checkpoint_: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        state = {key: value for key, value in checkpoint_.items() if key not in NOT_KEPT}
+        checkpoint.write(Path(path), checkpoint_["state_dict"], state, {"step": state["global_step"], **self.info})
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        wanted = {f"model.{name}": tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
+        weights, state = checkpoint.read(Path(path), wanted)
+        step = state.get("global_step") if isinstance(state, dict) else None
+        if type(step) is not int or checkpoint.step_name(step) != Path(path).name:
+            raise checkpoint.damaged(Path(path), f"{checkpoint.STATE} is not of this step")
+        state = {key: value for key, value in state.items() if key not in NOT_KEPT}
+        return {**state, "state_dict": weights, "lr_schedulers": [], "pytorch-lightning_version": L.__version__}
+
+    def remove_checkpoint(self, path: Any) -> None:
+        checkpoint.remove(Path(path))
+
+
+class Save(StepCallback):
+    """Saves every `checkpoint.every_n_steps`, at the end, and when a signal came; keeps the newest and the best."""
+
+    def __init__(self, folder: Path, clock: Clock, evaluation: Evaluate) -> None:
+        self.folder, self.clock, self.evaluation = folder, clock, evaluation
+        self.stopped_by: int | None = None
+        self.saved_step = -1
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.saved_step = trainer.global_step if trainer.global_step else -1
+        signals.install()  # Lightning has put its own handler for SIGTERM, which leaves between two micro-batches
+        if trainer.world_size > 1:
+            signals.defer()  # a process that leaves alone would let the others wait for ever
+            if (step := any_rank(trainer, trainer.global_step)) != trainer.global_step:
+                what = f"one rank starts at step {step}, another at step {trainer.global_step}"
+                raise CheckpointError(what, str(self.folder), "check that all nodes see the same folder")
+        if trainer.is_global_zero:
+            checkpoint.clean(self.folder)
+
+    def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
+        # One number that all ranks agree on: a signal wins over an early end, and that over a best to be saved.
+        wish = 4 * (signals.received() or 0) + 2 * trainer.should_stop + (self.evaluation.best_step == step)
+        agreed = any_rank(trainer, wish)
+        stop, trainer.should_stop = agreed // 4, agreed > 1
+        if agreed or is_due(step, module.config.checkpoint.every_n_steps, module.total_steps):
+            self.clock.stop()
+            self.save(trainer, module, step)
+            self.clock.start()
+        if stop:
+            self.stopped_by = stop
+
+    def save(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
+        """Write the checkpoint of `step`, unless it is there, and remove those that need not be kept."""
+        if step == self.saved_step:
+            return
+        module.check_weights()
+        trainer.save_checkpoint(self.folder / checkpoint.step_name(step))
+        self.saved_step = step
+        if trainer.is_global_zero:
+            checkpoint.prune(self.folder, module.config.checkpoint.keep, self.evaluation.best_step)
+
+
+def any_rank(trainer: L.Trainer, number: int) -> int:
+    """The largest of the numbers that the processes have."""
+    if trainer.world_size == 1:
+        return number
+    tensor = torch.tensor(number, device=trainer.strategy.root_device)
+    return int(trainer.strategy.reduce(tensor, reduce_op="max"))

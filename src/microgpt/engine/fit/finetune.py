@@ -1,0 +1,88 @@
+"""Training that starts from weights that exist: what of the config they decide, and which of them are trained."""
+
+import copy
+import logging
+from dataclasses import dataclass, replace
+
+from omegaconf import DictConfig
+
+from microgpt.data.tokenizer import Tokenizer
+from microgpt.engine.config import RunConfig, flatten
+from microgpt.engine.trained.run import read_folder
+from microgpt.errors import CheckpointError
+from microgpt.model import GPT, GPTConfig, lora
+from microgpt.model.files import hf
+
+log = logging.getLogger("microgpt")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model and the tokenizer that belongs to it."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    notice: str = ""
+    "What of the run's config it overrules, for people."
+
+
+def load_pretrained(config: GPTConfig) -> Pretrained:
+    """The model that `model.pretrained` names, with the run's dropout and, at most, its context.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or our parts cannot express it.
+        MachineError: it cannot be downloaded, or a package of the extra `hf` is missing.
+    """
+    folder = hf.locate(str(config.pretrained))
+    model, tokenizer = read_folder(folder)
+    own = replace(
+        model.config,
+        pretrained=config.pretrained,
+        block_size=min(config.block_size, model.config.block_size),
+        dropout=config.dropout,
+        attention=config.attention,
+    )
+    model = hf.rebuilt(model, own)
+    if tokenizer.vocab_size != model.vocab_size:
+        what = f"a tokenizer of {tokenizer.vocab_size} tokens for a model of {model.vocab_size}"
+        raise CheckpointError(what, str(folder), "take the two from one place")
+    return Pretrained(model, tokenizer)
+
+
+def adopt(config: RunConfig, tree: DictConfig) -> tuple[RunConfig, DictConfig, Pretrained | None]:
+    """The run's config and tree with the architecture and tokenizer of `model.pretrained`, which win; and the model."""
+    if config.model.pretrained is None:
+        return config, tree, None
+    pretrained = load_pretrained(config.model)
+    before, after = flatten(config.model.to_dict()), flatten(pretrained.model.config.to_dict())
+    changed = [f"{name}: {before.get(name)} -> {after[name]}" for name in after if before.get(name) != after[name]]
+    notice = f"pretrained {config.model.pretrained}" + (f", which wins: {', '.join(changed)}" if changed else "")
+    config = replace(config, model=pretrained.model.config, data=replace(config.data, tokenizer="pretrained"))
+    tree = copy.deepcopy(tree)
+    tree.model, tree.data.tokenizer = config.model.to_dict(), "pretrained"
+    return config, tree, replace(pretrained, notice=notice)
+
+
+def starting_model(config: RunConfig, vocab_size: int, pretrained: Pretrained | None) -> GPT:
+    """The model that training starts from, in train mode: new or pretrained; frozen and adapted as the config says.
+
+    Raises:
+        UsageError: a pattern of `trainer.freeze` or `lora.targets` names nothing.
+    """
+    model = GPT(config.model, vocab_size) if pretrained is None else pretrained.model.float()
+    if pretrained is not None:
+        log.info("%s", pretrained.notice)
+    model.requires_grad_(True)
+    if config.lora.rank:
+        lora.attach(model, config.lora)
+    lora.freeze(model, config.trainer.freeze)
+    trained = trained_params(model)
+    if trained < model.num_params():
+        log.info("trains %s of %s weights (%.2f %%)", f"{trained:,}", f"{model.num_params():,}",
+                 100 * trained / model.num_params())  # fmt: skip
+    return model.train()
+
+
+def trained_params(model: GPT) -> int:
+    """Number of weights that training changes."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,87 @@
+"""Lightning's loop over batches, with a short way through a step on one device.
+
+Between the forward pass of one step and that of the next Lightning asks for a dozen hooks that nobody here has, for
+metrics that nobody logs through it, for schedulers and for a validation of its own; on a small model that is a tenth of
+the time. The short way makes the same calls in the same order, less those that do nothing. Several devices and a loss
+scaler go Lightning's way, and so does a run whose callbacks have another hook of a step than the one at its end.
+"""
+
+from itertools import product
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from microgpt.engine.fit.module import GPTModule
+
+NOT_CALLED = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
+"""Hooks of a callback that the short way passes by."""
+
+
+class StepLoop(_TrainingEpochLoop):
+    """Takes the place of a trainer's `fit_loop.epoch_loop`; what it counts, raises and leaves is the same."""
+
+    is_short = False
+
+    def on_run_start(self, data_fetcher: Any) -> None:
+        super().on_run_start(data_fetcher)
+        self.is_short = (
+            type(self.trainer.strategy) is SingleDeviceStrategy
+            and getattr(self.trainer.precision_plugin, "scaler", None) is None
+            and type(self.trainer.lightning_module) is GPTModule
+            and not any(has_hook(*pair) for pair in product(self.trainer.callbacks, NOT_CALLED))
+        )
+
+    def advance(self, data_fetcher: Any) -> None:
+        if not self.is_short:
+            super().advance(data_fetcher)
+            return
+        trainer, module, progress = self.trainer, self.trainer.lightning_module, self.batch_progress
+        batch, batch_idx = next(data_fetcher)[0], self.batch_idx + 1
+        progress.is_last_batch = data_fetcher.done
+        batch = module.transfer_batch_to_device(batch, trainer.strategy.root_device, 0)
+        progress.increment_ready()
+        module.on_train_batch_start(batch, batch_idx)
+        progress.increment_started()
+        updates = not self._should_accumulate()
+        counter = self.automatic_optimization.optim_progress.optimizer.step
+        if updates:
+            counter.increment_ready()
+        with trainer.precision_plugin.train_step_context():
+            loss = module.training_step(batch, batch_idx)
+        if trainer.accumulate_grad_batches > 1:
+            loss = loss / trainer.accumulate_grad_batches
+        loss.backward()
+        outputs = {"loss": loss.detach()}
+        del loss  # and its graph, before callbacks evaluate and save
+        if updates:
+            optimizer = trainer.optimizers[0]
+            module.configure_gradient_clipping(optimizer)
+            optimizer.step()
+            module.after_update(optimizer)
+            counter.increment_completed()
+        progress.increment_processed()
+        for callback in trainer.callbacks:
+            callback.on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+        progress.increment_completed()
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        if not self.is_short or self.trainer.should_stop:
+            super().on_advance_end(data_fetcher)
+            return
+        self._batches_that_stepped += not self._should_accumulate()
+        if self.trainer.received_sigterm and not self._is_training_done:
+            raise SIGTERMException
+
+
+def has_hook(callback: L.Callback, name: str) -> bool:
+    """Whether a callback does something in the hook."""
+    return getattr(type(callback), name) not in (None, getattr(L.Callback, name))

@@ -1,0 +1,1 @@
+"""Parameters, FLOPs, memory and time of a run, estimated before it starts."""

@@ -1,0 +1,146 @@
+"""The memory that a training step takes, computed: the step itself is run on tensors that have sizes but no memory.
+
+Every tensor that the model, autograd, the optimizer or an evaluation makes is counted while it lives, so that the most
+that live at once is exact. What kernels use inside, and what an allocator takes beyond, is not counted.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from microgpt.engine.config import RunConfig
+from microgpt.engine.fit.finetune import starting_model
+from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.machine import device as machine
+from microgpt.engine.trained.evaluate import token_losses
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes on one device."""
+
+    weights: int
+    optimizer: int
+    "Its state, and the average of the weights if one is kept."
+    gradients: int
+    training: int
+    "The most that live at once in a step; what is not of the above is activations."
+    peak: int
+    "The most that live at once, in a step or in an evaluation."
+
+    def sharded(self, world_size: int) -> "Footprint":
+        """About what each of so many devices holds that share weights, gradients and optimizer state."""
+        weights, optimizer = self.weights // world_size, self.optimizer // world_size
+        gradients = self.gradients // world_size
+        saved = self.weights + self.optimizer + self.gradients - weights - optimizer - gradients
+        return Footprint(weights, optimizer, gradients, self.training - saved, self.peak - saved)
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of all tensors that are made under it, as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        number, n_bytes = storage._cdata, storage.nbytes()
+        if number in self._known:  # a view, or changed in place
+            return
+
+        def gone(_: Any) -> None:
+            self.now -= n_bytes
+            del self._known[number]
+
+        self._known[number] = weakref.ref(storage, gone)
+        self.now += n_bytes
+        self.peak = max(self.peak, self.now)
+
+
+def footprint(
+    config: RunConfig, vocab_size: int, accelerator: str, precision: str, sequences: int, micro: int, scored: int
+) -> Footprint | None:
+    """What training and evaluating take on one device.
+
+    Args:
+        sequences: of an optimizer step.
+        micro: of them that go through the model at once.
+        scored: windows that an evaluation takes at once; 0 for none.
+
+    Returns:
+        None for a model with a part that asks for the value of a tensor, since here there are only sizes.
+    """
+    default = torch.get_default_dtype()
+    if precision.endswith("true"):
+        torch.set_default_dtype(machine.autocast_dtype(precision))
+    with FakeTensorMode(), torch.device(accelerator), LiveBytes() as live:
+        try:
+            return _simulate(
+                live, config, vocab_size, accelerator, precision, min(2, sequences // micro), micro, scored
+            )
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            return None
+        finally:
+            torch.set_default_dtype(default)
+
+
+def _simulate(
+    live: LiveBytes, config: RunConfig, vocab_size: int, accelerator: str, precision: str,
+    n_micro: int, micro: int, scored: int,
+) -> Footprint:  # fmt: skip
+    model = starting_model(config, vocab_size, None)
+    autocast = torch.autocast(accelerator, machine.autocast_dtype(precision), enabled=precision.endswith("mixed"))
+    weights = live.now
+    module = GPTModule(model, config, 1, compiled=False)
+    optimizer = module.configure_optimizers()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for p in trained:
+        p.grad = torch.zeros_like(p)
+    gradients = live.now - weights
+    optimizer.step()  # makes its state
+    optimizer.zero_grad()
+    average = [p.detach().clone() for p in model.parameters()] if config.trainer.ema_decay else []
+    state = live.now - weights
+    live.peak = live.now
+    for _ in range(n_micro):
+        with autocast:
+            loss = module(*_tokens(micro, config))
+        loss.backward()
+        del loss
+    torch.nn.utils.clip_grad_norm_(trained, 1.0, foreach=True)
+    optimizer.step()
+    optimizer.zero_grad()
+    training = live.peak
+    if scored:
+        current = [p.detach().clone() for p in model.parameters()] if average else []
+        model.eval()
+        with torch.no_grad(), autocast:
+            token_losses(model, *_tokens(scored, config))
+        del current
+    return Footprint(weights, state, gradients, training, live.peak)
+
+
+def _tokens(sequences: int, config: RunConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """x and y, (sequences, T) int64."""
+    x, y = (torch.zeros(sequences, config.model.block_size, dtype=torch.int64) for _ in range(2))
+    return x, y

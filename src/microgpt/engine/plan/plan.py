@@ -1,0 +1,185 @@
+"""What a run will cost, before it is started: parameters, arithmetic, memory, time. Nothing is written."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from microgpt.data.baselines import MOST
+from microgpt.data.corpus import Corpus
+from microgpt.engine.config import RunConfig
+from microgpt.engine.fit.finetune import starting_model
+from microgpt.engine.machine import device as machine
+from microgpt.engine.plan.estimate import Estimate, estimate
+from microgpt.engine.plan.length import will_compile
+from microgpt.engine.trained.evaluate import RANDOM_BATCHES, windows_at_once, yardsticks
+from microgpt.model.kernels import hardware
+from microgpt.text import mib, seconds_text, step_text
+
+SAVE_SPEED = 4e8
+"""Bytes a second at which a checkpoint is thought to be written, checked and synced."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`str()` of it is the table that `microgpt-train plan=true` prints. Times are in seconds, sizes in bytes."""
+
+    config: RunConfig
+    steps: int
+    params: int
+    non_embedding: int
+    flops_per_token: int
+    passes: float
+    "Over the training text."
+    accelerator: str
+    precision: str
+    compiled: bool
+    devices: int
+    peak_flops: float
+    "FLOP/s of all devices together."
+    estimate: Estimate
+    start_seconds: float
+    "From the command to the first step."
+    train_seconds: float
+    other_seconds: float
+    "Evaluations, samples, saves and the end."
+
+    @property
+    def tokens(self) -> int:
+        return self.steps * self.config.data.batch_size * self.config.model.block_size
+
+    @property
+    def seconds(self) -> float:
+        """From the command to its end."""
+        return self.start_seconds + self.train_seconds + self.other_seconds
+
+    def __str__(self) -> str:
+        rows = [row for row in self._rows() if row[1]]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        config, e = self.config, self.estimate
+        yield "parameters", f"{self.params:,}, of them {self.non_embedding:,} outside embeddings"
+        yield "steps", f"{self.steps:,} of {config.data.batch_size} x {config.model.block_size} tokens"
+        yield "tokens", f"{self.tokens:,}, {self.passes:.1f} times the training text"
+        yield "arithmetic", f"{self.flops_per_token:,} FLOPs a token, {self.flops_per_token * self.tokens:.3g} in all"
+        yield "tensors", self._tensors()
+        yield "memory", self._memory()
+        yield "time", f"about {seconds_text(self.seconds)}, if the machine does nothing else"
+        yield "  to start", seconds_text(self.start_seconds)
+        step = self.train_seconds / self.steps
+        speed = self.tokens / self.train_seconds
+        mfu = speed * self.flops_per_token / self.peak_flops
+        compiled = ", compiled" if self.compiled else ""
+        yield (
+            "  to train",
+            (
+                f"{seconds_text(self.train_seconds)}: {step_text(step)} a step, {speed:,.0f} tokens/s, "
+                f"{mfu:.0%} of {self.peak_flops / 1e12:.2f} TFLOP/s ({self.accelerator}, {self.precision}{compiled})"
+            ),
+        )
+        yield "  beside it", f"{seconds_text(self.other_seconds)}: evaluation, samples, saving" if e.pace else ""
+        yield "measured", self._measured()
+
+    def _tensors(self) -> str:
+        found = self.estimate.tensors
+        if found is None:
+            return "not computed: a part of the model asks for values, not sizes alone"
+        rest = found.peak - found.weights - found.optimizer
+        eager = ", were it not compiled" if self.compiled else ""
+        return (
+            f"{mib(found.peak)} at the peak{self._each()}{eager}: weights {mib(found.weights)}, "
+            f"optimizer {mib(found.optimizer)}, gradients and activations {mib(rest)}"
+        )
+
+    def _memory(self) -> str:
+        e = self.estimate
+        if e.growth is None:
+            return "more than the tensors: a step was not tried"
+        if self.accelerator != "cpu":
+            return f"{mib(e.growth)} at the peak, as the device's allocator counts{self._each()}"
+        return (
+            f"{mib(e.held + e.growth)} for the process at its peak{self._each()}: "
+            f"{mib(e.held)} before the model is made, and {mib(e.growth)}"
+        )
+
+    def _measured(self) -> str:
+        tried = self.estimate.tried
+        if not tried:
+            share = hardware.of(self.accelerator).share_of_peak
+            return f"nothing: a step is too large to try here; time is reckoned at {share:.0%} of the peak"
+        share = self.config.data.batch_size // self.devices
+        alone = ", on one device, without what the devices send one another" if self.devices > 1 else ""
+        if tried == (share,):
+            return f"steps on random tokens{alone}"
+        return f"steps of {' and '.join(map(str, tried))} sequences on random tokens, extrapolated to {share}{alone}"
+
+    def _each(self) -> str:
+        return f", on each of {self.devices} devices" if self.devices > 1 else ""
+
+
+def make_plan(
+    config: RunConfig, corpus: Corpus, steps: int, devices: int, accelerator: str, began: float | None
+) -> Plan:
+    """Find out what a run costs.
+
+    Args:
+        devices: of all nodes together.
+        began: `time.perf_counter()` when the command began; None: now.
+    """
+    began = time.perf_counter() if began is None else began
+    vocab_size = corpus.tokenizer.vocab_size
+    with torch.device("meta"):
+        model = starting_model(config, vocab_size, None)
+    n, flops = model.num_params(), model.flops_per_token()
+    precision = machine.resolve_precision(config.trainer.precision, accelerator)
+    peak = machine.peak_flops(accelerator, machine.autocast_dtype(precision))
+    compiled = will_compile(config.trainer.compile, config, steps, flops, accelerator, precision)
+    before = time.perf_counter() - began
+    share = config.data.batch_size // devices
+    found = estimate(config, vocab_size, len(corpus.val), share, flops, peak, accelerator, precision, compiled)
+    if config.trainer.strategy == "fsdp" and devices > 1:
+        found = found.sharded(devices)
+    start, train, other = before, found.step * steps, 0.0
+    if found.pace is not None:
+        start, train = before + found.pace.setup, found.pace.first + found.step * (steps - 1)
+        other = _beside(config, corpus, steps, found)
+    passes = steps * config.data.batch_size * config.model.block_size / max(1, len(corpus.train))
+    return Plan(
+        config, steps, n, model.num_params(non_embedding=True), flops, passes, accelerator, precision, compiled,
+        devices, peak * devices, found, start, train, other,
+    )  # fmt: skip
+
+
+def _beside(config: RunConfig, corpus: Corpus, steps: int, found: Estimate) -> float:
+    """Seconds of evaluations, samples and saves, and of the end."""
+    assert found.pace is not None
+    T, val = config.model.block_size, len(corpus.val)
+    stride = max(1, T // 4) if config.eval.protocol == "sliding" else T
+    windows = math.ceil(val / stride)
+    if config.eval.protocol == "random":
+        windows = RANDOM_BATCHES * windows_at_once(config.eval.batch_size, T, corpus.tokenizer.vocab_size)
+    evaluations = times(steps, config.eval.every_n_steps) if val > 1 else 0
+    rounds = times(steps, config.sample.every_n_steps) if config.sample.every_n_steps else 0
+    tokens = (1 + rounds * len(config.sample.prompts)) * config.sample.max_new_tokens
+    state = found.tensors.weights + found.tensors.optimizer if found.tensors is not None else 0
+    saves = times(steps, config.checkpoint.every_n_steps) + evaluations  # each evaluation may be the best
+    seconds = evaluations * windows * found.pace.window + tokens * found.pace.token + saves * state / SAVE_SPEED
+    return seconds + (_counting_seconds(corpus) if val > 1 else 0.0)
+
+
+def _counting_seconds(corpus: Corpus, sample: int = 100_000) -> float:
+    """Seconds that the baselines take, from a part of the text."""
+    start = time.perf_counter()
+    train, val = corpus.train[-sample:], corpus.val[:sample]
+    yardsticks(train, val, corpus.tokenizer.vocab_size)
+    scale = (min(len(corpus.train), MOST) + len(corpus.val)) / (len(train) + len(val))
+    return (time.perf_counter() - start) * scale
+
+
+def times(steps: int, every: int) -> int:
+    """How often something is done every so many steps, and at the end."""
+    return math.ceil(steps / every) if every else 1

@@ -1,0 +1,144 @@
+"""How long a run's steps, evaluations and samples take on this machine, from a few of them on random tokens.
+
+The steps go the run's own way, through Lightning, at its precision, compiled when it is. Nothing is written.
+"""
+
+import itertools
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from microgpt.data.windows import Windows
+from microgpt.engine.config import RunConfig
+from microgpt.engine.fit.finetune import starting_model
+from microgpt.engine.fit.loader import Batch, TextDataModule
+from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.fit.trainer import World, build_trainer
+from microgpt.engine.machine import device as machine
+from microgpt.engine.machine import memory
+from microgpt.engine.process.cluster import Place
+from microgpt.engine.process.logs import quiet_lightning
+from microgpt.engine.trained.evaluate import evaluate
+from microgpt.model import GPT
+from microgpt.model.generation.stream import stream
+
+WARM = 2
+"""Steps before the clock counts, or 1 of long ones: the first ones find kernels and take memory."""
+FEWEST, MOST = 3, 40
+"""Steps that are timed, of long ones 1."""
+SECONDS = 3.0
+"""When to stop, with the fewest steps; at twice that with 1."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What was measured, in seconds and bytes."""
+
+    step: float
+    first: float
+    "The first step, for which kernels are found and code is compiled."
+    setup: float
+    "Until the first step begins: the model and the trainer are made."
+    window: float
+    "To score one window in an evaluation."
+    token: float
+    "To generate one token of a sample."
+    held_in_steps: int
+    "The most memory that the process has held until the last step."
+    most_held: int
+    "And until the end."
+
+
+def probe(config: RunConfig, vocab_size: int, accelerator: str, precision: str, compiled: bool,
+          sequences: int, micro: int, scored: int, sampled: int) -> Pace:  # fmt: skip
+    """Time a few steps of `sequences`, `micro` at a time, on one device.
+
+    Args:
+        scored: windows to evaluate at once.
+        sampled: most tokens to generate.
+    """
+    config = replace(
+        config,
+        data=replace(config.data, batch_size=sequences),
+        trainer=replace(config.trainer, micro_batch_size=micro, on_nonfinite="skip"),
+    )
+    T = config.model.block_size
+    began = time.perf_counter()
+    with quiet_lightning(), memory.kept(), torch.random.fork_rng(_devices(accelerator)):
+        ids = torch.randint(vocab_size, (T * max(64, scored) + 1,), dtype=torch.int32)
+        model = starting_model(config, vocab_size, None)
+        stopwatch = Stopwatch(ids, scored, sampled)
+        trainer = build_trainer(config, World(Place(), 1, 1), WARM + MOST, accelerator, precision, Path(), False, None,
+                                [stopwatch])  # fmt: skip
+        windows = Windows(ids, T, sequences, config.seed, device=trainer.strategy.root_device, stream="probe")
+        data = TextDataModule(windows, WARM + MOST, trainer.accumulate_grad_batches)
+        trainer.fit(GPTModule(model, config, WARM + MOST, compiled), datamodule=data)
+    ends = stopwatch.ends
+    steps = [after - before for before, after in itertools.pairwise(ends[stopwatch.warm - 1 :])]
+    return Pace(
+        median(steps), ends[0] - stopwatch.start, stopwatch.start - began, stopwatch.window, stopwatch.token,
+        stopwatch.held_in_steps, stopwatch.most_held,
+    )  # fmt: skip
+
+
+class Stopwatch(L.Callback):
+    """Notes when each step ends, and stops when enough of them are timed; then times an evaluation and a sample."""
+
+    def __init__(self, ids: Tensor, scored: int, sampled: int) -> None:
+        self.ids, self.scored, self.sampled = ids, scored, sampled
+        self.ends: list[float] = []
+        self.start = 0.0
+        self.window = self.token = 0.0
+        self.held_in_steps = self.most_held = 0
+
+    @property
+    def warm(self) -> int:
+        """Steps that do not count."""
+        return 1 if self.ends[0] - self.start > SECONDS else WARM
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: GPTModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        if batch.micro < trainer.accumulate_grad_batches - 1:
+            return
+        device = pl_module.device.type
+        machine.synchronize(device)
+        self.ends.append(time.perf_counter())
+        timed, seconds = len(self.ends) - self.warm, self.ends[-1] - self.start
+        if timed < MOST and (timed < FEWEST or seconds < SECONDS) and (timed < 1 or seconds < 2 * SECONDS):
+            return
+        trainer.should_stop = True
+        self.held_in_steps = memory.most_held(device)
+        with pl_module.averaged() as model:
+            self._time_evaluation(trainer, model)
+            self._time_sample(model)
+        self.most_held = memory.most_held(device)
+
+    def _time_evaluation(self, trainer: L.Trainer, model: GPT) -> None:
+        T = model.config.block_size
+        for windows in (1, self.scored) if self.scored else ():  # the first time warms up
+            start = time.perf_counter()
+            evaluate(model, self.ids[: windows * T + 1], batch_size=windows,
+                     context=trainer.precision_plugin.forward_context())  # fmt: skip
+            self.window = (time.perf_counter() - start) / windows
+
+    def _time_sample(self, model: GPT) -> None:
+        start = time.perf_counter()
+        for made, tokens in enumerate(stream(model, self.ids[:1, None].long(), self.sampled), 1):
+            tokens.tolist()
+            self.token = (time.perf_counter() - start) / made
+            if made >= 8 and time.perf_counter() - start > SECONDS / 3:
+                break
+
+
+def _devices(accelerator: str) -> list[int]:
+    return [torch.cuda.current_device()] if accelerator == "cuda" else []

@@ -1,0 +1,1 @@
+"""This process among others: its rank, signals, logs, child processes."""

@@ -1,0 +1,82 @@
+"""How to go on with what a signal stopped, in words that can be typed as they stand. Standard library alone.
+
+`signals.handled` says them, once, whichever way a signal ended a run or a sweep.
+"""
+
+import contextlib
+import logging
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from microgpt.engine.process import cluster, signals
+from microgpt.engine.process.logs import Screen
+
+log = logging.getLogger("microgpt")
+Knob = Literal["hydra.run.dir", "hydra.sweep.dir"]
+
+
+@dataclass(frozen=True)
+class GoOn(signals.Farewell):
+    """The farewell of a run or a sweep: the command that goes on with it; in a SLURM job, that the job is requeued.
+
+    Args:
+        arguments: what `microgpt-train` was called with.
+        folder: of the run or the sweep, once it is known.
+        knob: which of the two it is.
+    """
+
+    arguments: Sequence[str]
+    folder: Path | None = None
+    knob: Knob = "hydra.run.dir"
+
+    def __str__(self) -> str:
+        command = resume_command(self.arguments, self.folder, self.knob)
+        if self.knob == "hydra.sweep.dir":
+            return f"go on with: {command}"
+        step = newest_step(self.folder) if self.folder else 0
+        return f"saved at step {step}; go on with: {command}" if step else f"nothing to save; start with: {command}"
+
+    def say(self, stopped: signals.Stopped) -> None:
+        if cluster.place().is_first:
+            if any(isinstance(handler, Screen) for handler in log.handlers):  # then there is a train.log too
+                log.info("%s", self)
+            else:
+                with contextlib.suppress(OSError, ValueError):  # nobody reads it
+                    print(self, flush=True)
+        cluster.leave_job(stopped.number, every_rank=not stopped.by_all)
+
+
+def located(folder: Path, knob: Knob) -> None:
+    """Tell where the run or sweep lies for which the farewell so far had no folder."""
+    farewell = signals.farewell()
+    if isinstance(farewell, GoOn):
+        signals.at_stop(replace(farewell, folder=folder, knob=knob))
+
+
+def said_for_us() -> None:
+    """Take note that rank 0, a process of its own, has said how to go on with the run."""
+    farewell = signals.farewell()
+    if isinstance(farewell, GoOn) and farewell.knob == "hydra.run.dir":
+        signals.at_stop(None)
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint of a run folder; 0 where there is none."""
+    names = (path.name for path in (folder / "checkpoints").glob("step-*"))
+    return max((int(name[5:]) for name in names if name[5:].isdecimal()), default=0)
+
+
+def resume_command(arguments: Sequence[str], folder: Path | None, knob: Knob = "hydra.run.dir") -> str:
+    """What to type to go on: the arguments, with the folder that is there in place of a new one."""
+    if folder is None:
+        return shlex.join(["microgpt-train", *arguments])
+    dropped = (f"{knob}=", "resume=never", "resume='never'")
+    kept = [argument for argument in arguments if not argument.lstrip("+").startswith(dropped)]
+    path = str(folder)
+    if not re.fullmatch(r"[\w./:@+-]+", path, re.ASCII):  # Hydra's own grammar wants quotes
+        path = "'" + re.sub(r"(\\*)'", r"\1\1\\'", path) + "'"
+    return shlex.join(["microgpt-train", *kept, f"{knob}={path}"])

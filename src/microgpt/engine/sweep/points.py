@@ -1,0 +1,179 @@
+"""The points of a sweep: what each is to train, whether it is done, and what came of them all.
+
+A point is a run folder with its configuration written down (`microgpt.engine.worker`). Restarting a sweep in its
+folder finds the points again: finished ones are left alone, the others continue or are repeated.
+"""
+
+import copy
+import logging
+import math
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
+
+from microgpt.engine import worker
+from microgpt.engine.config import RunConfig, science_differences
+from microgpt.engine.process import signals
+from microgpt.engine.process.stopping import located
+from microgpt.engine.store.run_folder import RunDir
+from microgpt.errors import CheckpointError, MachineError, MicrogptError
+
+log = logging.getLogger("microgpt")
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One run of a sweep."""
+
+    number: int
+    overrides: tuple[str, ...]
+    path: Path
+    config: RunConfig
+    tree: DictConfig
+    is_finished: bool = False
+    "Whether it was, when the sweep was started."
+
+    @property
+    def label(self) -> str:
+        """The point in short: its number and what tells it from the others."""
+        others = [point.overrides for point in points if point is not self]
+        telling = [word for word in self.overrides if not others or any(word not in other for other in others)]
+        return f"#{self.number} {' '.join(telling)}"
+
+    def write_down(self) -> None:
+        """Write down what the point is to train, as it was composed: a job trains this, however long it is queued."""
+        arguments = [*self.overrides, f"hydra.run.dir={self.path}"]
+        worker.write_launch(self.path, self.config, self.tree, arguments)
+
+    def score(self) -> float | None:
+        """The best val/loss, which sweepers minimise; None when the run has not finished."""
+        summary = RunDir(self.path).read_summary()
+        return None if summary is None else float(summary.get("val/loss", math.nan))
+
+    def result(self) -> JobReturn:
+        """What Hydra wants to know of a point. A failed one returns nothing: `report` says why, for all of them."""
+        result = JobReturn(overrides=list(self.overrides), working_dir=str(self.path), status=JobStatus.COMPLETED)
+        result.return_value = self.score()
+        return result
+
+
+JOB = ".job"
+"""In a point's folder: the id of the SLURM job that trains it, and where its output goes."""
+points: list[Point] = []
+"""The points of the sweep that this process has started, in their order."""
+
+
+def prepare(tree: DictConfig, overrides: Sequence[str], path: Path, number: int) -> Point:
+    """A point as composed, checked against what its folder holds.
+
+    Raises:
+        ConfigError: the point cannot be trained.
+        CheckpointError: the folder holds a point that was made with other knobs.
+    """
+    from microgpt.engine.compose.compose import decode, del_hydra
+
+    tree = copy.deepcopy(tree)
+    del_hydra(tree)
+    config = decode(tree)
+    old, finished = worker.launched_config(path), RunDir(path).read_summary() is not None
+    if finished and old is not None:
+        if differences := science_differences(old, config.to_dict()):
+            fix = "start the sweep as before, or take another hydra.sweep.dir"
+            raise CheckpointError(f"the point there has other knobs ({', '.join(differences[:4])})", str(path), fix)
+        finished = {**old, "sweep": 0} == {**config.to_dict(), "sweep": 0}
+    overrides = [word.lstrip("+") for word in overrides]
+    point = Point(number, tuple(overrides), path, config, tree, finished and old is not None)
+    points.append(point)
+    return point
+
+
+class Train:
+    """Trains a prepared point, given its folder; what submitit calls in a job.
+
+    An error is reported and left in the folder, not raised: the other points go on.
+    """
+
+    def __call__(self, path: str) -> float | None:
+        try:
+            with signals.handled():
+                run = worker.run_launched(Path(path))
+        except signals.Stopped as stopped:
+            signals.last_words(stopped)
+            raise
+        except MicrogptError as error:
+            print(f"microgpt: error: {error} (run folder {path})", file=sys.stderr, flush=True)
+            return None
+        except Exception:
+            traceback.print_exc()
+            return None
+        return None if run is None else run.summary.get("val/loss")
+
+    def checkpoint(self, path: str) -> Any:
+        """What submitit requeues when a signal comes before ours are handled: the same again."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, path)
+
+
+def task(tree: DictConfig) -> float | None:
+    """Train one point in this process: what Hydra's own launcher calls. Returns what sweepers minimise."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    located(Path(hydra.sweep.dir), "hydra.sweep.dir")
+    point = prepare(tree, list(hydra.overrides.task), Path(hydra.runtime.output_dir), hydra.job.num)
+    if point.is_finished:
+        log.info("%s is finished", point.label)
+    else:
+        point.write_down()
+        Train()(str(point.path))
+    return point.score()
+
+
+def report() -> None:
+    """Print the table of the points, and which of them failed.
+
+    Raises:
+        MicrogptError: some failed; of the kind of the first.
+    """
+    from microgpt.engine.compare.compare import summarise
+    from microgpt.engine.compare.tables import FORMATS
+
+    done = [point for point in points if point.score() is not None]
+    if done:
+        print()
+        sys.stdout.write(FORMATS["table"](summarise([point.path for point in done])))
+    failed = [(point, failure(point)) for point in points if point not in done]
+    for point, error in failed:
+        print(f"microgpt: error: point {point.label}: {error} (run folder {point.path})", file=sys.stderr)
+    if failed:
+        folder = points[0].path.parent
+        kind = type(failed[0][1])
+        fix = f"start the sweep again with hydra.sweep.dir={folder} to repeat these alone"
+        raise kind(f"{len(failed)} of {len(points)} points failed", str(folder), fix)
+
+
+def failure(point: Point) -> MicrogptError:
+    """Why a point has not finished."""
+    left = worker.read_error(point.path)
+    if left is not None:
+        return left
+    job = point.path / JOB
+    where = f"; see {job.read_text(encoding='utf-8').split()[-1]}" if job.is_file() else ""
+    return MachineError(f"its process ended without a word{where}")
+
+
+def compose_point(launcher_config: DictConfig, loader: Any, overrides: Sequence[str], number: int) -> Point:
+    """Compose a point as Hydra's own launcher does, and prepare it."""
+    tree = loader.load_sweep_config(launcher_config, list(overrides))
+    OmegaConf.set_struct(tree, False)
+    tree.hydra.job.id, tree.hydra.job.num = str(number), number
+    folder = Path(str(OmegaConf.select(tree, "hydra.sweep.dir")))
+    located(folder, "hydra.sweep.dir")
+    return prepare(tree, overrides, folder / str(OmegaConf.select(tree, "hydra.sweep.subdir")), number)

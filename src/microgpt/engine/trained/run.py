@@ -1,0 +1,122 @@
+"""A trained model with its tokenizer, as a notebook or a command uses it. Needs torch alone."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from microgpt.data.tokenizer import HFTokenizer, Tokenizer, tokenizer_from_dict
+from microgpt.engine.machine import device as machine
+from microgpt.engine.store.run_folder import RunDir
+from microgpt.engine.trained.sample import generate_texts
+from microgpt.errors import CheckpointError
+from microgpt.model import GPT, GPTConfig
+from microgpt.model.files import hf
+from microgpt.model.files.folder import TOKENIZER, load_model
+
+log = logging.getLogger("microgpt")
+
+
+@dataclass
+class Run:
+    """What `load` and `train` return."""
+
+    path: Path
+    "The run folder, or the model folder that was loaded."
+    model: GPT
+    tokenizer: Tokenizer
+    summary: dict[str, Any] = field(default_factory=dict)
+    "What summary.json says; empty when there is none."
+
+    @property
+    def config(self) -> GPTConfig:
+        """The model's configuration."""
+        return self.model.config
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        max_new_tokens: int = 200,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        compile: bool = False,
+        on_text: Callable[[str], None] | None = None,
+    ) -> str:
+        """Continue `prompt`; the arguments are those of `microgpt.engine.trained.sample.generate_texts`."""
+        texts = generate_texts(
+            self.model,
+            self.tokenizer,
+            prompt,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            stop=stop,
+            seed=seed,
+            compile=compile,
+            on_text=on_text,
+        )
+        return texts[0]
+
+
+def load(path: str | Path, device: str = "cpu") -> Run:
+    """Load a model from a run folder, its `model/` folder, or any folder that holds an exported one.
+
+    Nothing in the folder is run: it is safetensors and JSON, checked before memory is taken.
+
+    Raises:
+        CheckpointError: there is no model, or it is damaged.
+    """
+    folder = model_folder(Path(path))
+    model, tokenizer = read_folder(folder, device)
+    if slow := machine.emulation_warning(torch.device(device).type, model.wte.weight.dtype):
+        log.warning("warning: %s; run.model.float() makes the model a float32 one", slow)
+    run_dir = RunDir(folder.parent if folder.name == "model" else folder)
+    return Run(Path(path), model, tokenizer, run_dir.read_summary() or {})
+
+
+def read_folder(folder: Path, device: str = "cpu") -> tuple[GPT, Tokenizer]:
+    """The model of a folder in our own format or in Hugging Face's, in eval mode, and its tokenizer.
+
+    Raises:
+        CheckpointError: either is missing or damaged, they do not fit, or our parts cannot express the model.
+        MachineError: the tokenizer needs a package that is not installed.
+    """
+    if hf.is_ours(folder):
+        model, values, _ = load_model(folder, device)
+        tokenizer = tokenizer_from_dict(values)
+        if tokenizer.vocab_size != model.vocab_size:
+            what = f"a tokenizer of {tokenizer.vocab_size} tokens for a model of {model.vocab_size}"
+            raise CheckpointError(what, str(folder), "copy the folder again, or train anew")
+        return model, tokenizer
+    model = hf.read_model(folder).to(device)
+    return model, HFTokenizer.from_file(folder / TOKENIZER, model.vocab_size)
+
+
+def model_folder(path: Path) -> Path:
+    """The folder under `path` that holds config.json and the weights.
+
+    Raises:
+        CheckpointError: there is none; says what there is.
+    """
+    for folder in (path / "model", path):
+        if (folder / "config.json").is_file():
+            return folder
+    if not path.exists():
+        parent = path.parent if path.parent.is_dir() else Path()
+        near = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))[-3:]
+        fix = f"{parent}/ has {', '.join(near)}" if near else "train one first: microgpt-train"
+        raise CheckpointError(f"no such run {str(path)!r}", "", fix)
+    if (path / "checkpoints").is_dir() or (path / "config.yaml").is_file():
+        fix = f"let it train until its first evaluation: microgpt-train hydra.run.dir={path}"
+        raise CheckpointError("the run has saved no model yet", str(path), fix)
+    raise CheckpointError("no model", str(path), "name a run folder, its model/ folder or an exported model")

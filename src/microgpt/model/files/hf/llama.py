@@ -1,0 +1,107 @@
+"""Llama as transformers stores it: RMSNorm, rotary positions, a gated MLP, grouped heads, biases by choice.
+
+https://arxiv.org/abs/2302.13971
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from microgpt.model.config import GPTConfig
+from microgpt.model.files.hf.family import ACTIVATION_NAMES, Family, Rule, common_blockers, linear, norm, typed
+from microgpt.model.pos.rope import RoPEConfig
+
+
+class Llama(Family, model_type="llama"):
+    """An MLP without a gate is expressed by a gate's partner that is always one: zero weights and a bias of one."""
+
+    architecture = "LlamaForCausalLM"
+    prefix = "model."
+
+    def blockers(self, config: GPTConfig) -> Iterator[str]:
+        if config.norm != "rmsnorm":
+            yield f"norm={config.norm}"
+        if not isinstance(config.pos, RoPEConfig):
+            yield f"pos={config.pos.name}"
+        yield from common_blockers(config)
+
+    def write_config(self, config: GPTConfig, vocab_size: int) -> dict[str, Any]:
+        assert isinstance(config.pos, RoPEConfig)
+        is_gated = config.mlp == "swiglu"
+        return {
+            "vocab_size": vocab_size,
+            "max_position_embeddings": config.block_size,
+            "hidden_size": config.n_embd,
+            "num_hidden_layers": config.n_layer,
+            "num_attention_heads": config.n_head,
+            "num_key_value_heads": config.kv_heads,
+            "head_dim": config.head_width,
+            "intermediate_size": config.hidden,
+            "hidden_act": "silu" if is_gated else ACTIVATION_NAMES[config.mlp],
+            "rms_norm_eps": config.norm_eps,
+            "attention_dropout": config.dropout,
+            "attention_bias": config.bias,
+            "mlp_bias": config.bias or not is_gated,
+            "tie_word_embeddings": config.tie_weights,
+            # Written both ways: before and since version 5 of transformers.
+            "rope_theta": config.pos.theta,
+            "rope_parameters": {"rope_type": "default", "rope_theta": config.pos.theta},
+        }
+
+    def read_config(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        rope = typed(values, "rope_parameters", dict, None) or typed(values, "rope_scaling", dict, None) or {}
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        partial = rope.get("partial_rotary_factor", values.get("partial_rotary_factor", 1.0))
+        activation = typed(values, "hidden_act", str, "silu")
+        C, H = typed(values, "hidden_size", int, 4096), typed(values, "num_attention_heads", int, 32)
+        head_dim = typed(values, "head_dim", int, None)
+        is_ours = {
+            f"rope_type={kind}": kind == "default",
+            f"partial_rotary_factor={partial}": partial == 1.0,
+            f"hidden_act={activation}": activation in ("silu", "swish"),
+            f"head_dim={head_dim}": head_dim is None or head_dim * H == C,
+        }
+        refused = [field for field, ok in is_ours.items() if not ok]
+        theta = typed({"rope_theta": rope.get("rope_theta")}, "rope_theta", float, None)
+        knobs = {
+            "n_layer": typed(values, "num_hidden_layers", int, 32),
+            "n_head": H,
+            "n_kv_head": typed(values, "num_key_value_heads", int, None),
+            "n_embd": C,
+            "block_size": typed(values, "max_position_embeddings", int, 2048),
+            "mlp_hidden": typed(values, "intermediate_size", int, 11008),
+            "norm_eps": typed(values, "rms_norm_eps", float, 1e-6),
+            "tie_weights": typed(values, "tie_word_embeddings", bool, False),
+            "pos": {"name": "rope", "theta": theta or typed(values, "rope_theta", float, 10_000.0)},
+            "norm": "rmsnorm",
+            "mlp": "swiglu",
+            "bias": typed(values, "attention_bias", bool, False) or typed(values, "mlp_bias", bool, False),
+        }
+        return knobs, refused
+
+    def rules(self, config: GPTConfig, vocab_size: int, values: Mapping[str, Any]) -> Iterator[Rule]:
+        C, D, hidden = config.n_embd, config.head_width, config.hidden
+        heads = (config.n_head * D, config.kv_heads * D, config.kv_heads * D)
+        attention_bias, mlp_bias = bool(values.get("attention_bias")), bool(values.get("mlp_bias"))
+        yield Rule("wte.weight", ("embed_tokens.weight",), ((vocab_size, C),))
+        for i in range(config.n_layer):
+            ours, theirs = f"blocks.{i}", f"layers.{i}"
+            gate, up = f"{theirs}.mlp.gate_proj", f"{theirs}.mlp.up_proj"
+            yield from norm(f"{ours}.norm1", f"{theirs}.input_layernorm", C, False)
+            qkv = tuple(f"{theirs}.self_attn.{part}_proj" for part in "qkv")
+            yield from linear(f"{ours}.attn.qkv", qkv, heads, C, attention_bias)
+            yield from linear(f"{ours}.attn.out", (f"{theirs}.self_attn.o_proj",), (C,), C, attention_bias)
+            yield from norm(f"{ours}.norm2", f"{theirs}.post_attention_layernorm", C, False)
+            if config.mlp == "swiglu":
+                yield from linear(f"{ours}.mlp.widen", (gate, up), (hidden, hidden), C, mlp_bias)
+            else:
+                yield from self.ungated(config, f"{ours}.mlp.widen", gate, up, mlp_bias)
+            yield from linear(f"{ours}.mlp.out", (f"{theirs}.mlp.down_proj",), (C,), hidden, mlp_bias)
+        yield from norm("norm", "norm", C, False)
+        if not config.tie_weights:
+            yield from linear("head", ("lm_head",), (vocab_size,), C, False)
+
+    def ungated(self, config: GPTConfig, ours: str, gate: str, up: str, has_bias: bool) -> Iterator[Rule]:
+        """The rules of an MLP that has no gate."""
+        yield from linear(ours, (gate,), (config.hidden,), config.n_embd, has_bias)
+        yield Rule("", (f"{up}.weight",), ((config.hidden, config.n_embd),), filling=0.0)
+        yield Rule("", (f"{up}.bias",), ((config.hidden,),), filling=1.0)

@@ -1,0 +1,174 @@
+"""A folder in Hugging Face's format becomes a GPT, after its names, shapes and types are known to fit."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from microgpt.config import ConfigError
+from microgpt.errors import CheckpointError, UsageError
+from microgpt.model.config import GPTConfig
+from microgpt.model.files import untrusted as plain
+from microgpt.model.files.folder import TABLES_LIMIT, Hollow, load_model
+from microgpt.model.files.hf.family import Family, Rule, family_of
+from microgpt.model.files.hf.source import CONFIG, Weights, locate
+from microgpt.model.gpt import GPT
+
+HINT = "microgpt"
+"The key of config.json under which an export keeps our own config."
+BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+"Constants that older files hold among their weights."
+
+
+def from_pretrained(name: str | Path, *, block_size: int | None = None, dropout: float = 0.0) -> GPT:
+    """What `GPT.from_pretrained` gives: a model of the Hub, of a Hugging Face folder, or of a run of ours."""
+    folder = locate(name)
+    model = load_model(folder)[0] if is_ours(folder) else read_model(folder)
+    T = block_size or model.config.block_size
+    if model.config.block_size < T:
+        what = f"block_size {T}, and {str(name)!r} has a context of {model.config.block_size}"
+        raise UsageError(what, "from_pretrained", "take a shorter one, or leave it out")
+    config = dataclasses.replace(model.config, block_size=T, dropout=dropout, pretrained=str(name))
+    return rebuilt(model, config)
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds a model in our own format."""
+    return "model_type" not in plain.read_json(folder / CONFIG, limit=1 << 20)
+
+
+def rebuilt(model: GPT, config: GPTConfig) -> GPT:
+    """The same weights, not copied, under a config that may have a shorter context."""
+    with Hollow():
+        twin = GPT(config, model.vocab_size)
+    state = model.state_dict()
+    if "pos.wpe.weight" in state:
+        state["pos.wpe.weight"] = state["pos.wpe.weight"][: config.block_size].clone()
+    twin.load_state_dict(state, assign=True)
+    return twin.to(model.wte.weight.dtype).eval()
+
+
+def read_model(folder: Path) -> GPT:
+    """The model of a Hugging Face folder, in eval mode and in the type of its weights.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or our parts cannot express the model; names the fields.
+    """
+    values = plain.read_json(folder / CONFIG, limit=1 << 20)
+    family = family_of(values, str(folder / CONFIG))
+    vocab_size = values.get("vocab_size")
+    if type(vocab_size) is not int:
+        raise plain.damaged(folder / CONFIG, f"vocab_size {str(vocab_size)[:40]!r} is no whole number")
+    with Weights(folder) as weights:
+        own = _own_config(values, family, vocab_size)
+        if own is not None:
+            state = _state(family, own, vocab_size, values, weights, is_exact=True)
+            if state is not None:
+                return _model(own, vocab_size, state)
+        config = _config(values, family, folder)
+        state = _state(family, config, vocab_size, values, weights, is_exact=False)
+        assert state is not None
+        return _model(config, vocab_size, state)
+
+
+def _own_config(values: Mapping[str, Any], family: Family, vocab_size: int) -> GPTConfig | None:
+    """Our config, as an export of ours wrote it, when the rest of config.json still says the same."""
+    hint = values.get(HINT)
+    if not isinstance(hint, dict):
+        return None
+    try:
+        config = GPTConfig.from_dict(hint)
+        written = {} if list(family.blockers(config)) else family.write_config(config, vocab_size)
+    except (ConfigError, ArithmeticError, TypeError, ValueError):
+        return None
+    # transformers drops some keys when it saves the folder anew.
+    is_same = bool(written) and all(values.get(key, value) == value for key, value in written.items())
+    return config if is_same else None
+
+
+def _config(values: Mapping[str, Any], family: Family, folder: Path) -> GPTConfig:
+    """Their config as ours."""
+    try:
+        knobs, refused = family.read_config(values)
+        if values.get("quantization_config") is not None:
+            refused.append("quantization_config")
+        if refused:
+            what = f"our parts cannot express {', '.join(refused)}"[:300]
+            raise CheckpointError(what, str(folder / CONFIG), "take a model without these")
+        return GPTConfig.from_dict(knobs)
+    except ConfigError as error:
+        raise plain.damaged(folder / CONFIG, str(error.faults[0])[:300]) from None
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise plain.damaged(folder / CONFIG, str(error)[:300]) from None
+
+
+def _state(
+    family: Family, config: GPTConfig, vocab_size: int, values: Mapping[str, Any], weights: Weights, is_exact: bool
+) -> dict[str, Tensor] | None:
+    """Our weights by name; None when `is_exact` and weights that ours lacks make a difference after all."""
+    place = weights.folder / CONFIG
+    # Before a module is made: whoever claims a billion layers or a trillion columns must have brought them.
+    if vocab_size < 1 or 4 * config.n_layer > len(weights) or vocab_size * config.n_embd > weights.size:
+        what = f"{config.n_layer} layers, vocabulary {vocab_size}, width {config.n_embd} do not fit its weights"
+        raise plain.damaged(place, what)
+    if 8 * config.block_size * config.n_embd > max(TABLES_LIMIT, weights.size):
+        raise plain.damaged(place, f"a context of {config.block_size} is too much for {weights.size:,} bytes")
+    rules = list(family.rules(config, vocab_size, values))
+    _refuse_leftovers(family, rules, weights)
+    with Hollow():
+        wanted = {key: tuple(tensor.shape) for key, tensor in GPT(config, vocab_size).state_dict().items()}
+    state: dict[str, Tensor] = {}
+    for rule in rules:
+        weight = _joined(rule, family, weights)
+        if weight is not None and rule.ours in wanted:
+            state[rule.ours] = weight
+        elif weight is None or not torch.equal(weight, rule.filled(weight.dtype)):
+            if is_exact:
+                return None
+            what = f"our parts cannot express the weights {', '.join(rule.theirs)}"
+            raise CheckpointError(what, str(weights.folder), "take a model without these")
+    for key in wanted.keys() - state.keys():  # of two kinds of bias, the file may have one
+        state[key] = torch.zeros(wanted[key], dtype=state["wte.weight"].dtype)
+    return state
+
+
+def _model(config: GPTConfig, vocab_size: int, state: dict[str, Tensor]) -> GPT:
+    """The model of these weights, in the widest of their types."""
+    dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in state.values()))
+    with Hollow():
+        model = GPT(config, vocab_size)
+    model.load_state_dict({key: tensor.to(dtype) for key, tensor in state.items()}, assign=True)
+    return model.to(dtype).eval()
+
+
+def _joined(rule: Rule, family: Family, weights: Weights) -> Tensor | None:
+    """Our weight, of theirs, if they can be one; checked for name, type and shape before it is read."""
+    parts = []
+    for name, shape in zip(rule.theirs, rule.shapes, strict=True):
+        full = next((n for n in (family.prefix + name, name) if n in weights), None)
+        if full is None:
+            raise plain.damaged(weights.folder, f"the weight {name!r} is missing")
+        entry, expected = weights[full], shape[::-1] if rule.is_transposed else shape
+        if entry.shape != expected:
+            raise plain.damaged(weights.folder, f"{full} has the shape {entry.shape}, the config says {expected}"[:300])
+        if entry.dtype not in plain.TYPES:
+            raise CheckpointError(f"{full} is of type {entry.dtype[:20]}", str(weights.folder), "dequantize it first")
+        try:
+            parts.append(weights.read(full))
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise plain.damaged(weights.folder, str(error)[:200]) from None
+    return rule.join(parts)
+
+
+def _refuse_leftovers(family: Family, rules: list[Rule], weights: Weights) -> None:
+    """Refuse weights that no rule knows: the model would not be the one that was trained."""
+    known = {"lm_head.weight"} | {name for rule in rules for name in rule.theirs}  # a tied head may be stored twice
+    left = [n for n in weights if n.removeprefix(family.prefix) not in known and not n.endswith(BUFFERS)]
+    if left:
+        listed = ", ".join(repr(name[:60]) for name in sorted(left)[:5])
+        raise CheckpointError(f"{len(left)} weights that our parts cannot express: {listed}", str(weights.folder))

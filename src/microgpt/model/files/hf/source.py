@@ -1,0 +1,106 @@
+"""Where a model comes from: a folder, or a name on the Hugging Face Hub; its weights in one file or several.
+
+Every file may come from a stranger: sizes are capped, names stay inside the folder, pickles are not read.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from microgpt.errors import CheckpointError, MachineError
+from microgpt.model.files import untrusted as plain
+
+CONFIG, WEIGHTS, INDEX, TOKENIZER = "config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
+FILES = [CONFIG, WEIGHTS, INDEX, "model-*-of-*.safetensors", TOKENIZER]
+"What is downloaded of a model."
+JSON_LIMIT = 64 << 20
+
+
+def locate(name: str | Path) -> Path:
+    """The folder of a model: `name` itself, a run's `model/` in it, or the Hub's model of that name, cached.
+
+    Raises:
+        CheckpointError: there is no such folder.
+        MachineError: the Hub cannot be reached, does not give the model, or huggingface_hub is not installed.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path / "model" if (path / "model" / CONFIG).is_file() else path
+    text = str(name)
+    if path.exists() or text.startswith((".", "/", "~", "\\")) or text.count("/") > 1:
+        state = "not a folder" if path.exists() else "no such folder"
+        raise CheckpointError(state, text, "give a folder with config.json and model.safetensors, or a name of the Hub")
+    by_hand = f"or download {', '.join(FILES[:2])} and {TOKENIZER} by hand and give their folder"
+    try:
+        import huggingface_hub
+    except ImportError:
+        what = f"no folder {text!r} here, and huggingface_hub, which would download it, is not installed"
+        raise MachineError(what, "model.pretrained", f"pip install 'microgpt[hf]', {by_hand}") from None
+    try:
+        return Path(huggingface_hub.snapshot_download(text, allow_patterns=FILES))
+    except Exception as error:  # of several libraries: not found, gated, offline, disk full
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        what = f"cannot get {text!r} from the Hugging Face Hub ({reason})"
+        raise MachineError(what, "model.pretrained", f"check the name and the connection, {by_hand}") from None
+
+
+class Weights(Mapping[str, plain.Entry]):
+    """The tensors of a folder by name, described; `read` gives one. Use it as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.size = folder, 0
+        self._file_of: dict[str, Path] = {}
+        self._entries: dict[str, plain.Entry] = {}
+        for path, names in self._files():
+            header, size = plain.read_safetensors_header(path)
+            self.size += size
+            for name in header if names is None else names:
+                if name not in header:
+                    raise plain.damaged(path, f"no tensor {name[:60]!r}, which {INDEX} promises")
+                self._file_of[name], self._entries[name] = path, header[name]
+        self._open = contextlib.ExitStack()
+        self._handles: dict[Path, Any] = {}
+
+    def _files(self) -> Iterator[tuple[Path, list[str] | None]]:
+        """The weight files, each with the names to take from it; None for all."""
+        if (self.folder / WEIGHTS).is_file():
+            yield self.folder / WEIGHTS, None
+            return
+        if not (self.folder / INDEX).is_file():
+            pickled = sorted(path.name for path in self.folder.glob("*.bin"))
+            what = f"only pickled weights ({pickled[0]}), which can run code" if pickled else f"no {WEIGHTS}"
+            raise CheckpointError(what, str(self.folder), f"give a folder with {WEIGHTS} or {INDEX}")
+        index = plain.read_json(self.folder / INDEX, JSON_LIMIT).get("weight_map")
+        if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
+            raise plain.damaged(self.folder / INDEX, "no weight_map of names to files")
+        for file in sorted(set(index.values())):
+            if Path(file).name != file or file in ("", ".", ".."):
+                raise plain.damaged(self.folder / INDEX, f"the file name {file[:60]!r} leaves the folder")
+            yield self.folder / file, [name for name, home in index.items() if home == file]
+
+    def __getitem__(self, name: str) -> plain.Entry:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __enter__(self) -> "Weights":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def read(self, name: str) -> Tensor:
+        """A copy of the tensor, which stays whole whatever becomes of the file."""
+        path = self._file_of[name]
+        if path not in self._handles:
+            self._handles[path] = self._open.enter_context(safe_open(path, framework="pt"))
+        tensor: Tensor = self._handles[path].get_tensor(name)
+        return tensor.clone()

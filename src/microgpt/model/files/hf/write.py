@@ -1,0 +1,57 @@
+"""A GPT becomes a folder that transformers opens: config.json, generation_config.json, model.safetensors."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from microgpt.model.files.hf.family import Family, family_for
+from microgpt.model.files.hf.read import HINT
+from microgpt.model.files.hf.source import CONFIG, WEIGHTS
+from microgpt.model.gpt import GPT
+
+
+def write_model(folder: Path, model: GPT, end_token: int | None = None) -> Family:
+    """Write the model into a folder that exists.
+
+    Args:
+        end_token: the token at which generation ends, when the vocabulary has one.
+
+    Returns:
+        The family that it was written as.
+
+    Raises:
+        UsageError: no stock class expresses the model; names the fields that stand in the way.
+    """
+    family = family_for(model.config)
+    dtype = str(model.wte.weight.dtype).removeprefix("torch.")
+    config: dict[str, Any] = {
+        "architectures": [family.architecture],
+        "model_type": family.model_type,
+        **family.write_config(model.config, model.vocab_size),
+        "bos_token_id": end_token,
+        "eos_token_id": end_token,
+        "dtype": dtype,
+        "torch_dtype": dtype,
+        HINT: model.config.to_dict(),
+    }
+    generation = {"bos_token_id": end_token, "eos_token_id": end_token, "do_sample": True, "temperature": 0.8}
+    save_file(dict(their_weights(family, model, config)), folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)
+    for name, values in ((CONFIG, config), ("generation_config.json", generation)):
+        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return family
+
+
+@torch.no_grad()
+def their_weights(family: Family, model: GPT, values: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Their weights by their full names."""
+    ours = model.state_dict()
+    for rule in family.rules(model.config, model.vocab_size, values):
+        weight = ours[rule.ours].detach().cpu() if rule.ours in ours else rule.filled(model.wte.weight.dtype)
+        for name, part in rule.split(weight):
+            yield (name if name.startswith("lm_head.") else family.prefix + name), part

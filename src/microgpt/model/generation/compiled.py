@@ -1,0 +1,108 @@
+"""The step that makes a token, compiled: one call into machine code where each layer takes two dozen."""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from microgpt.errors import MachineError
+from microgpt.model.generation.kv_cache import KVCache, StaticCache
+
+if TYPE_CHECKING:
+    from microgpt.model.gpt import GPT
+
+NextLogits = Callable[["GPT", Tensor, KVCache | None], Tensor]
+"""(model, tokens (B, T), what is known of those before) -> float32 logits (B, V) of the token that follows."""
+
+
+def next_logits(model: "GPT", tokens: Tensor, cache: KVCache | None) -> Tensor:
+    """See `NextLogits`."""
+    return model.logits(model.trunk(tokens, cache)[:, -1]).float()
+
+
+def can_compile(accelerator: str) -> bool:
+    """Whether torch.compile has what it needs here: a C++ compiler for CPUs, Triton for GPUs."""
+    if accelerator == "cpu":
+        return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
+    return accelerator == "cuda" and find_spec("triton") is not None
+
+
+def compiled_next_logits(device: torch.device) -> NextLogits:
+    """`next_logits`, compiled at its first call for a model's shape and a batch size: up to half a minute on a CPU, a
+    few seconds when torch's cache on disk has it. It is for one text: one token a row, behind two or more in a cache
+    that has room for more than block_size.
+
+    Raises:
+        MachineError: torch cannot compile here.
+    """
+    if not can_compile(device.type):
+        fix = "install g++ or clang" if device.type == "cpu" else "leave compile out"
+        raise MachineError("torch cannot compile here", f"generation on {device.type}", fix)
+    return StaticStep(_compiler(dynamic=False), recorded) if device.type == "cuda" else _compiled
+
+
+def _compiled(model: "GPT", tokens: Tensor, cache: KVCache | None) -> Tensor:
+    # The place in the text is a number that changes: said now, so that nothing is compiled for one place alone.
+    with torch.compiler.config.patch(dynamic_sources="L['cache'].length"):  # type: ignore[attr-defined]
+        return _compiler()(model, tokens, cache)
+
+
+@functools.cache
+def _compiler(dynamic: bool | None = None) -> NextLogits:
+    return torch.compile(next_logits, dynamic=dynamic)
+
+
+Record = Callable[[Callable[[], Tensor], torch.device], Callable[[], Tensor]]
+"""(step, device) -> what is called in its place."""
+
+
+def recorded(step: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
+    """A step's kernels on a GPU, recorded and then started by one call, which always returns the same tensor, made anew
+    from what then stands where the step reads (https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs)."""
+    with torch.cuda.device(device):
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # what is made once, such as compiled code, must not be recorded
+            for _ in range(3):
+                step()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = step()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return result
+
+    return replay
+
+
+class StaticStep:
+    """A `NextLogits` for one text, in shapes and at addresses that stay, so that it can be recorded once; the next call
+    overwrites the logits."""
+
+    def __init__(self, step: NextLogits, record: Record) -> None:
+        self.step, self.record = step, record
+        self.cache: StaticCache | None = None
+        self.tokens: Tensor
+        self.replay: Callable[[], Tensor]
+
+    def __call__(self, model: "GPT", tokens: Tensor, cache: KVCache | None) -> Tensor:
+        assert cache is not None
+        bias = model.pos.bias(1, cache.length + 1)
+        if self.cache is None:
+            self.cache, self.tokens = StaticCache(cache, bias), tokens.clone()
+            self.replay = self.record(partial(self.step, model, self.tokens, self.cache), tokens.device)
+        self.tokens.copy_(tokens)
+        self.cache.follow(cache, bias)
+        logits = self.replay()
+        cache.advance(1)
+        if self.cache.recent is not None:
+            cache.remember(self.cache.recent)
+        return logits

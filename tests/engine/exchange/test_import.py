@@ -1,0 +1,153 @@
+"""nanoGPT's checkpoints: the same logits as its own forward pass, and nothing in them is run."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from microgpt import load
+from microgpt.engine.commands.import_ import main
+from microgpt.engine.exchange.nanogpt import read_checkpoint, read_meta, read_plain
+from microgpt.errors import CheckpointError, UsageError
+
+LETTERS = "\n !abcdefghijklé日"
+V, L, H, C, T = len(LETTERS), 2, 2, 16, 12
+
+
+def weights(bias=True, prefix=""):
+    """Random weights under nanoGPT's names."""
+    g = torch.Generator().manual_seed(0)
+    shapes = {"transformer.wte.weight": (V, C), "transformer.wpe.weight": (T, C)}
+    for i in range(L):
+        for name, shape in (("attn.c_attn", (3 * C, C)), ("attn.c_proj", (C, C)), ("mlp.c_fc", (4 * C, C)),
+                            ("mlp.c_proj", (C, 4 * C)), ("ln_1", (C,)), ("ln_2", (C,))):  # fmt: skip
+            shapes[f"transformer.h.{i}.{name}.weight"] = shape
+            if bias:
+                shapes[f"transformer.h.{i}.{name}.bias"] = shape[:1]
+    shapes["transformer.ln_f.weight"] = (C,)
+    if bias:
+        shapes["transformer.ln_f.bias"] = (C,)
+    state = {name: torch.randn(shape, generator=g) * 0.2 for name, shape in shapes.items()}
+    state["lm_head.weight"] = state["transformer.wte.weight"]
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def checkpoint(path, state, **arguments):
+    arguments = {"n_layer": L, "n_head": H, "n_embd": C, "block_size": T, "bias": True, "vocab_size": V, "dropout": 0.0,
+                 **arguments}  # fmt: skip
+    torch.save({"model": state, "optimizer": {"state": {}}, "model_args": arguments, "iter_num": 7,
+                "best_val_loss": torch.tensor(1.5), "config": {"out_dir": "out"}}, path)  # fmt: skip
+    return path
+
+
+def logits(state, x):
+    """nanoGPT's forward pass, written out."""
+
+    def get(name, part):
+        return state.get(f"transformer.{name}.{part}")
+
+    def linear(x, name):
+        return F.linear(x, get(name, "weight"), get(name, "bias"))
+
+    def norm(x, name):
+        return F.layer_norm(x, (C,), get(name, "weight"), get(name, "bias"), 1e-5)
+
+    h = get("wte", "weight")[x] + get("wpe", "weight")[: x.shape[1]]
+    for i in range(L):
+        q, k, v = linear(norm(h, f"h.{i}.ln_1"), f"h.{i}.attn.c_attn").split(C, dim=2)
+        q, k, v = (t.view(*x.shape, H, C // H).transpose(1, 2) for t in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(*x.shape, C)
+        h = h + linear(y, f"h.{i}.attn.c_proj")
+        h = h + linear(F.gelu(linear(norm(h, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc")), f"h.{i}.mlp.c_proj")
+    return norm(h, "ln_f") @ state["lm_head.weight"].T
+
+
+def meta(path, **more):
+    itos = dict(enumerate(LETTERS))
+    path.write_bytes(pickle.dumps({"vocab_size": V, "itos": itos, "stoi": {c: i for i, c in itos.items()}, **more}))
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "_orig_mod."])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_checkpoint_of_nanogpt_becomes_a_run_with_its_logits(tmp_path, capsys, bias, prefix):
+    ckpt = checkpoint(tmp_path / "ckpt.pt", weights(bias, prefix), bias=bias)
+    out = tmp_path / "out"
+    assert main(["nanogpt", str(ckpt), str(out), "--meta", str(meta(tmp_path / "meta.pkl"))]) == 0
+    assert f"microgpt-generate {out}" in capsys.readouterr().out
+    run = load(out)
+    x = torch.randint(V, (2, T), generator=torch.Generator().manual_seed(1))
+    assert (run.model(x)[0] - logits(weights(bias), x)).abs().max() < 1e-5
+    assert run.tokenizer.encode("abc é日") == [LETTERS.index(c) for c in "abc é日"]
+    assert run.generate("abc", max_new_tokens=5, seed=0).startswith("abc")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_meta_is_read_at_every_protocol(tmp_path, protocol):
+    itos = dict(enumerate(LETTERS * 1))
+    (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": V, "itos": itos}, protocol))
+    assert "".join(read_meta(tmp_path / "meta.pkl").characters) == LETTERS
+    many = {i: chr(0x4E00 + i) for i in range(5000)}
+    (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"itos": many}, protocol))
+    assert read_meta(tmp_path / "meta.pkl").characters == tuple(many.values())
+
+
+class Harm:
+    def __reduce__(self):
+        return os.mkdir, ("harmed",)
+
+
+def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="GLOBAL"):
+        read_meta(meta(tmp_path / "meta.pkl", more=Harm()))
+    torch.save({"model": {}, "model_args": Harm()}, tmp_path / "ckpt.pt")
+    with pytest.raises(CheckpointError, match="not a file of plain weights"):
+        read_checkpoint(tmp_path / "ckpt.pt")
+    assert not Path("harmed").exists()
+
+
+def test_it_does_not_start_where_torch_is_told_to_run_code(tmp_path, monkeypatch):
+    ckpt = checkpoint(tmp_path / "ckpt.pt", weights())
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.raises(UsageError, match="unset TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        read_checkpoint(ckpt)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"n_layer": 3}, {"n_layer": 10**9}, {"n_head": 3}, {"n_embd": "wide"}, {"vocab_size": V + 1}, {"bias": False},
+     {"vocab_size": "many"}],
+)  # fmt: skip
+def test_arguments_that_do_not_fit_the_weights_are_refused(tmp_path, arguments):
+    with pytest.raises(CheckpointError):
+        read_checkpoint(checkpoint(tmp_path / "ckpt.pt", weights(), **arguments))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", pickle.dumps([1]), pickle.dumps({"itos": 3})])
+def test_other_files_are_refused(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(tmp_path / "file")
+    with pytest.raises(CheckpointError):
+        read_meta(tmp_path / "file")
+
+
+def test_every_cut_of_a_meta_file_is_refused(tmp_path):
+    data = meta(tmp_path / "meta.pkl").read_bytes()
+    for length in range(len(data)):
+        with pytest.raises((ValueError, IndexError, KeyError)):
+            read_plain(data[:length])
+
+
+def test_a_tokenizer_must_be_named_and_fit(tmp_path, capsys):
+    ckpt = checkpoint(tmp_path / "ckpt.pt", weights())
+    assert main(["nanogpt", str(ckpt), str(tmp_path / "out")]) == 2
+    assert "--meta" in capsys.readouterr().err
+    (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"itos": {0: "a", 1: "b"}}))
+    assert main(["nanogpt", str(ckpt), str(tmp_path / "out"), "--meta", str(tmp_path / "meta.pkl")]) == 4
+    assert "2 characters for a model of 17 tokens" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,82 @@
+"""Compiled training: it learns what training that is not compiled does, also where a GPU replays its kernels."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from microgpt import train
+from microgpt.engine.fit import loop
+from microgpt.model.generation.compiled import can_compile
+
+Tiny = Callable[..., list[str]]
+
+
+def learnt(folder: Path, words: list[str]) -> tuple[list[list[float]], dict[str, Tensor]]:
+    """What a run logs of each step's loss and gradient, and the weights that it ends with."""
+    run = train([*words, f"hydra.run.dir={folder}"])
+    assert run is not None
+    with (folder / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    return [[float(row["train/loss"]), float(row["train/grad_norm"])] for row in rows], run.model.state_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_compile("cpu"), reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses parts that torch has deprecated
+@pytest.mark.parametrize("knobs", ["", "trainer.compile_mode=reduce-overhead trainer.micro_batch_size=4"])
+def test_compiled_training_learns_what_eager_training_does(knobs: str, tiny: Tiny, tmp_path: Path) -> None:
+    words = tiny("optim=adamw", *knobs.split())
+    steps, weights = learnt(tmp_path / "eager", words)
+    torch.compiler.reset()
+    counters.clear()
+    compiled_steps, compiled_weights = learnt(tmp_path / "compiled", [*words, "trainer.compile=true"])
+    assert counters["stats"]["unique_graphs"] > 0
+    torch.testing.assert_close(torch.tensor(compiled_steps), torch.tensor(steps), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(compiled_weights, weights, rtol=0, atol=2e-3)
+
+
+class Replay(torch.autograd.Function):
+    """A compiled loss as CUDA graphs make it: what a call returned, its gradients too, the next one overwrites."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Callable[[], Tensor], memory: list[Tensor], *weights: Tensor) -> Tensor:
+        with torch.enable_grad():
+            value = loss()
+            results = [value.detach(), *torch.autograd.grad(value, weights)]
+        if not memory:
+            memory.extend(map(torch.empty_like, results))
+        torch._foreach_copy_(memory, results)
+        ctx.memory = memory
+        return memory[0].detach()
+
+    @staticmethod
+    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *(gradient.mul_(factor).detach() for gradient in ctx.memory[1:])
+
+
+def replayed(forward: Any, mode: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """In the place of `torch.compile`."""
+    weights, memory = list(forward.__self__.parameters()), []  # type: list[Tensor], list[Tensor]
+    return lambda x, y: Replay.apply(lambda: forward(x, y), memory, *weights)
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+@pytest.mark.parametrize("knobs", ["", "trainer.micro_batch_size=2", "trainer.micro_batch_size=4 optim=adamw"])
+def test_replayed_training_learns_the_same_bits(
+    knobs: str, is_short: bool, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_short:
+        monkeypatch.setattr(loop, "has_hook", lambda *_: True)
+    words = tiny(*knobs.split())
+    steps, weights = learnt(tmp_path / "eager", words)
+    monkeypatch.setattr(torch, "compile", replayed)
+    graphs = ["trainer.compile=true", "trainer.compile_mode=reduce-overhead"]
+    replayed_steps, replayed_weights = learnt(tmp_path / "replayed", [*words, *graphs])
+    assert replayed_steps == steps
+    assert all(torch.equal(replayed_weights[name], weights[name]) for name in weights)

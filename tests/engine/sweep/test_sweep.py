@@ -1,0 +1,86 @@
+"""A sweep trains each point once, one failure does not end it, and started again it does what is missing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from microgpt.engine.commands.train import main
+from microgpt.engine.sweep import points as sweep
+
+Tiny = Callable[..., list[str]]
+
+
+@pytest.fixture
+def swept(tiny: Tiny, tmp_path: Path) -> Callable[..., int]:
+    """Run a sweep of tiny runs in `tmp_path/sweep`; returns the exit code."""
+
+    def run(*more: str) -> int:
+        fixed = [word for word in tiny() if not word.startswith("hydra.run.dir=")]
+        return main(["-m", *fixed, "eval.every_n_steps=0", f"hydra.sweep.dir={tmp_path / 'sweep'}", *more])
+
+    return run
+
+
+def test_each_point_with_its_devices_is_trained_once(
+    swept: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert swept("trainer.devices=2,1", "trainer.strategy=fsdp") == 0
+    assert [point.score() for point in sweep.points] == [pytest.approx(2.9, abs=1.0)] * 2
+    worlds = [point.path.joinpath("summary.json").read_text() for point in sweep.points]
+    assert ['"world_size": 2' in text for text in worlds] == [True, False]
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == ["0", "1"]
+    table = capsys.readouterr().out
+    assert "trainer.devices" in table.splitlines()[-4]
+
+
+def test_a_failed_point_is_reported_and_repeated_alone(
+    swept: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # A file where the model's folder is to be: what fails at the end of one point.
+    (tmp_path / "sweep" / "1").mkdir(parents=True)
+    (tmp_path / "sweep" / "1" / "model").write_text("in the way")
+    points = ("hydra/launcher=local", "seed=1,2,3")
+    assert swept(*points) == 5
+    out, errors = capfd.readouterr()
+    assert "#0 seed=1: val/loss" in out
+    assert "#1 seed=2: failed" in out
+    assert "microgpt: error: point #1 seed=2: " in errors
+    assert f"(run folder {tmp_path}/sweep/1)" in errors
+    assert "1 of 3 points failed" in errors
+    assert f"hydra.sweep.dir={tmp_path}/sweep" in errors
+    (tmp_path / "sweep" / "1" / "model").unlink()
+    before = {n: (tmp_path / "sweep" / n / "summary.json").stat().st_mtime_ns for n in "02"}
+    assert swept(*points) == 0
+    out, errors = capfd.readouterr()
+    assert out.count("finished before") == 2
+    assert out.count("started") == 1
+    assert before == {n: (tmp_path / "sweep" / n / "summary.json").stat().st_mtime_ns for n in "02"}
+    assert swept("hydra/launcher=local", "seed=4,5,6") == 4
+    assert "the point there has other knobs (seed: 1 -> 4)" in capfd.readouterr().err
+
+
+def test_a_search_finds_the_better_rate_and_replays_what_it_has_done(
+    swept: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = ("hydra/sweeper=optuna", "optim.lr=choice(1e-5,0.02)", "model.n_embd=choice(12,24)")
+    assert swept(*search, "hydra.sweeper.n_trials=3") == 0
+    first = [point.score() for point in sweep.points]
+    assert len(set(first)) > 1
+    assert f"best of 3: val/loss {min(filter(None, first)):.4f} with optim.lr=" in capsys.readouterr().out
+    assert swept(*search, "hydra.sweeper.n_trials=4") == 0
+    assert [point.score() for point in sweep.points][:3] == first
+    assert [point.is_finished for point in sweep.points] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("word", ["hydra/launcher=slurm", "hydra/sweeper=optuna", "sweep.detach=true"])
+def test_what_is_for_sweeps_is_refused_without_m(word: str, tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny(word)) == 2
+    assert "add -m" in capsys.readouterr().err
+
+
+def test_an_array_has_one_shape(swept: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert swept("hydra/launcher=slurm", "trainer.devices=2,1") == 2
+    assert "points of different trainer.num_nodes or trainer.devices" in capsys.readouterr().err
+    assert swept("hydra/launcher=slurm", "trainer.devices=auto", "seed=1,2") == 2
+    assert "does not tell SLURM how many" in capsys.readouterr().err

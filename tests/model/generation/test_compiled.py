@@ -1,0 +1,151 @@
+"""Generation with a compiled step: the same tokens, compiled once, and one line where it cannot be compiled."""
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from microgpt.errors import MachineError
+from microgpt.model import PositionConfig
+from microgpt.model.generation import compiled
+from microgpt.model.generation import stream as generate
+from microgpt.model.kernels.linear import linear
+
+needs_compiler = pytest.mark.skipif(not compiled.can_compile("cpu"), reason="needs a C++ compiler")
+# torch's compiler uses parts that torch has deprecated.
+ignore_deprecations = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+MANY_PARTS = {
+    "n_kv_head": 2, "ngram_embed": 40, "prev_embed": 3, "value_embed": True, "qk_norm": True, "mlp": "swiglu",
+    "resid_scale": True, "logit_softcap": 10.0, "tie_weights": True, "bias": True,
+}  # fmt: skip
+CASES = [
+    *((name, {}) for name in sorted(PositionConfig.members)),
+    ("rope", MANY_PARTS),
+    ("t5", {"attention": "reference"}),
+]
+
+
+@pytest.fixture(autouse=True)
+def compiled_anew():
+    torch.compiler.reset()
+    counters.clear()
+    yield
+    torch.compiler.reset()
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+@pytest.mark.slow
+@needs_compiler
+@ignore_deprecations
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(("scheme", "parts"), CASES[:-1])
+def test_the_tokens_are_those_of_the_plain_step_which_is_compiled_once(make_gpt, ids, scheme, parts, rows):
+    """Past the context's end, and from prompts of several lengths."""
+    model = make_gpt(pos=scheme, **parts)
+    for length, count in ((4, 30), (1, 15), (2, 15), (12, 5)):
+        x = ids(rows, length)
+        plain = model.generate(x, count, temperature=0.8, generator=seeded())
+        assert torch.equal(model.generate(x, count, temperature=0.8, generator=seeded(), compile=True), plain)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+class Recording(TorchDispatchMode):
+    """A CUDA graph's stand-in: what a step asked of its tensors, done again on the same ones when it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        assert operation is not torch.ops.aten._local_scalar_dense.default, (
+            "a recorded step read a number of the device"
+        )
+        result = operation(*args, **(kwargs or {}))
+        self.calls.append((operation, args, kwargs or {}, result))
+        return result
+
+    def __call__(self):
+        for operation, args, kwargs, result in self.calls:
+            for old, new in zip(tree_leaves(result), tree_leaves(operation(*args, **kwargs)), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+        return self.calls[-1][-1]
+
+
+def recorded(step, device):
+    with Recording() as recording:
+        step()
+    return recording
+
+
+@pytest.mark.parametrize(("scheme", "parts"), CASES)
+def test_a_step_recorded_once_makes_every_token(make_gpt, ids, scheme, parts, monkeypatch):
+    """Past the context's end, and from prompts of several lengths."""
+    steps = []
+
+    def static_step(device):
+        steps.append(compiled.StaticStep(compiled.next_logits, recorded))
+        return steps[-1]
+
+    monkeypatch.setattr(generate, "compiled_next_logits", static_step)
+    model = make_gpt(pos=scheme, **parts)
+    for length, count in ((4, 30), (1, 15), (2, 15), (12, 5)):
+        x = ids(2, length)
+        plain = model.generate(x, count, temperature=0.8, generator=seeded())
+        assert torch.equal(model.generate(x, count, temperature=0.8, generator=seeded(), compile=True), plain)
+        assert len(steps.pop().replay.calls) > 20
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("scheme", "parts"), CASES)
+def test_a_gpu_makes_the_tokens_of_a_recorded_step_that_it_makes_without(make_gpt, ids, scheme, parts):
+    model = make_gpt(pos=scheme, **parts).cuda()
+    for length, count in ((4, 30), (1, 15), (12, 5)):
+        x = ids(2, length).cuda()
+        plain = model.generate(x, count, temperature=0.8, generator=seeded())
+        assert torch.equal(model.generate(x, count, temperature=0.8, generator=seeded(), compile=True), plain)
+
+
+@pytest.mark.slow
+@needs_compiler
+@ignore_deprecations
+def test_the_recorded_step_compiles_as_one_graph_for_all_texts(make_gpt, ids):
+    model, x = make_gpt(**MANY_PARTS), ids(1, 4)
+    step = torch.compile(compiled.next_logits, dynamic=False, fullgraph=True)
+    for count in (30, 5):
+        tokens = generate._tokens(
+            model, x, count, None, True, None, compiled.StaticStep(step, lambda step, device: step)
+        )
+        plain = model.generate(x, count, do_sample=False)[:, 4:]
+        assert torch.equal(torch.stack(list(tokens), dim=1), plain)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+@needs_compiler
+@ignore_deprecations
+@torch.no_grad()
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+def test_a_compiled_product_of_one_row_is_the_plain_one(dtype, tolerance):
+    weight, bias, x = (torch.randn(*shape).to(dtype) for shape in ((24, 40), (24,), (1, 1, 40)))
+    found, plain = torch.compile(linear, dynamic=False)(x, weight, bias), linear(x, weight, bias)
+    assert found.dtype is plain.dtype
+    torch.testing.assert_close(found, plain, rtol=tolerance, atol=tolerance)
+    assert torch.equal(linear(x, weight), torch.nn.functional.linear(x, weight))
+
+
+def test_nothing_is_compiled_unless_asked_for_nor_without_a_cache(make_gpt, ids):
+    model, x = make_gpt(), ids(1, 3)
+    plain = model.generate(x, 4, do_sample=False)
+    assert torch.equal(model.generate(x, 4, do_sample=False, use_cache=False, compile=True), plain)
+    assert not counters["stats"]
+
+
+def test_without_a_compiler_it_says_so_before_the_first_token(make_gpt, ids, monkeypatch):
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
+    with pytest.raises(MachineError, match=r"cannot compile here in generation on cpu; install g\+\+"):
+        make_gpt().generate(ids(1, 3), 4, compile=True)
