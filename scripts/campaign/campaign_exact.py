@@ -44,12 +44,12 @@ def every_step(folder: Path, grid: list[tuple[int, str, str, float]] = GRID, ste
         )  # fmt: skip
         whole, parts = folder / "whole", folder / "parts"
         with quickly():
-            engine.run(run.config, run.tree, whole)
+            engine.run(run.config, whole)
             for _ in range(steps):
                 with leaving_after_each_step(), contextlib.suppress(signals.Stopped):
-                    engine.run(run.config, run.tree, parts)
+                    engine.run(run.config, parts)
                 figures["resumes"] += 1
-            engine.run(run.config, run.tree, parts)
+            engine.run(run.config, parts)
         for step in range(1, steps + 1):
             states = [checkpoint.read(f / "checkpoints" / checkpoint.step_name(step)) for f in (whole, parts)]
             if differs(*states):
@@ -118,7 +118,7 @@ def micro_batches(folder: Path) -> dict[str, Any]:
     for size in (16, 4, 1):
         run = composed(text, f"trainer.micro_batch_size={size}", "trainer.precision=64-true", "optim=adamw")
         with quickly():
-            engine.run(run.config, run.tree, folder / f"micro-{size}")
+            engine.run(run.config, folder / f"micro-{size}")
         weights[size] = load_file(folder / f"micro-{size}" / "model" / "model.safetensors")
     apart = max(float((weights[16][k] - weights[s][k]).abs().max()) for s in (4, 1) for k in weights[16])
     return {"largest difference": apart, "passed": apart < 1e-12}

@@ -100,7 +100,7 @@ def train(run: Composed, folder: Path, board: Board | None = None, arguments: tu
     if board is not None:
         watch(board)
     with quickly():
-        return common.run(lambda words: (engine.run(run.config, run.tree, folder, words), None)[1], arguments)
+        return common.run(lambda words: (engine.run(run.config, folder, words), None)[1], arguments)
 
 
 @contextlib.contextmanager

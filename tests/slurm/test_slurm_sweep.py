@@ -7,7 +7,7 @@ import pytest
 from mini_slurm import MiniSlurm
 
 from microgpt.engine.commands.train import main
-from microgpt.engine.worker import LAUNCH
+from microgpt.engine.store.launch_file import LAUNCH
 
 pytestmark = pytest.mark.slurm
 

@@ -6,13 +6,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
 from microgpt.data.windows import Windows
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
+from microgpt.engine.fit import ranks
 from microgpt.engine.fit.callbacks.evaluate import Evaluate
 from microgpt.engine.fit.callbacks.metrics import Clock, Metrics
 from microgpt.engine.fit.callbacks.sample import Sample
@@ -27,14 +27,13 @@ from microgpt.engine.machine import device as machine
 from microgpt.engine.machine import memory
 from microgpt.engine.plan.length import total_steps, will_compile
 from microgpt.engine.plan.plan import make_plan
-from microgpt.engine.process import launch as ranks
 from microgpt.engine.process import signals
 from microgpt.engine.process.logs import logging_to, quiet_lightning
 from microgpt.engine.process.progress import Progress
 from microgpt.engine.process.stopping import GoOn
 from microgpt.engine.report import closing_words, parameter_table
 from microgpt.engine.resume import Start, find_start, how_exactly
-from microgpt.engine.store.run_folder import RunDir, write_text
+from microgpt.engine.store.run_folder import RunDir
 from microgpt.engine.trained import figures
 from microgpt.engine.trained.evaluate import Score, evaluate
 from microgpt.engine.trained.run import Run, load
@@ -66,16 +65,13 @@ def train(
     with signals.handled(GoOn(arguments)):
         composed = compose_run(list(overrides), Path(config_dir) if config_dir else None)
         signals.at_stop(GoOn(arguments, composed.run_dir))
-        return run(composed.config, composed.tree, composed.run_dir, arguments, began)
+        return run(composed.config, composed.run_dir, arguments, began)
 
 
-def run(
-    config: RunConfig, tree: DictConfig, path: Path, arguments: Sequence[str] = (), began: float | None = None
-) -> Run | None:
+def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: float | None = None) -> Run | None:
     """Train the run that `config` describes in the folder `path`.
 
     Args:
-        tree: what becomes config.yaml.
         arguments: the command line, to say how to go on after a signal.
         began: as for `train`.
     """
@@ -85,8 +81,8 @@ def run(
         accelerator = machine.resolve_accelerator(config.trainer.accelerator)
         world = find_world(config, accelerator)
         machine.resolve_precision(config.trainer.precision, accelerator)
-        asked_for = config, tree
-        config, tree, pretrained = adopt(config, tree)
+        asked_for = config
+        config, pretrained = adopt(config)
         corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
         for prompt in config.sample.prompts:  # said now, not by the first sample
             corpus.tokenizer.encode_counted(prompt, where=f"sample.prompts, {prompt!r}")
@@ -99,7 +95,7 @@ def run(
                 print(make_plan(config, corpus, steps, world.size, accelerator, began))
             return None
         if world.is_to_be_started:
-            ranks.train_in_ranks(*asked_for, run_dir, arguments, world.devices)
+            ranks.train_in_ranks(asked_for, run_dir, arguments, world.devices)
             return load(path)
         claim = run_dir.claimed() if world.place.is_first else nullcontext()
         # Signals are handled once more inside, so that train.log has the farewell too.
@@ -111,7 +107,7 @@ def run(
             with machine.threads(start.recorded("threads", config.trainer.threads)):
                 training = Training(config, world, corpus, steps, run_dir, start, pretrained)
                 if world.place.is_first and (start.checkpoint is None or not run_dir.config.exists()):
-                    write_text(run_dir.config, OmegaConf.to_yaml(tree))
+                    run_dir.write_config(config.to_dict())
                 return training.fit()
 
 

@@ -1,65 +1,27 @@
-"""`python -m microgpt.engine.worker RUN_DIR`: train what was written down for a run folder.
+"""`python -m microgpt.engine.worker RUN_DIR`: train what was written down for a run folder (`store.launch_file`).
 
-Ranks of one machine, points of a sweep beside one another and SLURM's tasks are all started so: from the composed and
-checked configuration in the folder (`.launch.json`), never by running a command line again. What was composed when a
-job was submitted is what it trains, however long it was queued and whatever became of the YAML. An error is left in
-the folder for whoever waits.
+The ranks of one machine, the points of a sweep and SLURM's tasks are all started so, never by running a command line
+again. An error is left in the folder for the process that waits.
 """
 
 import contextlib
-import json
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from microgpt.engine.process import cluster, garbage, signals
+from microgpt.engine.process.launch import CHILD
 from microgpt.engine.process.stopping import GoOn
 from microgpt.engine.process.waiting import Load, give_way_if_busy
-from microgpt.errors import CheckpointError, DataError, MachineError, MicrogptError, NonFiniteError, UsageError
+from microgpt.engine.store.launch_file import leave_error, read_launch
+from microgpt.errors import MicrogptError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from microgpt.engine.config import RunConfig
     from microgpt.engine.trained.run import Run
-
-LAUNCH = ".launch.json"
-CHILD = "MICROGPT_CHILD"
-"""Set where stdin is a pipe that closes when the process that waits for this one is gone."""
-KINDS = {kind.exit_code: kind for kind in (UsageError, DataError, CheckpointError, MachineError, NonFiniteError)}
-
-
-def write_launch(path: Path, config: "RunConfig", tree: "DictConfig", arguments: Sequence[str]) -> None:
-    """Write down what is to be trained in the folder `path`."""
-    from omegaconf import OmegaConf
-
-    from microgpt.engine.store.run_folder import write_text
-    from microgpt.registry import imported
-
-    path.mkdir(parents=True, exist_ok=True)
-    forget_launch(path)
-    launch = {"config": config.to_dict(), "tree": OmegaConf.to_yaml(tree)}
-    write_text(path / LAUNCH, json.dumps({**launch, "imports": imported(), "arguments": list(arguments)}))
-
-
-def launched_config(path: Path) -> dict[str, Any] | None:
-    """The configuration that was written down in a folder, as plain data; None where there is none."""
-    try:
-        config = json.loads((path / LAUNCH).read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return config if isinstance(config, dict) else None
-
-
-def forget_launch(path: Path) -> None:
-    """Remove what was written down, and the errors of an earlier try."""
-    for old in (path / LAUNCH, *path.glob(".error-*.json")):
-        old.unlink(missing_ok=True)
 
 
 def run_launched(path: Path) -> "Run | None":
@@ -70,46 +32,19 @@ def run_launched(path: Path) -> "Run | None":
         CheckpointError: nothing was written down.
         signals.Stopped: a signal asked for the end.
     """
-    rank = cluster.place().rank
     try:
-        try:
-            launch = json.loads((path / LAUNCH).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"no launch to go by ({error})", str(path), "start it with microgpt-train") from None
-        signals.at_stop(signals.farewell() or GoOn(launch["arguments"], path))
-        from omegaconf import OmegaConf
-
+        launch = read_launch(path)
+        signals.at_stop(signals.farewell() or GoOn(launch.arguments, path))
         from microgpt.engine.config import RunConfig
         from microgpt.engine.train import run
         from microgpt.registry import import_part
 
-        for name in launch["imports"]:
+        for name in launch.imports:
             import_part(name)
-        tree = OmegaConf.create(launch["tree"])
-        return run(RunConfig.from_dict(launch["config"]), tree, path, launch["arguments"])
-    except MicrogptError as error:
-        _leave_error(
-            path, rank, {"exit_code": error.exit_code, "what": error.what, "at": error.where, "fix": error.fix}
-        )
-        raise
+        return run(RunConfig.from_dict(launch.config), path, launch.arguments)
     except Exception as error:
-        said = " ".join(str(error).split())[:500]
-        _leave_error(path, rank, {"exit_code": 1, "what": f"{type(error).__name__}: {said}", "at": "", "fix": ""})
+        leave_error(path, cluster.place().rank, error)
         raise
-
-
-def read_error(path: Path, rank: int = 0) -> MicrogptError | None:
-    """The error that a rank left in its run folder, if it did."""
-    try:
-        left: dict[str, Any] = json.loads((path / f".error-{rank}.json").read_text(encoding="utf-8"))
-        return KINDS.get(left["exit_code"], MicrogptError)(str(left["what"]), str(left["at"]), str(left["fix"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _leave_error(path: Path, rank: int, error: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # a full disk must not hide the error itself
-        (path / f".error-{rank}.json").write_text(json.dumps(error), encoding="utf-8")
 
 
 def end_with_parent() -> None:
@@ -128,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train the folder that is named; returns the exit code. Only unexpected errors are printed: others are left."""
     if argv is None:
         garbage.collect_rarely()
-        if cluster.OURS not in os.environ:  # the load of a rank are the others, for whom its start has chosen
+        if cluster.OURS not in os.environ:  # a rank is kept busy by the others, for whom its parent has chosen
             give_way_if_busy(Load())
     (folder,) = sys.argv[1:] if argv is None else argv
     if CHILD in os.environ:

@@ -117,7 +117,8 @@ def test_precision_evaluation_and_sharding_are_counted() -> None:
 RUN = """
 import json, sys
 import microgpt.engine.train as T
-from microgpt.engine import estimate, memory
+from microgpt.engine.machine import memory
+from microgpt.engine.plan import estimate
 if sys.argv.pop(1) == "parts":
     estimate.sizes_to_try = lambda share, micro, _: [(share // 8, share // 8), (share // 4, share // 4)]
 make, start = T.make_plan, T.starting_model
@@ -231,7 +232,7 @@ def test_compiling_pays_after_two_minutes() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how Linux counts")
 def test_a_process_does_not_count_the_memory_of_the_one_that_started_it() -> None:
-    code = "from microgpt.engine import memory; print(memory.most_held('cpu'))"
+    code = "from microgpt.engine.machine import memory; print(memory.most_held('cpu'))"
     ballast = b"x" * (1 << 30)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 0 < int(done.stdout) < len(ballast)

@@ -35,10 +35,9 @@ FAMILIES: dict[str, type[Choice]] = {"pos": PositionConfig, "optim": OptimConfig
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed configuration: decoded, as the plain tree that config.yaml holds, and where the run goes."""
+    """A composed configuration, checked, and where the run goes."""
 
     config: RunConfig
-    tree: DictConfig
     run_dir: Path
 
 
@@ -75,7 +74,7 @@ def compose_run(overrides: Sequence[str], config_dir: Path | None = None) -> Com
             HydraConfig.instance().set_config(tree)
             run_dir = Path(tree.hydra.run.dir)
             del_hydra(tree)
-            return Composed(decode(tree, config_dir), tree, run_dir)
+            return Composed(decode(tree, config_dir), run_dir)
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, overrides) from None
     finally:

@@ -1,10 +1,7 @@
 """Training that starts from weights that exist: what of the config they decide, and which of them are trained."""
 
-import copy
 import logging
 from dataclasses import dataclass, replace
-
-from omegaconf import DictConfig
 
 from microgpt.data.tokenizer import Tokenizer
 from microgpt.engine.config import RunConfig, flatten
@@ -49,18 +46,16 @@ def load_pretrained(config: GPTConfig) -> Pretrained:
     return Pretrained(model, tokenizer)
 
 
-def adopt(config: RunConfig, tree: DictConfig) -> tuple[RunConfig, DictConfig, Pretrained | None]:
-    """The run's config and tree with the architecture and tokenizer of `model.pretrained`, which win; and the model."""
+def adopt(config: RunConfig) -> tuple[RunConfig, Pretrained | None]:
+    """The run's config with the architecture and tokenizer of `model.pretrained`, which win; and the model."""
     if config.model.pretrained is None:
-        return config, tree, None
+        return config, None
     pretrained = load_pretrained(config.model)
     before, after = flatten(config.model.to_dict()), flatten(pretrained.model.config.to_dict())
     changed = [f"{name}: {before.get(name)} -> {after[name]}" for name in after if before.get(name) != after[name]]
     notice = f"pretrained {config.model.pretrained}" + (f", which wins: {', '.join(changed)}" if changed else "")
     config = replace(config, model=pretrained.model.config, data=replace(config.data, tokenizer="pretrained"))
-    tree = copy.deepcopy(tree)
-    tree.model, tree.data.tokenizer = config.model.to_dict(), "pretrained"
-    return config, tree, replace(pretrained, notice=notice)
+    return config, replace(pretrained, notice=notice)
 
 
 def starting_model(config: RunConfig, vocab_size: int, pretrained: Pretrained | None) -> GPT:

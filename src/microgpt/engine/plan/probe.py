@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 
 from microgpt.data.windows import Windows
 from microgpt.engine.config import RunConfig
+from microgpt.engine.fit.callbacks.base import StepCallback
 from microgpt.engine.fit.finetune import starting_model
 from microgpt.engine.fit.loader import Batch, TextDataModule
 from microgpt.engine.fit.module import GPTModule
@@ -87,7 +87,7 @@ def probe(config: RunConfig, vocab_size: int, accelerator: str, precision: str, 
     )  # fmt: skip
 
 
-class Stopwatch(L.Callback):
+class Stopwatch(StepCallback):
     """Notes when each step ends, and stops when enough of them are timed; then times an evaluation and a sample."""
 
     def __init__(self, ids: Tensor, scored: int, sampled: int) -> None:
@@ -102,11 +102,11 @@ class Stopwatch(L.Callback):
         """Steps that do not count."""
         return 1 if self.ends[0] - self.start > SECONDS else WARM
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.start = time.perf_counter()
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: L.Trainer, pl_module: GPTModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Any, pl_module: GPTModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         if batch.micro < trainer.accumulate_grad_batches - 1:
             return
@@ -123,7 +123,7 @@ class Stopwatch(L.Callback):
             self._time_sample(model)
         self.most_held = memory.most_held(device)
 
-    def _time_evaluation(self, trainer: L.Trainer, model: GPT) -> None:
+    def _time_evaluation(self, trainer: Any, model: GPT) -> None:
         T = model.config.block_size
         for windows in (1, self.scored) if self.scored else ():  # the first time warms up
             start = time.perf_counter()

@@ -10,15 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from omegaconf import DictConfig
-
-from microgpt.engine.config import RunConfig
 from microgpt.engine.process import cluster, signals
-from microgpt.engine.process.stopping import said_for_us
-from microgpt.engine.store.run_folder import RunDir, remove_empty
-from microgpt.engine.worker import CHILD, forget_launch, read_error, write_launch
-from microgpt.errors import MicrogptError
 
+CHILD = "MICROGPT_CHILD"
+"""Set where stdin is a pipe that closes when the process that waits for this one is gone."""
 GRACE = 10.0
 """Seconds that the other ranks have to end by themselves after one failed."""
 _PLACE = (
@@ -31,36 +26,6 @@ _PLACE = (
     "MASTER_ADDR",
     "MASTER_PORT",
 )
-
-
-def train_in_ranks(config: RunConfig, tree: DictConfig, run_dir: RunDir, arguments: Sequence[str], count: int) -> None:
-    """Train with `count` ranks on this machine; the other arguments are those of `microgpt.engine.train.run`.
-
-    Raises:
-        MicrogptError: what the rank that failed first has left in the folder.
-        signals.Stopped: a signal came; the ranks have saved and left.
-    """
-    common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
-    if "OMP_NUM_THREADS" not in os.environ:  # the ranks share the cores
-        common["OMP_NUM_THREADS"] = max(1, (os.cpu_count() or 1) // count)
-    path, made = run_dir.path, run_dir.create()
-    write_launch(path, config, tree, arguments)
-    try:
-        with processes() as ranks:
-            for rank in range(count):
-                ranks.append(start(path, {**common, cluster.OURS: 1, "RANK": rank, "LOCAL_RANK": rank}))
-            failed = wait_together(ranks)
-        if failed is not None:
-            code = ranks[failed].returncode
-            raise read_error(path, failed) or MicrogptError(f"rank {failed} ended with exit code {code}", str(path))
-    except signals.Stopped as stopped:
-        if ranks and ranks[0].returncode == 128 + stopped.number:
-            said_for_us()
-        raise
-    finally:
-        if made and not run_dir.config.exists():  # it has not begun: leave no trace
-            forget_launch(path)
-            remove_empty(made)
 
 
 def start(path: Path, env: Mapping[str, object], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
@@ -129,7 +94,8 @@ def wait_together(ranks: Sequence[subprocess.Popen[bytes]]) -> int | None:
     return next((i for i, process in enumerate(ranks) if process.returncode), None) if failed is None else failed
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

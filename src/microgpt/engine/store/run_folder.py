@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from microgpt.errors import CheckpointError, MachineError, MicrogptError, UsageError
 from microgpt.model.files.untrusted import read_json
 
@@ -60,6 +62,10 @@ class RunDir:
         if type(step) is not int or isinstance(loss, bool) or not isinstance(loss, (int, float)):
             raise CheckpointError("it gives no step and val/loss", str(self.summary), "remove the file to run on")
         return values
+
+    def write_config(self, values: dict[str, Any]) -> None:
+        """Write config.yaml, from a run's configuration as plain data."""
+        write_text(self.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
     def write_summary(self, values: dict[str, Any]) -> None:
         """Write summary.json whole or not at all."""

@@ -1,6 +1,6 @@
 """The points of a sweep: what each is to train, whether it is done, and what came of them all.
 
-A point is a run folder with its configuration written down (`microgpt.engine.worker`). Restarting a sweep in its
+A point is a run folder with its configuration written down (`store.launch_file`). Restarting a sweep in its
 folder finds the points again: finished ones are left alone, the others continue or are repeated.
 """
 
@@ -17,12 +17,14 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
-from microgpt.engine import worker
 from microgpt.engine.config import RunConfig, science_differences
 from microgpt.engine.process import signals
 from microgpt.engine.process.stopping import located
+from microgpt.engine.store.launch_file import Launch, launched_config, read_error, write_launch
 from microgpt.engine.store.run_folder import RunDir
+from microgpt.engine.worker import run_launched
 from microgpt.errors import CheckpointError, MachineError, MicrogptError
+from microgpt.registry import imported
 
 log = logging.getLogger("microgpt")
 
@@ -35,7 +37,6 @@ class Point:
     overrides: tuple[str, ...]
     path: Path
     config: RunConfig
-    tree: DictConfig
     is_finished: bool = False
     "Whether it was, when the sweep was started."
 
@@ -49,7 +50,7 @@ class Point:
     def write_down(self) -> None:
         """Write down what the point is to train, as it was composed: a job trains this, however long it is queued."""
         arguments = [*self.overrides, f"hydra.run.dir={self.path}"]
-        worker.write_launch(self.path, self.config, self.tree, arguments)
+        write_launch(self.path, Launch(self.config.to_dict(), imported(), arguments))
 
     def score(self) -> float | None:
         """The best val/loss, which sweepers minimise; None when the run has not finished."""
@@ -81,14 +82,14 @@ def prepare(tree: DictConfig, overrides: Sequence[str], path: Path, number: int)
     tree = copy.deepcopy(tree)
     del_hydra(tree)
     config = decode(tree)
-    old, finished = worker.launched_config(path), RunDir(path).read_summary() is not None
+    old, finished = launched_config(path), RunDir(path).read_summary() is not None
     if finished and old is not None:
         if differences := science_differences(old, config.to_dict()):
             fix = "start the sweep as before, or take another hydra.sweep.dir"
             raise CheckpointError(f"the point there has other knobs ({', '.join(differences[:4])})", str(path), fix)
         finished = {**old, "sweep": 0} == {**config.to_dict(), "sweep": 0}
     overrides = [word.lstrip("+") for word in overrides]
-    point = Point(number, tuple(overrides), path, config, tree, finished and old is not None)
+    point = Point(number, tuple(overrides), path, config, finished and old is not None)
     points.append(point)
     return point
 
@@ -102,7 +103,7 @@ class Train:
     def __call__(self, path: str) -> float | None:
         try:
             with signals.handled():
-                run = worker.run_launched(Path(path))
+                run = run_launched(Path(path))
         except signals.Stopped as stopped:
             signals.last_words(stopped)
             raise
@@ -161,7 +162,7 @@ def report() -> None:
 
 def failure(point: Point) -> MicrogptError:
     """Why a point has not finished."""
-    left = worker.read_error(point.path)
+    left = read_error(point.path)
     if left is not None:
         return left
     job = point.path / JOB

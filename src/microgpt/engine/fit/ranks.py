@@ -1,0 +1,43 @@
+"""Train in several processes of this machine, one a device."""
+
+import os
+from collections.abc import Sequence
+
+from microgpt.engine.config import RunConfig
+from microgpt.engine.process import cluster, signals
+from microgpt.engine.process.launch import free_port, processes, start, wait_together
+from microgpt.engine.process.stopping import said_for_us
+from microgpt.engine.store.launch_file import Launch, forget_launch, read_error, write_launch
+from microgpt.engine.store.run_folder import RunDir, remove_empty
+from microgpt.errors import MicrogptError
+from microgpt.registry import imported
+
+
+def train_in_ranks(config: RunConfig, run_dir: RunDir, arguments: Sequence[str], count: int) -> None:
+    """Train with `count` ranks on this machine; the other arguments are those of `microgpt.engine.train.run`.
+
+    Raises:
+        MicrogptError: what the rank that failed first has left in the folder.
+        signals.Stopped: a signal came; the ranks have saved and left.
+    """
+    common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    if "OMP_NUM_THREADS" not in os.environ:  # the ranks share the cores
+        common["OMP_NUM_THREADS"] = max(1, (os.cpu_count() or 1) // count)
+    path, made = run_dir.path, run_dir.create()
+    write_launch(path, Launch(config.to_dict(), imported(), arguments))
+    try:
+        with processes() as ranks:
+            for rank in range(count):
+                ranks.append(start(path, {**common, cluster.OURS: 1, "RANK": rank, "LOCAL_RANK": rank}))
+            failed = wait_together(ranks)
+        if failed is not None:
+            code = ranks[failed].returncode
+            raise read_error(path, failed) or MicrogptError(f"rank {failed} ended with exit code {code}", str(path))
+    except signals.Stopped as stopped:
+        if ranks and ranks[0].returncode == 128 + stopped.number:
+            said_for_us()
+        raise
+    finally:
+        if made and not run_dir.config.exists():  # it has not begun: leave no trace
+            forget_launch(path)
+            remove_empty(made)
