@@ -67,6 +67,18 @@ class Range:
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What a knob does not decide, said where it is declared: `Annotated[int, MACHINE]`."""
+
+    why: str
+
+
+MACHINE = Mark("says only how fast or where")
+"""A knob that changes nothing that is learnt: a run may be resumed with another value."""
+COURSE = Mark("says how long, and what is watched and kept")
+"""A knob or node that changes no single step: a run may be resumed with another value."""
+
 Count = Annotated[int, Range(min=1)]
 Natural = Annotated[int, Range(min=0)]
 Positive = Annotated[float, Range(above=0)]
@@ -187,6 +199,8 @@ def defaults(cls: type[Config]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         annotation = fields(cls)[field.name]
+        if typing.get_origin(annotation) is Annotated:
+            annotation = typing.get_args(annotation)[0]
         if isinstance(annotation, type) and issubclass(annotation, Choice):
             continue
         if isinstance(annotation, type) and issubclass(annotation, Config):
@@ -195,6 +209,21 @@ def defaults(cls: type[Config]) -> dict[str, Any]:
             make = field.default_factory
             tree[field.name] = _plain(field.default if make is dataclasses.MISSING else make())
     return tree
+
+
+def marked(cls: type[Config], path: str = "") -> dict[str, Mark]:
+    """The marked knobs and nodes of a config class and of the nodes in it: dotted path -> mark."""
+    found: dict[str, Mark] = {}
+    for key, annotation in fields(cls).items():
+        here = f"{path}.{key}" if path else key
+        is_annotated = typing.get_origin(annotation) is Annotated
+        marks = [mark for mark in typing.get_args(annotation)[1:] if isinstance(mark, Mark)] if is_annotated else []
+        inner = typing.get_args(annotation)[0] if is_annotated else annotation
+        if marks:
+            found[here] = marks[0]
+        elif isinstance(inner, type) and issubclass(inner, Config):
+            found |= marked(inner, here)
+    return found
 
 
 def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
@@ -218,11 +247,11 @@ def _convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any
     """`value` as `annotation` wants it; what cannot be converted is returned as it is and reported in `faults`."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        bound = args[1]
         value = _convert(value, args[0], path, faults)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if is_number and isinstance(bound, Range) and value not in bound:
-            faults.append(Fault(path, f"{value!r} is out of range", f"it must be {bound}"))
+        for bound in args[1:]:
+            if is_number and isinstance(bound, Range) and value not in bound:
+                faults.append(Fault(path, f"{value!r} is out of range", f"it must be {bound}"))
         return value
     if origin in (Union, types.UnionType):
         return _convert_union(value, args, path, faults)

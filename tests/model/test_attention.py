@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from microgpt.model.attention import batched, causal_mask, fastest, piece_count, reference, reference_output, sdpa
+from microgpt.model.kernels import hardware
 
 B, H, T, D = 2, 4, 7, 8
 
@@ -85,7 +86,9 @@ def test_pieces_hold_128_queries_or_more():
     assert counts == {1: 1, 64: 1, 255: 1, 256: 2, 511: 2, 512: 2, 767: 2, 768: 3, 1024: 4, 2048: 8}
 
 
-def test_training_on_a_cpu_uses_the_batched_product_where_it_wins():
+def test_training_on_a_cpu_uses_the_batched_product_where_it_wins(monkeypatch):
+    with_units = hardware.Hardware("cpu", has_bf16=True, kind="avx512_bf16")
+    monkeypatch.setattr(hardware, "of", lambda device: with_units)
     cpu, cuda, f32, bf16 = torch.device("cpu"), torch.device("cuda"), torch.float32, torch.bfloat16
     assert fastest(128, cpu, f32, True) is sdpa
     assert fastest(1024, cpu, f32, True, is_plain=False) is batched

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from microgpt.config import Config, Count, Fault, Fraction, Range, did_you_mean
+from microgpt.config import MACHINE, Config, Count, Fault, Fraction, Range, did_you_mean
 
 ENCODINGS = ("utf-8", "utf-16", "utf-32", "ascii", "latin-1", "cp1252", "cp1250", "cp1251", "iso8859-15", "koi8-r",
              "mac-roman", "shift_jis", "euc-jp", "gb18030", "gbk", "big5", "euc-kr")  # fmt: skip
@@ -13,15 +13,15 @@ ENCODINGS = ("utf-8", "utf-16", "utf-32", "ascii", "latin-1", "cp1252", "cp1250"
 class DataConfig(Config):
     """The text, how it is read, split and drawn. Without a path or a corpus of its own it is Python's manual."""
 
-    path: str | None = None
+    path: Annotated[str | None, MACHINE] = None
     "A file, folder or glob of your own text; wins over the corpus."
-    corpus: str = "manual"
+    corpus: Annotated[str, MACHINE] = "manual"
     "Name of the corpus: `manual` comes with Python, others are downloaded from `url`."
-    url: str | None = None
+    url: Annotated[str | None, MACHINE] = None
     "Where the corpus is downloaded from (https); of a .zip archive its one text is taken."
-    sha256: str | None = None
+    sha256: Annotated[str | None, MACHINE] = None
     "SHA-256 of the corpus's text, checked before it is used."
-    size: Annotated[int, Range(min=1)] | None = None
+    size: Annotated[Annotated[int, Range(min=1)] | None, MACHINE] = None
     "Size of the corpus's text in bytes, checked before it is used."
     encoding: str = "utf-8"
     "Encoding of the text: utf-8 (with or without BOM), latin-1, utf-16, ... any that Python knows."
@@ -29,7 +29,7 @@ class DataConfig(Config):
     "What a token is: a character, a byte of UTF-8, a subword learnt from the text, or as model.pretrained has it."
     vocab_size: Annotated[int, Range(min=256)] = 1024
     "Entries of the vocabulary of tokenizer=bpe: 256 bytes and the subwords merged of them."
-    unknown: Literal["error", "skip", "replace"] = "error"
+    unknown: Annotated[Literal["error", "skip", "replace"], MACHINE] = "error"
     "Characters outside the vocabulary of a model that is evaluated on this text: stop, leave out, or put a stand-in."
     batch_size: Count = 64
     "Sequences per optimizer step, over all devices and micro-batches."
@@ -39,7 +39,7 @@ class DataConfig(Config):
     "Share of the text for the test: its very end."
     sampling: Literal["random", "shuffle"] = "random"
     "Order of the training windows: drawn with replacement, or every window once an epoch."
-    cache_dir: str | None = None
+    cache_dir: Annotated[str | None, MACHINE] = None
     "Folder for downloads and encoded texts; null is $MICROGPT_CACHE, else ~/.cache/microgpt."
 
     def check(self) -> Iterator[Fault]:

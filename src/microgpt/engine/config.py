@@ -1,9 +1,9 @@
 """The root of the configuration: every node of a run, and the knobs of training itself. No Lightning, no Hydra."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from microgpt.config import Config, Count, Fault, NonNegative, Positive
+from microgpt.config import COURSE, MACHINE, Config, Count, Fault, NonNegative, Positive, marked
 from microgpt.data.config import DataConfig
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.optim.adamw import AdamWConfig
@@ -19,47 +19,47 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "6
 class TrainerConfig(Config):
     """How long and how to train. What is marked (machine) says only how fast, never what is learnt."""
 
-    max_steps: Count | None = None
+    max_steps: Annotated[Count | None, COURSE] = None
     "Optimizer steps; when set it wins over max_epochs."
-    max_epochs: Positive = 1.0
+    max_epochs: Annotated[Positive, COURSE] = 1.0
     "Passes over the training text; an epoch is len(dataset) windows, as the field counts it."
     gradient_clip_val: NonNegative = 1.0
     "Largest norm of the gradient; 0 clips nothing."
-    on_nonfinite: Literal["stop", "skip"] = "stop"
+    on_nonfinite: Annotated[Literal["stop", "skip"], COURSE] = "stop"
     "At a loss or gradient that is not finite: stop before the update, or skip that update and count it."
     freeze: tuple[str, ...] = ()
     "Weights that are not trained, by name: wte.weight, blocks.0.*, *.attn.*"
-    early_stopping_patience: Count | None = None
+    early_stopping_patience: Annotated[Count | None, COURSE] = None
     "Stop after so many evaluations without a better val/loss."
     ema_decay: NonNegative = 0.0
     "Evaluate and save an exponential moving average of the weights with this decay; 0 keeps none."
     find_lr: bool = False
     "First search for a learning rate, plot the search and use what it finds."
-    log_every_n_steps: Count = 10
+    log_every_n_steps: Annotated[Count, COURSE] = 10
     "Steps between two rows of metrics.csv and two points in TensorBoard."
-    precision: Precision = "auto"
+    precision: Annotated[Precision, MACHINE] = "auto"
     "(machine) Number format; auto takes what the machine does best."
-    float32_matmul_precision: Literal["highest", "high", "medium"] | None = None
+    float32_matmul_precision: Annotated[Literal["highest", "high", "medium"] | None, MACHINE] = None
     "(machine) torch's setting of this name while training: high takes TF32 on GPUs; null leaves it as it is."
-    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"] = "auto"
+    accelerator: Annotated[Literal["auto", "cpu", "cuda", "gpu", "mps"], MACHINE] = "auto"
     "(machine) Kind of device."
-    devices: Count | Literal["auto"] = 1
+    devices: Annotated[Count | Literal["auto"], MACHINE] = 1
     "(machine) Devices on each node; auto takes all."
-    num_nodes: Count = 1
+    num_nodes: Annotated[Count, MACHINE] = 1
     "(machine) Nodes."
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    strategy: Annotated[Literal["auto", "ddp", "fsdp"], MACHINE] = "auto"
     "(machine) How several devices share the work."
-    compile: bool | Literal["auto"] = "auto"
+    compile: Annotated[bool | Literal["auto"], MACHINE] = "auto"
     "(machine) torch.compile; auto compiles when the run is long enough to pay for it."
-    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default"
+    compile_mode: Annotated[Literal["default", "reduce-overhead", "max-autotune"], MACHINE] = "default"
     "(machine) torch.compile's mode: the other two start a step's kernels on a GPU as CUDA graphs, the last tries more."
-    threads: Count | Literal["auto"] = "auto"
+    threads: Annotated[Count | Literal["auto"], MACHINE] = "auto"
     "(machine) CPU threads of each process; auto: one a core. How many there are decides the last bits of sums."
-    deterministic: bool = False
+    deterministic: Annotated[bool, MACHINE] = False
     "(machine) Make compiled and parallel kernels reproducible too, at some cost."
-    micro_batch_size: Count | None = None
+    micro_batch_size: Annotated[Count | None, MACHINE] = None
     "(machine) Sequences per forward pass and device, when the whole batch does not fit in memory."
-    progress: Literal["auto", "bar", "lines", "none"] = "auto"
+    progress: Annotated[Literal["auto", "bar", "lines", "none"], COURSE] = "auto"
     "A progress bar, quiet lines, or nothing; auto draws a bar when the output is a terminal."
 
     def check(self) -> Iterator[Fault]:
@@ -79,21 +79,21 @@ class RunConfig(Config):
 
     seed: int = 1337
     "Seed of the weights, the order of the data, dropout and the samples."
-    resume: Literal["auto", "never", "must"] = "auto"
+    resume: Annotated[Literal["auto", "never", "must"], COURSE] = "auto"
     "In a folder that holds a checkpoint: continue it, refuse, or insist on one."
-    plan: bool = False
+    plan: Annotated[bool, COURSE] = False
     "Print parameters, FLOPs, memory and expected time, and train nothing."
-    imports: tuple[str, ...] = ()
+    imports: Annotated[tuple[str, ...], MACHINE] = ()
     "Python files or modules that register parts of your own."
     data: DataConfig = DataConfig()
     model: GPTConfig = GPTConfig()
     optim: OptimConfig = AdamWConfig()
     lora: LoRAConfig = LoRAConfig()
     trainer: TrainerConfig = TrainerConfig()
-    eval: EvalConfig = EvalConfig()
-    sample: SampleConfig = SampleConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    sweep: SweepConfig = SweepConfig()
+    eval: Annotated[EvalConfig, COURSE] = EvalConfig()
+    sample: Annotated[SampleConfig, COURSE] = SampleConfig()
+    checkpoint: Annotated[CheckpointConfig, COURSE] = CheckpointConfig()
+    sweep: Annotated[SweepConfig, MACHINE] = SweepConfig()
 
     def check(self) -> Iterator[Fault]:
         if not 0 <= self.seed < 2**63:
@@ -125,18 +125,6 @@ class RunConfig(Config):
         return None
 
 
-MACHINE_KNOBS = frozenset(
-    "resume plan imports data.path data.url data.corpus data.size data.sha256 data.unknown data.cache_dir "
-    "trainer.precision trainer.float32_matmul_precision trainer.accelerator trainer.devices trainer.num_nodes "
-    "trainer.strategy trainer.compile trainer.compile_mode trainer.threads trainer.deterministic "
-    "trainer.micro_batch_size trainer.progress trainer.log_every_n_steps trainer.early_stopping_patience "
-    "trainer.max_steps trainer.max_epochs trainer.on_nonfinite".split()
-)
-"""Knobs that a resumed run may change: they say how fast, how long or where, not what is learnt at a step."""
-MACHINE_NODES = ("eval", "sample", "checkpoint", "sweep")
-"""Nodes whose knobs a resumed run may change, all of them."""
-
-
 def largest_divisor(n: int, most: int) -> int:
     """The largest divisor of `n` that is at most `most`."""
     return next(d for d in range(min(n, most), 0, -1) if n % d == 0)
@@ -144,13 +132,11 @@ def largest_divisor(n: int, most: int) -> int:
 
 def science_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """The knobs in which two configs (as `to_dict` gives them) would learn differently: `key: old -> new`."""
-    before, after = flatten(old), flatten(new)
+    before, after, free = flatten(old), flatten(new), marked(RunConfig)
     return [
         f"{key[:60]}: {short(before.get(key))} -> {short(after.get(key))}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-        and key not in MACHINE_KNOBS
-        and not key.startswith(tuple(f"{node}." for node in MACHINE_NODES))
+        if before.get(key) != after.get(key) and not any(f"{key}.".startswith(f"{knob}.") for knob in free)
     ]
 
 
