@@ -27,6 +27,7 @@ FLOORS = (
 """Rooms from the ground up. A room uses those below it, and its neighbours where `NEIGHBOURS` says so."""
 NEIGHBOURS = {
     ("registry", "config"): "a family of parts is a family of configurations",
+    ("engine.fit", "engine.resume"): "training begins where a run stands",
 }
 CONVENIENCES = {
     ("microgpt.model.gpt", "microgpt.model.generation.stream"): "GPT.generate",

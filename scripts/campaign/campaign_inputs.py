@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal
 from campaign_rig import quickly, write_text
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 import microgpt.config
 import microgpt.engine.train as engine
@@ -293,7 +292,7 @@ def train(config: RunConfig, folder: Path) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         with quickly(), contextlib.redirect_stdout(io.StringIO()):
-            run = engine.run(config, OmegaConf.create(config.to_dict()), folder)
+            run = engine.run(config, folder)
     except MicrogptError as error:
         return type(error).__name__
     assert run is not None, "no run"

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import campaign_exact
 import campaign_rig
+import pytest
+
 from microgpt import train
 from microgpt.engine.commands import train as command
 from microgpt.engine.store import checkpoint
@@ -59,7 +59,6 @@ def test_too_little_space_is_refused_before_the_first_step(
 def test_a_disk_that_fills_is_5_and_the_newest_checkpoint_survives(
     victim: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from microgpt.engine import train as engine
     from microgpt.engine.fit import runlog
 
     count = [0]
@@ -97,7 +96,6 @@ def test_a_disk_that_fills_is_5_and_the_newest_checkpoint_survives(
             write(path, text)
 
         monkeypatch.setattr(rundir, "write_text", selective)
-        monkeypatch.setattr(engine, "write_text", selective)
     arguments = tiny("checkpoint.every_n_steps=2", "eval.every_n_steps=4")
     assert command.main(arguments) == 5
     err = capfd.readouterr().err

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import campaign_kills
 import campaign_rig
 import campaign_stops
+import pytest
+
 from microgpt import train
 from microgpt.engine.commands import common
 from microgpt.engine.commands import train as command
@@ -105,14 +105,16 @@ def test_a_signal_before_the_first_step_leaves_at_once(
     assert not checkpoint.checkpoints(tmp_path / "run" / "checkpoints")
 
 
-@pytest.mark.parametrize("phase", ["compose_run", "prepare", "GPTModule", "build_trainer", "closing_words", "load"])
+@pytest.mark.parametrize(
+    "phase",
+    ["train.compose_run", "train.prepare", "fit.training.GPTModule", "fit.training.build_trainer",
+     "train.closing_words", "train.load"],
+)  # fmt: skip
 def test_ctrl_c_in_every_phase_is_130_and_the_run_can_go_on(
     phase: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import microgpt.engine.train as engine
-
     with monkeypatch.context() as patch:
-        patch.setattr(engine, phase, lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(f"microgpt.engine.{phase}", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
         assert command.main(tiny()) == 130
     assert command.main(tiny()) == 0
     assert (tmp_path / "run" / "summary.json").is_file()
@@ -160,32 +162,32 @@ HANDLES = (
 START, SAVED_1, SAVED_2 = "nothing to save; start with", "saved at step 1; go on with", "saved at step 2; go on with"
 ENGINE = "microgpt.engine"
 WAYS_OUT: list[tuple[str, str, Callable[[], None], str]] = [
-    (f"{ENGINE}.signals.install", "after 1", kill, START),
+    (f"{ENGINE}.process.signals.install", "after 1", kill, START),
     (f"{ENGINE}.train.compose_run", "1", kill, START),
     (f"{ENGINE}.train.prepare", "1", kill, START),
     (f"{ENGINE}.train.prepare", "1", made_an_error, START),
     (f"{ENGINE}.train.prepare", "1", swallowed, SAVED_1),
-    (f"{ENGINE}.rundir.RunDir.create", "1", kill, START),
-    (f"{ENGINE}.rundir.RunDir.lock", "after 1", kill, START),
+    (f"{ENGINE}.store.run_folder.RunDir.create", "1", kill, START),
+    (f"{ENGINE}.store.run_folder.RunDir.lock", "after 1", kill, START),
     (f"{ENGINE}.train.logging_to", "1", kill, START),
     (f"{ENGINE}.train.find_start", "1", kill, START),
-    (f"{ENGINE}.train.build_trainer", "1", made_an_error, START),
+    (f"{ENGINE}.fit.training.build_trainer", "1", made_an_error, START),
     (f"{LIGHTNING}.register_signal_handlers", "after 1", kill, START),
-    (f"{ENGINE}.module.GPTModule.training_step", "1", kill, START),
-    (f"{ENGINE}.module.GPTModule.training_step", "1", made_an_error, START),
-    (f"{ENGINE}.module.GPTModule.training_step", "2", kill, SAVED_2),
-    (f"{ENGINE}.callbacks.evaluate.evaluate", "1", kill, SAVED_1),
-    (f"{ENGINE}.checkpoint.write", "1", kill, SAVED_2),
-    (f"{ENGINE}.checkpoint.write", "after 2", kill, SAVED_2),
+    (f"{ENGINE}.fit.module.GPTModule.training_step", "1", kill, START),
+    (f"{ENGINE}.fit.module.GPTModule.training_step", "1", made_an_error, START),
+    (f"{ENGINE}.fit.module.GPTModule.training_step", "2", kill, SAVED_2),
+    (f"{ENGINE}.fit.callbacks.evaluate.evaluate", "1", kill, SAVED_1),
+    (f"{ENGINE}.store.checkpoint.write", "1", kill, SAVED_2),
+    (f"{ENGINE}.store.checkpoint.write", "after 2", kill, SAVED_2),
     (f"{LIGHTNING}.teardown", "after 1", kill, SAVED_2),
-    (f"{ENGINE}.signals.defer", "9", kill, SAVED_2),  # as the deferral ends
-    (f"{ENGINE}.signals.defer", "after 9", kill, SAVED_2),
+    (f"{ENGINE}.process.signals.defer", "9", kill, SAVED_2),  # as the deferral ends
+    (f"{ENGINE}.process.signals.defer", "after 9", kill, SAVED_2),
     (f"{ENGINE}.train.load", "1", made_an_error, SAVED_2),
     (f"{ENGINE}.train.load", "1", swallowed, SAVED_2),
-    (f"{ENGINE}.rundir.RunDir.write_summary", "1", kill, SAVED_2),
+    (f"{ENGINE}.store.run_folder.RunDir.write_summary", "1", kill, SAVED_2),
     (f"{ENGINE}.train.closing_words", "after 1", kill, SAVED_2),
-    (f"{ENGINE}.progress.Progress.stop", "2", kill, SAVED_2),  # when `fit` has returned
-    (f"{ENGINE}.logs.LogFile.close", "after 1", kill, SAVED_2),
+    (f"{ENGINE}.process.progress.Progress.stop", "2", kill, SAVED_2),  # when `fit` has returned
+    (f"{ENGINE}.process.logs.LogFile.close", "after 1", kill, SAVED_2),
     (f"{ENGINE}.commands.train.train_command", "after 1", kill, SAVED_2),
 ]
 
@@ -262,7 +264,7 @@ def test_the_process_that_started_the_ranks_says_how_to_go_on_unless_rank_0_has(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from microgpt.engine.process import launch as ranks
+    from microgpt.engine.fit import ranks
 
     ready = tmp_path / "ready"
     if times == 1:

@@ -6,7 +6,6 @@ from microgpt.data.corpus import Corpus
 from microgpt.engine.config import RunConfig
 from microgpt.engine.trained.evaluate import yardsticks
 from microgpt.engine.trained.run import Run
-from microgpt.model import GPT
 from microgpt.text import printable
 
 log = logging.getLogger("microgpt")
@@ -31,10 +30,3 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig) -> None:
     log.info('  microgpt-generate %s --prompt "..."', run.path)
     log.info("  microgpt-evaluate %s", run.path)
     log.info("  tensorboard --logdir %s", run.path.parent)
-
-
-def parameter_table(model: GPT) -> str:
-    """The weights as a Markdown table: name, shape, number."""
-    rows = [f"| {name} | {' x '.join(map(str, shape))} | {n:,} |" for name, shape, n in model.parameter_table()]
-    total = f"| all | | {model.num_params():,} |"
-    return "\n".join(["| weight | shape | number |", "|---|---|---:|", *rows, total])

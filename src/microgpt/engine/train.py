@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,33 +14,23 @@ from microgpt.data.windows import Windows
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.fit import ranks
-from microgpt.engine.fit.callbacks.evaluate import Evaluate
-from microgpt.engine.fit.callbacks.metrics import Clock, Metrics
-from microgpt.engine.fit.callbacks.sample import Sample
-from microgpt.engine.fit.callbacks.save import FolderCheckpointIO, Save
 from microgpt.engine.fit.finetune import Pretrained, adopt, starting_model, trained_params
-from microgpt.engine.fit.loader import TextDataModule
-from microgpt.engine.fit.lr_search import find_lr, with_lr
+from microgpt.engine.fit.lr_search import with_lr
 from microgpt.engine.fit.module import GPTModule
-from microgpt.engine.fit.runlog import RunLog
-from microgpt.engine.fit.trainer import World, build_trainer, find_world, leave_group
+from microgpt.engine.fit.setup import Setup
+from microgpt.engine.fit.trainer import World, find_world
+from microgpt.engine.fit.training import Training
 from microgpt.engine.machine import device as machine
-from microgpt.engine.machine import memory
 from microgpt.engine.plan.length import total_steps, will_compile
 from microgpt.engine.plan.plan import make_plan
 from microgpt.engine.process import signals
 from microgpt.engine.process.logs import logging_to, quiet_lightning
-from microgpt.engine.process.progress import Progress
 from microgpt.engine.process.stopping import GoOn
-from microgpt.engine.report import closing_words, parameter_table
-from microgpt.engine.resume import Start, find_start, how_exactly
+from microgpt.engine.report import closing_words
+from microgpt.engine.resume import Start, find_start
 from microgpt.engine.store.run_folder import RunDir
-from microgpt.engine.trained import figures
-from microgpt.engine.trained.evaluate import Score, evaluate
+from microgpt.engine.trained.evaluate import evaluate
 from microgpt.engine.trained.run import Run, load
-from microgpt.errors import MicrogptError
-from microgpt.model import GPT, save_model
-from microgpt.model.lora import merge
 
 log = logging.getLogger("microgpt")
 
@@ -77,222 +68,128 @@ def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: flo
     """
     products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
     with signals.handled(GoOn(arguments, path)), products, machine.threads(config.trainer.threads):
-        run_dir = RunDir(path)
-        accelerator = machine.resolve_accelerator(config.trainer.accelerator)
-        world = find_world(config, accelerator)
-        machine.resolve_precision(config.trainer.precision, accelerator)
-        asked_for = config
-        config, pretrained = adopt(config)
-        corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
-        for prompt in config.sample.prompts:  # said now, not by the first sample
-            corpus.tokenizer.encode_counted(prompt, where=f"sample.prompts, {prompt!r}")
-        windows = Windows(
-            corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling
-        )
-        steps = total_steps(config, len(windows))
+        found, run_dir = find(config), RunDir(path)
+        config, world = found.config, found.world
         if config.plan:
             if world.place.is_first:
-                print(make_plan(config, corpus, steps, world.size, accelerator, began))
+                print(make_plan(config, found.corpus, found.steps, world.size, found.accelerator, began))
             return None
         if world.is_to_be_started:
-            ranks.train_in_ranks(asked_for, run_dir, arguments, world.devices)
+            ranks.train_in_ranks(found.asked_for, run_dir, arguments, world.devices)
             return load(path)
         claim = run_dir.claimed() if world.place.is_first else nullcontext()
         # Signals are handled once more inside, so that train.log has the farewell too.
         with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled():
-            start = find_start(config, run_dir, corpus, steps)
+            start = find_start(config, run_dir, found.corpus, found.steps)
             if start.finished:
                 log.info("%s is finished: %s", path, start.finished)
                 return load(path) if world.place.is_first else None
             with machine.threads(start.recorded("threads", config.trainer.threads)):
-                training = Training(config, world, corpus, steps, run_dir, start, pretrained)
+                setup = set_up(found, run_dir, start)
+                training = Training(setup)
                 if world.place.is_first and (start.checkpoint is None or not run_dir.config.exists()):
                     run_dir.write_config(config.to_dict())
-                return training.fit()
+                with training.attempt():
+                    module = training.fit()
+                    return report(training, module) if world.place.is_first else None
 
 
-class Training:
-    """One process's part of a run, assembled: `fit` trains it to its end."""
+@dataclass(frozen=True)
+class Found:
+    """What a configuration needs and this machine has, before anything is written.
 
-    def __init__(
-        self, config: RunConfig, world: World, corpus: Corpus, steps: int, run_dir: RunDir, start: Start,
-        pretrained: Pretrained | None,
-    ) -> None:  # fmt: skip
-        if config.trainer.find_lr and start.manifest is not None:
-            config = with_lr(config, start.manifest.get("lr"))
-        self.config, self.corpus, self.steps, self.run_dir, self.start = config, corpus, steps, run_dir, start
-        accelerator = machine.resolve_accelerator(config.trainer.accelerator)
-        self.precision = machine.resolve_precision(start.recorded("precision", config.trainer.precision), accelerator)
-        torch.manual_seed(key(config.seed, "init", 0))
-        self.model = starting_model(config, corpus.tokenizer.vocab_size, pretrained)
-        self.flops = self.model.flops_per_token()
-        compile_knob = start.recorded("compiled", config.trainer.compile)
-        self.compiled = will_compile(compile_knob, config, steps, self.flops, accelerator, self.precision)
-        self.clock = Clock()
-        bar = config.trainer.progress if world.place.is_first else "none"
-        self.progress = Progress(bar, steps, config.data.batch_size * config.model.block_size)
-        self.runlog = RunLog(run_dir.path, start.step)
-        self.checkpoint_io = FolderCheckpointIO(self.model, {})
-        self.evaluation = Evaluate(corpus, self.clock, self.progress, self.save_best, self.draw)
-        self.save = Save(run_dir.checkpoints, self.clock, self.evaluation)
-        self.trainer = build_trainer(
-            config,
-            world,
-            steps,
-            accelerator,
-            self.precision,
-            run_dir.path,
-            self.runlog,
-            self.checkpoint_io,
-            [
-                Metrics(self.clock, self.progress, self.flops, machine.autocast_dtype(self.precision)),
-                self.evaluation,
-                Sample(corpus.tokenizer, self.clock, self.progress),
-                self.save,
-            ],
-        )
-        self.fingerprint = machine.fingerprint(
-            accelerator, precision=self.precision, world_size=self.trainer.world_size,
-            micro_batches=self.trainer.accumulate_grad_batches, total_steps=steps, compiled=self.compiled,
-            compile_mode=config.trainer.compile_mode if self.compiled else None,
-            deterministic=config.trainer.deterministic, corpus=corpus.sha256, vocab_size=corpus.tokenizer.vocab_size,
-        )  # fmt: skip
-        self.checkpoint_io.info = {"fingerprint": self.fingerprint, "config": config.to_dict(), "lr": config.optim.lr}
-        # Weights and, at most, two moments of the optimizer and an average of them.
-        n_bytes = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        if world.place.is_first:
-            run_dir.require_space(n_bytes * (4 if config.trainer.ema_decay else 3), config.checkpoint.keep)
+    Attributes:
+        asked_for: the configuration as composed; `config` has the architecture of `model.pretrained`, which wins.
+        accelerator: the torch device type to compute on.
+        steps: optimizer steps of the whole run.
+    """
 
-    @memory.kept()
-    def fit(self) -> Run | None:
-        """Train from where the run stands to its end, then write the summary and say what came out."""
-        config, trainer = self.config, self.trainer
-        device = trainer.strategy.root_device
-        windows = self.windows(device, "data")
-        self.announce()
-        if config.trainer.find_lr and self.start.checkpoint is None:
-            self.search_lr(device)
-        module = GPTModule(self.model, self.config, self.steps, self.compiled)
-        if trainer.is_global_zero and not self.start.step:
-            self.runlog.tensorboard.add_text("parameters", parameter_table(self.model), 0)
-        self.progress.start(self.start.step)
-        try:
-            checkpoint = str(self.start.checkpoint) if self.start.checkpoint else None
-            data = TextDataModule(windows, self.steps, trainer.accumulate_grad_batches)
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-            signals.defer(False)
-            self.progress.stop()
-            self.clock.stop()
-            if (number := self.save.stopped_by or signals.received()) is not None:
-                raise signals.Stopped(number)
-            leave_group()
-            return self.finish(module) if trainer.is_global_zero else None
-        except BaseException as error:
-            self.runlog.abandon()
-            number = self.save.stopped_by or signals.received()
-            if number is None or isinstance(error, MicrogptError):
-                raise
-            raise signals.Stopped(number, by_all=True) from None  # whatever else went wrong, it was asked to stop
-        finally:
-            self.progress.stop()
+    asked_for: RunConfig
+    config: RunConfig
+    accelerator: str
+    world: World
+    corpus: Corpus
+    pretrained: Pretrained | None
+    steps: int
 
-    def windows(self, device: torch.device, stream: str) -> Windows:
-        """The run's batches, or those of another stream for anything that must not touch them."""
-        config = self.config
-        return Windows(
-            self.corpus.train,
-            config.model.block_size,
-            config.data.batch_size,
-            config.seed,
-            config.data.sampling,
-            device,
-            stream,
-        )
 
-    def announce(self) -> None:
-        """Say what is about to be trained, on what, and how."""
-        config, corpus, start, trainer = self.config, self.corpus, self.start, self.trainer
-        log.info(
-            "%s: %s tokens, %d different; %s to train on",
-            corpus.name, f"{sum(map(len, corpus.splits.values())):,}", corpus.tokenizer.vocab_size,
-            f"{len(corpus.train):,}",
-        )  # fmt: skip
-        log.info(
-            "model: %s parameters, %d layers x %d heads x %d wide, context %d, %s positions",
-            f"{self.model.num_params():,}", config.model.n_layer, config.model.n_head, config.model.n_embd,
-            config.model.block_size, config.model.pos.name,
-        )  # fmt: skip
-        log.info(
-            "%d steps of %d x %d tokens on %s in %s%s; run folder %s",
-            self.steps, config.data.batch_size, config.model.block_size, self.fingerprint["device"], self.precision,
-            ", compiled" if self.compiled else "", self.run_dir.path,
-        )  # fmt: skip
-        if slow := machine.emulation_warning(trainer.strategy.root_device.type, machine.autocast_dtype(self.precision)):
-            log.warning("warning: %s; trainer.precision=32-true trains as much faster", slow)
-        if start.manifest is not None:
-            exactly = how_exactly(start.manifest["fingerprint"], self.fingerprint, config.trainer.deterministic)
-            log.info("from step %d it %s", start.step, exactly)
+def find(config: RunConfig) -> Found:
+    """Find the devices, the text and the pretrained model of a run, and check that they fit one another.
 
-    def search_lr(self, device: torch.device) -> None:
-        """Find a learning rate, draw the search, and train with what was found."""
-        search = find_lr(self.model, self.windows(device, "find_lr"), self.config)
-        figure = figures.lr_search(search.lrs, search.losses, search.chosen)
-        figure.savefig(self.run_dir.path / "lr_search.png", dpi=120)
-        self.runlog.tensorboard.add_figure("lr_search", figure, 0)
-        self.config = with_lr(self.config, search.chosen)
-        self.checkpoint_io.info["lr"] = search.chosen
-        log.info("learning rate found: %.3g (see lr_search.png)", search.chosen)
+    Raises:
+        MachineError: the machine lacks a device or a precision.
+        DataError: the text cannot be used.
+        CheckpointError: the pretrained model cannot be used.
+        ConfigError: the devices cannot share the batch.
+    """
+    accelerator = machine.resolve_accelerator(config.trainer.accelerator)
+    world = find_world(config, accelerator)
+    machine.resolve_precision(config.trainer.precision, accelerator)
+    asked_for = config
+    config, pretrained = adopt(config)
+    corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
+    for prompt in config.sample.prompts:  # said now, not by the first sample
+        corpus.tokenizer.encode_counted(prompt, where=f"sample.prompts, {prompt!r}")
+    windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
+    steps = total_steps(config, len(windows))
+    return Found(asked_for, config, accelerator, world, corpus, pretrained, steps)
 
-    def save_best(self, model: GPT) -> None:
-        """Write the model folder."""
-        save_model(self.run_dir.model, merge(model), self.corpus.tokenizer.to_dict())
 
-    def draw(self, model: GPT, score: Score, step: int) -> None:
-        """Figures of an evaluation for TensorBoard."""
-        board = self.runlog.tensorboard
-        board.add_figure("val/loss_by_position", figures.loss_by_position(score.loss_by_position), step)
-        ids = torch.as_tensor(self.corpus.val[: figures.SHOWN_TOKENS]).long()
-        labels = [self.corpus.tokenizer.decode([i]) for i in ids.tolist()]
-        board.add_figure("attention", figures.attention_maps(model, ids, labels), step)
+def set_up(found: Found, run_dir: RunDir, start: Start) -> Setup:
+    """Make the starting model, and settle what a checkpoint was trained with."""
+    config, corpus, steps = found.config, found.corpus, found.steps
+    if config.trainer.find_lr and start.manifest is not None:
+        config = with_lr(config, start.manifest.get("lr"))
+    knobs, accelerator = config.trainer, found.accelerator
+    precision = machine.resolve_precision(start.recorded("precision", knobs.precision), accelerator)
+    torch.manual_seed(key(config.seed, "init", 0))
+    model = starting_model(config, corpus.tokenizer.vocab_size, found.pretrained)
+    compile_knob = start.recorded("compiled", knobs.compile)
+    compiled = will_compile(compile_knob, config, steps, model.flops_per_token(), accelerator, precision)
+    return Setup(config, accelerator, precision, found.world, corpus, model, steps, run_dir, start, compiled)
 
-    def finish(self, module: GPTModule) -> Run:
-        """Write summary.json and TensorBoard's hparams, and print the closing words."""
-        config, step = self.config, self.trainer.global_step
-        tokens = step * config.data.batch_size * config.model.block_size
-        summary = {
-            **self.evaluation.best_metrics,
-            "step": step,
-            "best_step": self.evaluation.best_step or step,
-            "tokens": tokens,
-            "train_seconds": round(self.clock.seconds, 3),
-            "tokens_per_second": round(tokens / max(1e-9, self.clock.seconds), 1),
-            "params": self.model.num_params(),
-            "trained_params": trained_params(self.model),
-            "vocab_size": self.corpus.tokenizer.vocab_size,
-            "train_tokens": len(self.corpus.train),
-            "protocol": config.eval.protocol,
-            "skipped_steps": module.skipped_steps,
-            "stopped_early": config.trainer.early_stopping_patience if step < self.steps else None,
-            **self.fingerprint,
-        }
-        run = load(self.run_dir.path)
-        if len(self.corpus.test) > 1:
-            summary |= self.score_test(run)
-        self.runlog.hparams(flatten(config.to_dict()), self.evaluation.best_metrics)
-        self.runlog.close()
-        self.run_dir.write_summary(summary)
-        run.summary = summary
-        closing_words(run, self.corpus, config)
-        return run
 
-    def score_test(self, run: Run) -> dict[str, float]:
-        """The best weights on the test split, which nothing else has looked at."""
-        score = evaluate(
-            run.model,
-            self.corpus.test,
-            protocol=self.config.eval.protocol,
-            batch_size=self.config.eval.batch_size,
-            chars_per_token=self.corpus.chars_per_token("test"),
-            bytes_per_token=self.corpus.bytes_per_token("test"),
-        )
-        return score.metrics("test")
+def report(training: Training, module: GPTModule) -> Run:
+    """Write summary.json and TensorBoard's hparams, and print the closing words."""
+    setup, config, evaluation = training.setup, training.config, training.evaluation
+    corpus, step = setup.corpus, training.trainer.global_step
+    tokens = step * config.data.batch_size * config.model.block_size
+    seconds = training.clock.seconds
+    summary = {
+        **evaluation.best_metrics,
+        "step": step,
+        "best_step": evaluation.best_step or step,
+        "tokens": tokens,
+        "train_seconds": round(seconds, 3),
+        "tokens_per_second": round(tokens / max(1e-9, seconds), 1),
+        "params": setup.model.num_params(),
+        "trained_params": trained_params(setup.model),
+        "vocab_size": corpus.tokenizer.vocab_size,
+        "train_tokens": len(corpus.train),
+        "protocol": config.eval.protocol,
+        "skipped_steps": module.skipped_steps,
+        "stopped_early": config.trainer.early_stopping_patience if step < setup.steps else None,
+        **training.fingerprint,
+    }
+    run = load(setup.run_dir.path)
+    if len(corpus.test) > 1:
+        summary |= score_test(run, corpus, config)
+    training.runlog.hparams(flatten(config.to_dict()), evaluation.best_metrics)
+    training.runlog.close()
+    setup.run_dir.write_summary(summary)
+    run.summary = summary
+    closing_words(run, corpus, config)
+    return run
+
+
+def score_test(run: Run, corpus: Corpus, config: RunConfig) -> dict[str, float]:
+    """The best weights on the test split, which nothing else has looked at."""
+    score = evaluate(
+        run.model,
+        corpus.test,
+        protocol=config.eval.protocol,
+        batch_size=config.eval.batch_size,
+        chars_per_token=corpus.chars_per_token("test"),
+        bytes_per_token=corpus.bytes_per_token("test"),
+    )
+    return score.metrics("test")

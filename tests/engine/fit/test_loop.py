@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import microgpt.engine.train as engine
 from microgpt import train
-from microgpt.engine.fit import loop
+from microgpt.engine.fit import loop, training
 from microgpt.engine.fit.callbacks.base import StepCallback
 from microgpt.engine.store import checkpoint
 
@@ -55,7 +54,7 @@ def test_a_callback_with_another_hook_of_a_step_is_called(tiny: Tiny, monkeypatc
         def on_before_optimizer_step(self, *_: object) -> None:
             calls.append(1)
 
-    build = engine.build_trainer
-    monkeypatch.setattr(engine, "build_trainer", lambda *args: build(*args[:-1], [*args[-1], Watcher()]))
+    build = training.build_trainer
+    monkeypatch.setattr(training, "build_trainer", lambda *args: build(*args[:-1], [*args[-1], Watcher()]))
     train(tiny())
     assert len(calls) == 6

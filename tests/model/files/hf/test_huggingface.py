@@ -316,8 +316,9 @@ def test_only_the_extra_hf_asks_for_packages_of_hugging_face_and_nothing_loads_t
     program = (
         f"import sys; [sys.modules.__setitem__(name, None) for name in {theirs}]\n"
         "from importlib import import_module\n"
-        "for part in ('data.tokenizer', 'model.hf', 'model.lora', 'engine.export', 'engine.nanogpt',\n"
-        "             'engine.commands.export', 'engine.commands.import_'): import_module('microgpt.' + part)\n"
+        "for part in ('data.tokenizer', 'model.files.hf', 'model.lora', 'engine.exchange.export',\n"
+        "             'engine.exchange.nanogpt', 'engine.commands.export', 'engine.commands.import_'): "
+        "import_module('microgpt.' + part)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -1,0 +1,50 @@
+"""What a run is made of: found out once, whole, and passed on."""
+
+from dataclasses import dataclass
+
+import torch
+
+from microgpt.data.corpus import Corpus
+from microgpt.data.windows import Windows
+from microgpt.engine.config import RunConfig
+from microgpt.engine.fit.trainer import World
+from microgpt.engine.resume import Start
+from microgpt.engine.store.run_folder import RunDir
+from microgpt.model import GPT
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run just before training.
+
+    Attributes:
+        accelerator: the torch device type that it computes on.
+        precision: a number format that this device has.
+        steps: optimizer steps of the whole run.
+        start: where training begins: at step 0 or at a checkpoint.
+        compiled: whether the model is compiled.
+    """
+
+    config: RunConfig
+    accelerator: str
+    precision: str
+    world: World
+    corpus: Corpus
+    model: GPT
+    steps: int
+    run_dir: RunDir
+    start: Start
+    compiled: bool
+
+    def windows(self, device: torch.device, stream: str) -> Windows:
+        """The run's batches, or those of another stream for anything that must not touch them."""
+        config = self.config
+        return Windows(
+            self.corpus.train,
+            config.model.block_size,
+            config.data.batch_size,
+            config.seed,
+            config.data.sampling,
+            device,
+            stream,
+        )
