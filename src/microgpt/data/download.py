@@ -1,6 +1,5 @@
 """Fetching a corpus once: over https, checked for size and hash before it gets its name. Needs no torch."""
 
-import hashlib
 import http.client
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
+from microgpt import files
 from microgpt.errors import DataError
 
 Opener = Callable[[str], AbstractContextManager[Any]]
@@ -48,7 +48,7 @@ def fetch(
         DataError: it cannot be had or is not what it should be; then nothing bears its name.
     """
     # The address is part of the name: a corpus of the same name from elsewhere is another file.
-    place = folder / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.txt"
+    place = folder / f"{name}-{files.sha256_of([url.encode()])[:8]}.txt"
     by_hand = f"put the text there by hand as {place}, or train on a file of your own with data.path="
     if place.is_file():
         if fault := _fault(place, size, sha256):
@@ -56,12 +56,10 @@ def fetch(
         return place
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as scratch:
-            text = Path(scratch, "text")
+        with files.replacing(place) as text:
             _download(name, url, text, size, opener or _https)
             if fault := _fault(text, size, sha256):
                 raise DataError(f"{name} {fault}", url, by_hand)
-            text.replace(place)
     except _FAILURES as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
@@ -71,20 +69,25 @@ def fetch(
 
 def _download(name: str, url: str, text: Path, size: int | None, opener: Opener) -> None:
     zipped = urllib.parse.urlsplit(url).path.endswith(".zip")
-    raw = text.with_name("archive") if zipped else text
-    with opener(url) as response, raw.open("wb") as file:
-        announced = response.headers.get("Content-Length", "")
-        total = int(announced) if announced.isdigit() else None
-        got = _copy(response, file, size or _LARGEST, _Progress(name, total))
-    if total is not None and got < min(total, size or _LARGEST):
-        raise EOFError(f"the connection ended after {got} of {total} bytes")
-    if zipped:
-        with zipfile.ZipFile(raw) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            if len(members) != 1:
-                raise zipfile.BadZipFile(f"{len(members)} files in the archive where one is expected")
-            with archive.open(members[0]) as packed, text.open("wb") as file:
-                _copy(packed, file, size or _LARGEST)
+    with tempfile.TemporaryFile(dir=text.parent) if zipped else text.open("wb") as raw:
+        with opener(url) as response:
+            announced = response.headers.get("Content-Length", "")
+            total = int(announced) if announced.isdigit() else None
+            got = _copy(response, raw, size or _LARGEST, _Progress(name, total))
+        if total is not None and got < min(total, size or _LARGEST):
+            raise EOFError(f"the connection ended after {got} of {total} bytes")
+        if zipped:
+            _unpack(raw, text, size or _LARGEST)
+
+
+def _unpack(raw: IO[bytes], text: Path, most: int) -> None:
+    """Write the one file of an archive to `text`."""
+    with zipfile.ZipFile(raw) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        if len(members) != 1:
+            raise zipfile.BadZipFile(f"{len(members)} files in the archive where one is expected")
+        with archive.open(members[0]) as packed, text.open("wb") as file:
+            _copy(packed, file, most)
 
 
 class _Progress:
@@ -129,8 +132,7 @@ def _fault(path: Path, size: int | None, sha256: str | None) -> str:
             f"has {actual} bytes or more where {size} are right" if actual > size else f"has {actual} bytes, not {size}"
         )
     if sha256 is not None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = files.sha256(path)
         if found != sha256:
             return f"has the SHA-256 {found[:16]}..., not {sha256[:16]}..."
     return ""

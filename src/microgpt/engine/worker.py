@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from microgpt import files
 from microgpt.engine.process import cluster, garbage, signals
 from microgpt.engine.process.stopping import GoOn
 from microgpt.engine.process.waiting import Load, give_way_if_busy
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from microgpt.engine.trained.run import Run
 
 LAUNCH = ".launch.json"
+LAUNCH_LIMIT = 1 << 24  # bytes
 CHILD = "MICROGPT_CHILD"
 """Set where stdin is a pipe that closes when the process that waits for this one is gone."""
 KINDS = {kind.exit_code: kind for kind in (UsageError, DataError, CheckpointError, MachineError, NonFiniteError)}
@@ -50,7 +52,7 @@ def write_launch(path: Path, config: "RunConfig", tree: "DictConfig", arguments:
 def launched_config(path: Path) -> dict[str, Any] | None:
     """The configuration that was written down in a folder, as plain data; None where there is none."""
     try:
-        config = json.loads((path / LAUNCH).read_text(encoding="utf-8"))["config"]
+        config = files.read_json(path / LAUNCH, LAUNCH_LIMIT)["config"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return config if isinstance(config, dict) else None
@@ -73,7 +75,7 @@ def run_launched(path: Path) -> "Run | None":
     rank = cluster.place().rank
     try:
         try:
-            launch = json.loads((path / LAUNCH).read_text(encoding="utf-8"))
+            launch = files.read_json(path / LAUNCH, LAUNCH_LIMIT)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"no launch to go by ({error})", str(path), "start it with microgpt-train") from None
         signals.at_stop(signals.farewell() or GoOn(launch["arguments"], path))
@@ -101,7 +103,7 @@ def run_launched(path: Path) -> "Run | None":
 def read_error(path: Path, rank: int = 0) -> MicrogptError | None:
     """The error that a rank left in its run folder, if it did."""
     try:
-        left: dict[str, Any] = json.loads((path / f".error-{rank}.json").read_text(encoding="utf-8"))
+        left = files.read_json(path / f".error-{rank}.json", LAUNCH_LIMIT)
         return KINDS.get(left["exit_code"], MicrogptError)(str(left["what"]), str(left["at"]), str(left["fix"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -109,7 +111,7 @@ def read_error(path: Path, rank: int = 0) -> MicrogptError | None:
 
 def _leave_error(path: Path, rank: int, error: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # a full disk must not hide the error itself
-        (path / f".error-{rank}.json").write_text(json.dumps(error), encoding="utf-8")
+        files.write(path / f".error-{rank}.json", json.dumps(error))
 
 
 def end_with_parent() -> None:

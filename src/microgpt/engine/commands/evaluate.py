@@ -9,6 +9,7 @@ from typing import Any
 
 from microgpt.engine.commands import common, opening
 from microgpt.errors import CheckpointError, UsageError
+from microgpt.files import read_capped
 
 CONFIG_LIMIT = 1 << 16
 
@@ -108,9 +109,7 @@ def data_node(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        if file.stat().st_size > CONFIG_LIMIT:
-            raise ValueError("it is too large")
-        text = file.read_text(encoding="utf-8")
+        text = read_capped(file, CONFIG_LIMIT).decode()
         if text.count("[") + text.count("{") > 1000:
             raise ValueError("it is nested too deeply")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):

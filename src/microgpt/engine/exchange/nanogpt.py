@@ -16,6 +16,7 @@ from torch import Tensor
 from microgpt.config import ConfigError
 from microgpt.data.tokenizer import CharTokenizer
 from microgpt.errors import CheckpointError, UsageError
+from microgpt.files import read_capped
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.files.folder import Hollow
 
@@ -107,9 +108,7 @@ def read_meta(path: Path) -> CharTokenizer:
         CheckpointError: it holds anything but nanoGPT's plain dictionaries.
     """
     try:
-        if path.stat().st_size > META_LIMIT:
-            raise ValueError("too large")
-        meta = read_plain(path.read_bytes())
+        meta = read_plain(read_capped(path, META_LIMIT))
         letters = meta["itos"]
         return CharTokenizer([letters[i] for i in range(len(letters))])
     except FileNotFoundError:

@@ -21,6 +21,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from microgpt import files
 from microgpt.engine.process import launch as ranks
 from microgpt.engine.process import signals
 from microgpt.engine.sweep import points as sweep
@@ -131,7 +132,7 @@ class SlurmLauncher(PointLauncher):
             point.write_down()
         jobs = self.submit(points, shape)
         for point, job in zip(points, jobs, strict=True):
-            (point.path / sweep.JOB).write_text(f"{job.job_id} {job.paths.stdout}\n", encoding="utf-8")
+            files.write(point.path / sweep.JOB, f"{job.job_id} {job.paths.stdout}\n")
             print(f"{point.label}: job {job.job_id}, run folder {point.path}", flush=True)
         array = jobs[0].job_id.split("_")[0]
         print(f"follow: squeue -j {array}; tail -f {points[0].path}/train.log; end: scancel {array}", flush=True)
