@@ -19,6 +19,7 @@ from campaign_rig import checkpoint, composed, ended, forked, identity, train, w
 
 from microgpt.engine.commands import common, evaluate, generate
 from microgpt.engine.store.hashed_file import write_tensors
+from microgpt.files import sha256
 from microgpt.model.files import folder as model_folder
 
 SECONDS, BYTES = 2.0, 1 << 30
@@ -184,13 +185,13 @@ def sealed(run: Path) -> None:
         values = json.loads(manifest.read_text())
         for name in checkpoint.FILES:
             if (step / name).is_file():
-                values["files"][name] = {"size": (step / name).stat().st_size, "sha256": checkpoint.sha256(step / name)}
+                values["files"][name] = {"size": (step / name).stat().st_size, "sha256": sha256(step / name)}
         manifest.write_text(json.dumps(values))
     config = run / "model" / "config.json"
     values = json.loads(config.read_text())
     for key, name in (("weights_sha256", "model.safetensors"), ("tokenizer_sha256", "tokenizer.json")):
         if (run / "model" / name).is_file():
-            values[key] = checkpoint.sha256(run / "model" / name)
+            values[key] = sha256(run / "model" / name)
     values["config_sha256"] = model_folder._digest(values)
     config.write_text(json.dumps(values))
 

@@ -6,11 +6,9 @@ folder under a final name is whole, whenever the process was killed. Nothing in 
 come from anyone. Needs torch and safetensors alone.
 """
 
-import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from microgpt import files
 from microgpt.config import Config, Count
 from microgpt.engine.store import state_files as plain
-from microgpt.engine.store.hashed_file import HashedFile, write_tensors
+from microgpt.engine.store.hashed_file import write_tensors
 from microgpt.errors import CheckpointError, MachineError
-from microgpt.model.files.untrusted import Entry, file_size, parse_object, read_safetensors_header
+from microgpt.model.files.untrusted import Entry, file_size, read_safetensors_header
 
 FORMAT = 1
 WEIGHTS, TENSORS, STATE, MANIFEST = "weights.safetensors", "state.safetensors", "state.json", "manifest.json"
@@ -62,35 +61,26 @@ def write(path: Path, weights: Mapping[str, Tensor], state: Any, info: Mapping[s
     Raises:
         MachineError: when the disk is full or refuses; checkpoints that were there are untouched.
     """
-    hidden = path.with_name(f".tmp-{path.name}")
     try:
-        shutil.rmtree(hidden, ignore_errors=True)
-        hidden.mkdir(parents=True)
-        text, tensors = plain.flatten(state)
-        files = {
-            WEIGHTS: write_tensors(hidden / WEIGHTS, weights),
-            TENSORS: write_tensors(hidden / TENSORS, tensors),
-            STATE: _write_json(hidden / STATE, text),
-        }
-        _write_json(hidden / MANIFEST, json.dumps({"format": FORMAT, **info, "files": files}, indent=1))
-        sync(hidden)
-        if path.exists():
-            remove(path)
-        hidden.rename(path)
-        sync(path.parent)
+        with files.new_folder(path) as hidden:
+            text, tensors = plain.flatten(state)
+            entries = {
+                WEIGHTS: write_tensors(hidden / WEIGHTS, weights),
+                TENSORS: write_tensors(hidden / TENSORS, tensors),
+                STATE: _write_json(hidden / STATE, text),
+            }
+            _write_json(hidden / MANIFEST, json.dumps({"format": FORMAT, **info, "files": entries}, indent=1))
+            if path.exists():
+                remove(path)
     except OSError as error:
-        shutil.rmtree(hidden, ignore_errors=True)
         fix = "free some space or choose another hydra.run.dir, then start again: earlier checkpoints are untouched"
         raise MachineError(f"cannot write a checkpoint ({error.strerror or error})", str(path), fix) from error
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
 
 
 def _write_json(path: Path, text: str) -> dict[str, Any]:
-    with HashedFile(path) as file:
+    with files.HashedFile(path) as file:
         file.write(text.encode())
-    return file.entry
+    return {"size": file.size, "sha256": file.sha256}
 
 
 def read(path: Path, wanted: Mapping[str, tuple[int, ...]] | None = None) -> tuple[dict[str, Tensor], Any]:
@@ -106,7 +96,7 @@ def read(path: Path, wanted: Mapping[str, tuple[int, ...]] | None = None) -> tup
         _check_weights(path, wanted)
     verify(path)
     try:
-        text = (path / STATE).read_text(encoding="utf-8")
+        text = files.read_capped(path / STATE, MAX_JSON_BYTES)
         return _read_tensors(path / WEIGHTS), plain.unflatten(text, _read_tensors(path / TENSORS))
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged(path, str(error)) from error
@@ -140,16 +130,14 @@ def manifest(path: Path) -> dict[str, Any]:
         CheckpointError: when it is missing, unreadable, of another format or of another step.
     """
     try:
-        size = file_size(path / MANIFEST)
-        if size > MAX_JSON_BYTES:
-            raise ValueError(f"{MANIFEST} has {size:,} bytes")
-        values = parse_object((path / MANIFEST).read_bytes())
+        file_size(path / MANIFEST)
+        values = files.read_json(path / MANIFEST, MAX_JSON_BYTES, depth=9)  # itself, and 8 of the config
         if values.get("format") != FORMAT:
             raise ValueError(f"format {str(values.get('format'))[:20]!r}, this version reads {FORMAT}")
-        files = values.get("files")
-        if not isinstance(files, dict) or set(files) != set(FILES):
+        entries = values.get("files")
+        if not isinstance(entries, dict) or set(entries) != set(FILES):
             raise ValueError(f"{MANIFEST} does not list the files of a checkpoint")
-        for entry in files.values():
+        for entry in entries.values():
             if (
                 not isinstance(entry, dict)
                 or type(entry.get("size")) is not int
@@ -161,8 +149,6 @@ def manifest(path: Path) -> dict[str, Any]:
         for name in ("config", "fingerprint"):
             if not isinstance(values.setdefault(name, {}), dict):
                 raise ValueError(f"{MANIFEST} gives no {name}")
-            if _depth(values[name]) > 8:
-                raise ValueError(f"{MANIFEST} is nested too deeply")
     except CheckpointError as error:
         raise damaged(path, f"{MANIFEST}: {error.what}") from error
     except ValueError as error:
@@ -170,16 +156,6 @@ def manifest(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise unreadable(path, error) from error
     return values
-
-
-def _depth(value: Any) -> int:
-    """How deeply dicts and lists are nested, counted up to 9."""
-    level, depth = [value], 0
-    while level and depth < 9:
-        inner = [item for item in level if isinstance(item, (dict, list))]
-        level = [v for item in inner for v in (item.values() if isinstance(item, dict) else item)]
-        depth += 1
-    return depth
 
 
 def verify(path: Path) -> None:
@@ -200,7 +176,7 @@ def verify(path: Path) -> None:
                 pass
             if name != STATE:
                 read_safetensors_header(file)
-            if sha256(file) != entry["sha256"]:
+            if files.sha256(file) != entry["sha256"]:
                 raise damaged(path, f"{name} differs from its checksum")
         except CheckpointError as error:
             raise error if error.where == str(path) else damaged(path, f"{name}: {error.what}") from error
@@ -239,16 +215,12 @@ def prune(folder: Path, keep: int, best: int | None) -> None:
 
 def clean(folder: Path) -> None:
     """Remove what interrupted saves and removals left behind."""
-    for left in folder.glob(".tmp-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    files.remove_leftovers(folder)
 
 
 def remove(path: Path) -> None:
-    """Remove a checkpoint: hidden first, so that a half-removed one is never seen."""
-    hidden = path.with_name(f".tmp-removed-{path.name}")
-    shutil.rmtree(hidden, ignore_errors=True)
-    path.rename(hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
+    """Remove a checkpoint, of which never a part is seen."""
+    files.remove_folder(path)
 
 
 def damaged(path: Path, reason: str) -> CheckpointError:
@@ -260,20 +232,3 @@ def unreadable(path: Path, error: OSError) -> MachineError:
     """The error for a checkpoint that may be good and cannot be read here and now: it is not set aside."""
     fix = "check its permissions and the disk, then start again"
     return MachineError(f"cannot read the checkpoint ({error.strerror})", str(path), fix)
-
-
-def sha256(path: Path) -> str:
-    """The file's checksum in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to disk; systems that cannot open folders skip them."""
-    if os.name == "nt" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

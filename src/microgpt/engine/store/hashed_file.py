@@ -4,15 +4,15 @@ Format: https://github.com/huggingface/safetensors. The library's own writer hid
 that each can be made to fail by a test, and the checksum is that of what was meant to be written.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from microgpt.files import HashedFile
 
 NAMES = {
     torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16",
@@ -45,33 +45,4 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         for name in order:
             data = tensors[name].detach().reshape(-1).cpu().contiguous()
             file.write(data.view(torch.uint8).numpy().data)
-    return file.entry
-
-
-class HashedFile:
-    """A new file that is hashed while it is written, and on disk when the `with` block ends."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.entry: dict[str, Any] = {}
-
-    def __enter__(self) -> "HashedFile":
-        self._file = self.path.open("xb", buffering=0)
-        self._sha256, self._size = hashlib.sha256(), 0
-        return self
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append; a raw write may take a part only, so that it is repeated until all is taken."""
-        view = memoryview(data).cast("B")
-        self._sha256.update(view)
-        self._size += len(view)
-        while len(view):
-            view = view[self._file.write(view) :]
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        try:
-            if kind is None:
-                os.fsync(self._file.fileno())
-                self.entry = {"size": self._size, "sha256": self._sha256.hexdigest()}
-        finally:
-            self._file.close()
+    return {"size": file.size, "sha256": file.sha256}
