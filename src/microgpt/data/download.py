@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from microgpt import files
 from microgpt.errors import DataError
+from microgpt.text import mb
 
 Opener = Callable[[str], AbstractContextManager[Any]]
 """Opens an address as `urllib.request.urlopen` does."""
@@ -100,15 +101,14 @@ class _Progress:
             print(f"downloading {name}{self._of()}", file=sys.stderr)
 
     def _of(self) -> str:
-        return f" of {self.total / 1e6:.1f} MB" if self.total else ""
+        return f" of {mb(self.total, 1)}" if self.total else ""
 
     def update(self, got: int, done: bool = False) -> None:
         if self.live and (done or time.monotonic() - self.shown > 0.2):
             self.shown = time.monotonic()
             end = "\n" if done else ""
-            print(
-                f"\rdownloading {self.name}: {got / 1e6:.1f}{self._of() or ' MB'}", end=end, file=sys.stderr, flush=True
-            )
+            amount = f"{got / 1e6:.1f}{self._of()}" if self.total else mb(got, 1)
+            print(f"\rdownloading {self.name}: {amount}", end=end, file=sys.stderr, flush=True)
 
 
 def _copy(source: IO[bytes], target: IO[bytes], most: int, progress: _Progress | None = None) -> int:

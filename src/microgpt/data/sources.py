@@ -19,6 +19,7 @@ from microgpt.data.config import DataConfig
 from microgpt.data.download import fetch
 from microgpt.errors import DataError
 from microgpt.files import sha256_of
+from microgpt.text import escaped
 
 CHUNK = 1 << 17  # stays in the processor's cache between one pass over it and the next
 _NOT_TEXT = re.compile(
@@ -206,6 +207,5 @@ def _unreadable(error: Exception, path: Path | bytes) -> DataError:
 
 
 def _shown(path: Path | bytes) -> str:
-    """A path for a line of text: what does not print is escaped."""
-    text = str(path) if isinstance(path, Path) else "the corpus"
-    return text if text.isprintable() else ascii(text)
+    """A path for a line of text."""
+    return escaped(str(path)) if isinstance(path, Path) else "the corpus"

@@ -22,6 +22,7 @@ from microgpt.engine.process import cluster, garbage, signals
 from microgpt.engine.process.stopping import GoOn
 from microgpt.engine.process.waiting import Load, give_way_if_busy
 from microgpt.errors import CheckpointError, DataError, MachineError, MicrogptError, NonFiniteError, UsageError
+from microgpt.text import one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -95,8 +96,8 @@ def run_launched(path: Path) -> "Run | None":
         )
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:500]
-        _leave_error(path, rank, {"exit_code": 1, "what": f"{type(error).__name__}: {said}", "at": "", "fix": ""})
+        what = f"{type(error).__name__}: {one_line(error, 500)}"
+        _leave_error(path, rank, {"exit_code": 1, "what": what, "at": "", "fix": ""})
         raise
 
 

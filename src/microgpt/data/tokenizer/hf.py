@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from microgpt.data.tokenizer.base import FORMAT, Tokenizer, Unknown, shown, unknown_error
+from microgpt.data.tokenizer.base import FORMAT, Tokenizer, Unknown, unknown_error
 from microgpt.errors import CheckpointError, MachineError, UsageError
 from microgpt.files import read_capped
+from microgpt.text import one_line, shown
 
 if TYPE_CHECKING:
     from microgpt.data.config import DataConfig
@@ -171,7 +172,7 @@ def _backend(text: str) -> Any:
     except BaseException as error:  # the library's own panics are no Exception
         if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
             raise
-        raise CheckpointError(f"no tokenizer.json ({str(error)[:150]})", "the tokenizer", "copy it again") from None
+        raise CheckpointError(f"no tokenizer.json ({one_line(error, 150)})", "the tokenizer", "copy it again") from None
     backend.no_truncation()
     backend.no_padding()
     return backend

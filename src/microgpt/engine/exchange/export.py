@@ -17,6 +17,7 @@ from microgpt.engine.trained.run import Run, load
 from microgpt.errors import CheckpointError, MachineError, UsageError
 from microgpt.model import GPT, save_model
 from microgpt.model.files import hf
+from microgpt.text import one_line
 
 Logits = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-5
@@ -99,7 +100,7 @@ def reopened(folder: Path) -> tuple[str, Logits, Callable[[str], list[int]] | No
         theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise CheckpointError(f"transformers does not open it ({str(error)[:200]})", str(folder)) from error
+        raise CheckpointError(f"transformers does not open it ({one_line(error, 200)})", str(folder)) from error
     finally:
         verbosity.set_verbosity(level)
         if bars:

@@ -22,6 +22,7 @@ from microgpt.engine.store import state_files as plain
 from microgpt.engine.store.hashed_file import write_tensors
 from microgpt.errors import CheckpointError, MachineError
 from microgpt.model.files.untrusted import Entry, file_size, read_safetensors_header
+from microgpt.text import one_line, shown
 
 FORMAT = 1
 WEIGHTS, TENSORS, STATE, MANIFEST = "weights.safetensors", "state.safetensors", "state.json", "manifest.json"
@@ -116,7 +117,7 @@ def _check_weights(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in wanted.items():
         entry: Entry = header[name]
         if entry.shape != shape or entry.dtype not in ("F64", "F32", "BF16", "F16"):
-            raise damaged(path, f"{name} is {entry.dtype} {entry.shape}, the model's has the shape {shape}"[:300])
+            raise damaged(path, f"{name} is {entry.dtype} {entry.shape}, the model's has the shape {shape}")
     most = 16 * size + (1 << 20)  # two moments, an average and a copy in float64, of weights in 16 bits
     if (found := file_size(path / TENSORS)) > most:
         raise damaged(path, f"{TENSORS} has {found:,} bytes, more than an optimizer of this model can need")
@@ -133,7 +134,7 @@ def manifest(path: Path) -> dict[str, Any]:
         file_size(path / MANIFEST)
         values = files.read_json(path / MANIFEST, MAX_JSON_BYTES, depth=9)  # itself, and 8 of the config
         if values.get("format") != FORMAT:
-            raise ValueError(f"format {str(values.get('format'))[:20]!r}, this version reads {FORMAT}")
+            raise ValueError(f"format {shown(values.get('format'))}, this version reads {FORMAT}")
         entries = values.get("files")
         if not isinstance(entries, dict) or set(entries) != set(FILES):
             raise ValueError(f"{MANIFEST} does not list the files of a checkpoint")
@@ -145,14 +146,14 @@ def manifest(path: Path) -> dict[str, Any]:
             ):
                 raise ValueError(f"{MANIFEST} gives no size and sha256")
         if type(values.get("step")) is not int or step_name(values["step"]) != path.name:
-            raise ValueError(f"{MANIFEST} is of step {str(values.get('step'))[:20]}")
+            raise ValueError(f"{MANIFEST} is of step {shown(values.get('step'))}")
         for name in ("config", "fingerprint"):
             if not isinstance(values.setdefault(name, {}), dict):
                 raise ValueError(f"{MANIFEST} gives no {name}")
     except CheckpointError as error:
         raise damaged(path, f"{MANIFEST}: {error.what}") from error
     except ValueError as error:
-        raise damaged(path, str(error)[:200]) from error
+        raise damaged(path, str(error)) from error
     except OSError as error:
         raise unreadable(path, error) from error
     return values
@@ -169,7 +170,7 @@ def verify(path: Path) -> None:
         try:
             size = file_size(file)
             if size != entry["size"]:
-                raise damaged(path, f"{name} has {size} bytes, not {str(entry['size'])[:20]}")
+                raise damaged(path, f"{name} has {size} bytes, not {shown(entry['size'])}")
             if name == STATE and size > MAX_JSON_BYTES:
                 raise damaged(path, f"{name} is too large")
             with file.open("rb"):  # what may not be read is not damaged
@@ -225,7 +226,7 @@ def remove(path: Path) -> None:
 
 def damaged(path: Path, reason: str) -> CheckpointError:
     """The error for a checkpoint that cannot be trusted."""
-    return CheckpointError(f"damaged checkpoint ({reason})", str(path), "resume from an earlier one")
+    return CheckpointError(f"damaged checkpoint ({one_line(reason)})", str(path), "resume from an earlier one")
 
 
 def unreadable(path: Path, error: OSError) -> MachineError:

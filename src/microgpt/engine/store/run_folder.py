@@ -12,6 +12,7 @@ from typing import Any
 from microgpt import files
 from microgpt.errors import CheckpointError, MachineError, MicrogptError, UsageError
 from microgpt.model.files.untrusted import read_json
+from microgpt.text import mb
 
 SUMMARY_LIMIT = 1 << 20
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES, errno.EPERM, errno.ESTALE}
@@ -99,8 +100,7 @@ class RunDir:
         free = shutil.disk_usage(self.path).free
         if needed > free:
             raise MachineError(
-                f"{free / 1e6:,.0f} MB are free, and {keep + 2} checkpoints of {checkpoint_bytes / 1e6:,.0f} MB need "
-                f"{needed / 1e6:,.0f} MB",
+                f"{mb(free)} are free, and {keep + 2} checkpoints of {mb(checkpoint_bytes)} need {mb(needed)}",
                 str(self.path),
                 "free some space, choose another hydra.run.dir, or lower checkpoint.keep",
             )

@@ -28,6 +28,7 @@ from microgpt.engine.sweep import points as sweep
 from microgpt.engine.sweep.points import Point
 from microgpt.engine.sweep.search import OptunaSweeper
 from microgpt.errors import MachineError, UsageError
+from microgpt.text import one_line
 
 log = logging.getLogger("microgpt")
 
@@ -180,7 +181,7 @@ class SlurmLauncher(PointLauncher):
             executor.update_parameters(nodes=shape[0], tasks_per_node=shape[1], **named)
             return list(executor.map_array(sweep.Train(), [str(point.path.resolve()) for point in points]))
         except (RuntimeError, OSError, ValueError, NameError, submitit.core.utils.FailedJobError) as error:
-            said = " ".join(str(error).split())[-400:]
+            said = one_line(error, 4000)[-400:]
             fix = "see sinfo, and hydra.launcher.partition, .timeout_min, .mem_gb, .additional_parameters"
             raise MachineError(f"SLURM takes no jobs ({said})", "", fix) from None
 

@@ -27,6 +27,7 @@ from microgpt.files import replacing, sha256, sha256_of
 from microgpt.model.config import GPTConfig
 from microgpt.model.files import untrusted as plain
 from microgpt.model.gpt import GPT
+from microgpt.text import shown
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 FORMAT = 1
@@ -97,7 +98,7 @@ def _digest(config: Mapping[str, Any]) -> str:
 
 def _architecture(config: Mapping[str, Any], path: Path) -> tuple[GPTConfig, int]:
     if config.get("format") != FORMAT:
-        what = f"format {str(config.get('format'))[:40]!r}, and this version reads {FORMAT}"
+        what = f"format {shown(config.get('format'))}, and this version reads {FORMAT}"
         raise CheckpointError(what, str(path), "it is no microgpt model, or one of another version")
     odd = sorted(KEYS ^ set(config))
     if odd:
@@ -105,7 +106,7 @@ def _architecture(config: Mapping[str, Any], path: Path) -> tuple[GPTConfig, int
         raise plain.damaged(path, f"the key {odd[0][:40]!r} {state}")
     vocab_size, model = config["vocab_size"], config["model"]
     if type(vocab_size) is not int or vocab_size < 1:
-        raise plain.damaged(path, f"vocab_size {str(vocab_size)[:40]} is not a whole number above 0")
+        raise plain.damaged(path, f"vocab_size {shown(vocab_size)} is not a whole number above 0")
     if not isinstance(model, dict):
         raise plain.damaged(path, "model is not a group of knobs")
     try:

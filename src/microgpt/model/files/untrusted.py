@@ -11,6 +11,7 @@ import torch
 
 from microgpt import files
 from microgpt.errors import CheckpointError
+from microgpt.text import one_line
 
 TYPES = {
     "F32": (torch.float32, 4),
@@ -31,9 +32,9 @@ class Entry(NamedTuple):
 
 def damaged(path: Path, what: str) -> CheckpointError:
     """The error for a file that cannot be trusted; what is quoted from it is cut and cannot drive a terminal."""
-    line = what.splitlines()[0][:300]
-    shown = "".join(character if character.isprintable() else "\ufffd" for character in line)
-    return CheckpointError(shown, str(path), "the file is damaged or not of this model: copy or make the folder again")
+    return CheckpointError(
+        one_line(what), str(path), "the file is damaged or not of this model: copy or make the folder again"
+    )
 
 
 def file_size(path: Path) -> int:
