@@ -18,7 +18,7 @@ import torch
 from campaign_rig import checkpoint, composed, ended, forked, identity, train, write_text
 
 from microgpt.engine.commands import common, evaluate, generate
-from microgpt.engine.store.hashed_file import write_tensors
+from microgpt.engine.store.checkpoint.tensors import write_tensors
 from microgpt.files import sha256
 from microgpt.model.files import folder as model_folder
 
@@ -290,7 +290,7 @@ def malicious(canary: Path) -> list[Case]:
 
     def group(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         """Change the optimizer's state, given as plain Python."""
-        from microgpt.engine.store import state_files as plain
+        from microgpt.engine.store.checkpoint import state as plain
 
         def spoil(run: Path) -> None:
             kept, values = checkpoint.read(run / STEP_DIR)

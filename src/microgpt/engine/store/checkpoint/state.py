@@ -1,4 +1,4 @@
-"""A nested training state as safetensors plus JSON, and back: no pickle, so that reading one can never run code.
+"""A nested training state as tensors and JSON, and back: no pickle, so that reading one can never run code.
 
 Tensors go to one mapping under numbered names; the rest becomes JSON in which `{"tensor": name}` stands for a tensor,
 `{"tuple": [...]}` for a tuple and `{"items": [[key, value], ...]}` for a dict, whose keys need not be strings.
@@ -45,7 +45,7 @@ def unflatten(text: bytes, tensors: Mapping[str, Tensor]) -> Any:
     """The state that `flatten` took apart.
 
     Raises:
-        ValueError: the JSON does not describe one.
+        ValueError: the JSON describes none.
     """
 
     def decode(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""A safetensors file written as a stream: one tensor in memory at a time, hashed on its way. Needs torch alone.
+"""Write safetensors one tensor at a time, hashing while writing.
 
-Format: https://github.com/huggingface/safetensors. The library's own writer hides its writes; these are Python's, so
-that each can be made to fail by a test, and the checksum is that of what was meant to be written.
+Format: https://github.com/huggingface/safetensors. The library's own writer holds all tensors in memory and hides its
+writes; these are Python's: a test can make each of them fail, and the hash covers what was meant to be written.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from microgpt.engine.store.checkpoint.layout import entry
 from microgpt.files import HashedFile
 
 NAMES = {
@@ -21,7 +22,7 @@ NAMES = {
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Write tensors by name to a new file and flush it to disk; returns its size and sha256.
+    """Write tensors by name to a new file and flush it to disk; returns its entry in the manifest.
 
     Raises:
         OSError: the disk is full or refuses.
@@ -45,4 +46,4 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         for name in order:
             data = tensors[name].detach().reshape(-1).cpu().contiguous()
             file.write(data.view(torch.uint8).numpy().data)
-    return {"size": file.size, "sha256": file.sha256}
+    return entry(file)
