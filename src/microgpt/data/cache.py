@@ -5,23 +5,24 @@ back whole counts as absent. A folder that cannot be written only means that not
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from microgpt import files
 from microgpt.data.tokenizer import Tokenizer, tokenizer_from_dict
 from microgpt.errors import CheckpointError
 
 Pieces = Iterable[tuple[np.ndarray, Counter[str]]]
 _FORMAT = 1
+_JSON_LIMIT = 1 << 26  # bytes
 
 
 def folder(named: str | None) -> Path:
@@ -36,14 +37,14 @@ def folder(named: str | None) -> Path:
 
 def key(*facts: Any) -> str:
     """A file name made of what an entry depends on."""
-    return hashlib.sha256(json.dumps([_FORMAT, *facts]).encode()).hexdigest()[:32]
+    return files.sha256_of([json.dumps([_FORMAT, *facts]).encode()])[:32]
 
 
 def load_ids(place: Path, name: str, dtype: np.dtype[Any]) -> tuple[np.ndarray, Counter[str]] | None:
     """The entry's indices, memory-mapped, and its count of unknown characters; None when it is absent or damaged."""
     path = place / f"{name}.ids"
     try:
-        facts = json.loads((place / f"{name}.json").read_text("ascii"))
+        facts = files.read_json(place / f"{name}.json", _JSON_LIMIT)
         unknown = Counter({chr(int(code)): int(count) for code, count in facts["unknown"].items()})
         if _crc32(path) != facts["crc32"]:
             return None
@@ -57,15 +58,15 @@ def save_ids(place: Path, name: str, pieces: Pieces) -> bool:
     """Write an entry piece by piece; False when the disk does not take it."""
     crc32, unknown = 0, Counter[str]()
     try:
-        with _renamed(place / f"{name}.ids") as file:
+        place.mkdir(parents=True, exist_ok=True)
+        with files.writing(place / f"{name}.ids") as file:
             for ids, strange in pieces:
                 data = ids.data.cast("B")
                 crc32 = zlib.crc32(data, crc32)
                 unknown += strange
                 file.write(data)
         codes = {str(ord(character)): count for character, count in unknown.items()}
-        with _renamed(place / f"{name}.json") as file:
-            file.write(json.dumps({"crc32": crc32, "unknown": codes}).encode())
+        files.write(place / f"{name}.json", json.dumps({"crc32": crc32, "unknown": codes}))
     except OSError:
         return False
     return True
@@ -74,28 +75,15 @@ def save_ids(place: Path, name: str, pieces: Pieces) -> bool:
 def load_tokenizer(place: Path, name: str) -> Tokenizer | None:
     """A tokenizer that was fitted before; None when it is absent or damaged."""
     try:
-        return tokenizer_from_dict(json.loads((place / f"{name}.tokenizer.json").read_text("ascii")))
+        return tokenizer_from_dict(files.read_json(place / f"{name}.tokenizer.json", _JSON_LIMIT))
     except (OSError, ValueError, CheckpointError):
         return None
 
 
 def save_tokenizer(place: Path, name: str, tokenizer: Tokenizer) -> None:
-    with contextlib.suppress(OSError), _renamed(place / f"{name}.tokenizer.json") as file:
-        file.write(json.dumps(tokenizer.to_dict()).encode())
-
-
-@contextlib.contextmanager
-def _renamed(path: Path) -> Iterator[Any]:
-    """A file under a temporary name beside its place, which takes its name when all is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    with contextlib.suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True)
+        files.write(place / f"{name}.tokenizer.json", json.dumps(tokenizer.to_dict()))
 
 
 def _crc32(path: Path) -> int:

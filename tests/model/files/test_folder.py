@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from microgpt.errors import CheckpointError, MachineError
+from microgpt.files import sha256
 from microgpt.model import load_model, save_model
-from microgpt.model.files.folder import _digest, sha256
+from microgpt.model.files.folder import _digest
 
 TOKENIZER = {"type": "char", "characters": "abc\u00e9\n"}
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from microgpt.config import did_you_mean
 from microgpt.errors import CheckpointError, DataError, UsageError
+from microgpt.text import shown
 
 if TYPE_CHECKING:
     from microgpt.data.config import DataConfig
@@ -159,12 +160,6 @@ def tokenizer_from_dict(values: Any, unknown: Unknown = "error") -> Tokenizer:
     if type(version) is not int or version != FORMAT:
         raise CheckpointError(f"format {shown(version)}", "the tokenizer", f"this version reads format {FORMAT}")
     return Tokenizer.members[kind].from_dict(values).with_unknown(unknown)
-
-
-def shown(value: Any) -> str:
-    """A foreign value, short and printable."""
-    text = ascii(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def unknown_error(characters: Iterable[str], position: int, where: str) -> DataError:

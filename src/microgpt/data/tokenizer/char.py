@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from microgpt.data.tokenizer.base import FORMAT, Tokenizer, Unknown, shown, unknown_error
+from microgpt.data.tokenizer.base import FORMAT, Tokenizer, Unknown, unknown_error
 from microgpt.errors import CheckpointError, DataError
+from microgpt.text import shown
 
 if TYPE_CHECKING:
     from microgpt.data.config import DataConfig

@@ -9,6 +9,8 @@ from typing import Any
 
 from microgpt.engine.commands import common, opening
 from microgpt.errors import CheckpointError, UsageError
+from microgpt.files import read_capped
+from microgpt.text import one_line
 
 CONFIG_LIMIT = 1 << 16
 
@@ -108,9 +110,7 @@ def data_node(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        if file.stat().st_size > CONFIG_LIMIT:
-            raise ValueError("it is too large")
-        text = file.read_text(encoding="utf-8")
+        text = read_capped(file, CONFIG_LIMIT).decode()
         if text.count("[") + text.count("{") > 1000:
             raise ValueError("it is nested too deeply")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
@@ -119,9 +119,8 @@ def data_node(file: Path) -> dict[str, Any]:
         if not isinstance(values, dict) or not isinstance(values.get("data"), dict):
             raise ValueError("it has no node data")
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
         fix = "name a text with --data FILE"
-        raise CheckpointError(f"no configuration of a run ({reason})", str(file), fix) from None
+        raise CheckpointError(f"no configuration of a run ({one_line(error, 200)})", str(file), fix) from None
     return dict(values["data"])
 
 

@@ -11,10 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from microgpt import files
 from microgpt.engine.store.run_folder import write_text
 from microgpt.errors import CheckpointError, DataError, MachineError, MicrogptError, NonFiniteError, UsageError
+from microgpt.text import one_line
 
 LAUNCH = ".launch.json"
+MOST = 1 << 24
+"""The most bytes that such a file may have."""
 KINDS = {kind.exit_code: kind for kind in (UsageError, DataError, CheckpointError, MachineError, NonFiniteError)}
 
 
@@ -47,7 +51,7 @@ def read_launch(path: Path) -> Launch:
         CheckpointError: nothing was, or it cannot be read.
     """
     try:
-        values = json.loads((path / LAUNCH).read_text(encoding="utf-8"))
+        values = files.read_json(path / LAUNCH, MOST)
         return Launch(dict(values["config"]), list(values["imports"]), list(values["arguments"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"no launch to go by ({error})", str(path), "start it with microgpt-train") from None
@@ -72,16 +76,16 @@ def leave_error(path: Path, rank: int, error: Exception) -> None:
     if isinstance(error, MicrogptError):
         left = {"exit_code": error.exit_code, "what": error.what, "at": error.where, "fix": error.fix}
     else:
-        said = " ".join(str(error).split())[:500]
-        left = {"exit_code": 1, "what": f"{type(error).__name__}: {said}", "at": "", "fix": ""}
+        what = f"{type(error).__name__}: {one_line(error, 500)}"
+        left = {"exit_code": 1, "what": what, "at": "", "fix": ""}
     with contextlib.suppress(OSError):  # a full disk must not hide the error itself
-        (path / f".error-{rank}.json").write_text(json.dumps(left), encoding="utf-8")
+        files.write(path / f".error-{rank}.json", json.dumps(left))
 
 
 def read_error(path: Path, rank: int = 0) -> MicrogptError | None:
     """The error that a rank left in its run folder, if it did."""
     try:
-        left: dict[str, Any] = json.loads((path / f".error-{rank}.json").read_text(encoding="utf-8"))
+        left = files.read_json(path / f".error-{rank}.json", MOST)
         return KINDS.get(left["exit_code"], MicrogptError)(str(left["what"]), str(left["at"]), str(left["fix"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
