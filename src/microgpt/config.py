@@ -122,11 +122,8 @@ class Config:
         Raises:
             ConfigError: with every fault: unknown keys, wrong types, values out of range.
         """
-        faults = [
-            Fault(str(key), "unknown key", did_you_mean(str(key), fields(cls)))
-            for key in values
-            if key not in fields(cls)
-        ]
+        unknown = [str(key) for key in values if key not in fields(cls)]
+        faults = [Fault(key, "unknown key", did_you_mean(key, fields(cls))) for key in unknown]
         known = {key: value for key, value in values.items() if key in fields(cls)}
         try:
             config = cls(**known)
@@ -145,17 +142,19 @@ class Choice(Config):
     """A config that is one of a family, told apart by `name`.
 
     A direct subclass starts a family; a subclass of that with `name=` joins it. Where a field has the family as its
-    type, a name or a mapping with the key `name` chooses the member.
+    type, a name or a mapping with the key `name` chooses the member. A family is a Hydra group with a YAML file for
+    each member; with `is_word=True` it needs none, and a member without knobs of its own is written as its bare name.
     """
 
     name: ClassVar[str]
     family: ClassVar[str]
+    is_word: ClassVar[bool]
     members: ClassVar[dict[str, type[Any]]]
 
-    def __init_subclass__(cls, *, name: str = "", family: str = "", **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, name: str = "", family: str = "", is_word: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if Choice in cls.__bases__:
-            cls.family, cls.members = family, {}
+            cls.family, cls.is_word, cls.members = family, is_word, {}
         elif name:
             known = cls.members.get(name)
             if known is not None and known.__qualname__ != cls.__qualname__:
@@ -173,11 +172,10 @@ class Choice(Config):
             raise ConfigError([Fault("", f"{value!r} is no {cls.family}", f"one of {', '.join(sorted(cls.members))}")])
         values = dict(values)
         name = values.pop("name", None)
-        if name not in cls.members:
+        if not isinstance(name, str) or name not in cls.members:
             fix = did_you_mean(str(name), cls.members)
             raise ConfigError([Fault("name" if not isinstance(value, str) else "", f"no {cls.family} {name!r}", fix)])
-        member: Choice = cls.members[name].from_dict(values)
-        return member
+        return cls.members[name].from_dict(values)  # type: ignore[no-any-return]
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, **super().to_dict()}
@@ -195,15 +193,15 @@ def fields(cls: type[Config]) -> dict[str, Any]:
 
 
 def defaults(cls: type[Config]) -> dict[str, Any]:
-    """Every knob of `cls` with its default as plain data; fields that are a `Choice` stay out, as they are chosen."""
+    """Every knob of `cls` with its default as plain data, but for those that a Hydra group fills."""
     tree: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         annotation = fields(cls)[field.name]
         if typing.get_origin(annotation) is Annotated:
             annotation = typing.get_args(annotation)[0]
-        if isinstance(annotation, type) and issubclass(annotation, Choice):
+        if (is_choice := isinstance(annotation, type) and issubclass(annotation, Choice)) and not annotation.is_word:
             continue
-        if isinstance(annotation, type) and issubclass(annotation, Config):
+        if not is_choice and isinstance(annotation, type) and issubclass(annotation, Config):
             tree[field.name] = defaults(annotation)
         else:
             make = field.default_factory
@@ -234,6 +232,8 @@ def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Choice) and value.is_word and not fields(type(value)):
+        return value.name
     if isinstance(value, Config):
         return value.to_dict()
     if isinstance(value, (list, tuple)):

@@ -16,9 +16,8 @@ OPTIONS = [
     {"norm": "layernorm"},
     {"norm": "layernorm", "bias": True},
     {"norm_affine": False},
-    {"mlp": "gelu_tanh"},
-    {"mlp": "relu2"},
     {"mlp": "swiglu"},
+    {"norm_place": "sandwich"},
     {"mlp_hidden": 24},
     {"bias": True},
     {"tie_weights": True},
@@ -148,16 +147,6 @@ def test_a_tied_head_is_the_embedding(make_gpt, ids):
     assert free.num_params() - tied.num_params() == 11 * 16
     x = ids(2, 5)
     torch.testing.assert_close(tied(x)[0], tied.trunk(x) @ tied.wte.weight.T)
-
-
-def test_swiglu_is_gated_and_weighs_what_gelu_does(make_gpt):
-    mlp = make_gpt(mlp="swiglu").blocks[0].mlp
-    x = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(0))
-    gate, value = (x @ mlp.widen.weight.T).chunk(2, -1)
-    torch.testing.assert_close(mlp(x), (gate * gate.sigmoid() * value) @ mlp.out.weight.T)
-    for width in (128, 384, 768, 4096):
-        gated, plain = GPTConfig(n_embd=width, mlp="swiglu").hidden * 3, GPTConfig(n_embd=width).hidden * 2
-        assert abs(gated - plain) / plain < 0.03
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """The root of the configuration: every node of a run, and the knobs of training itself. No Lightning, no Hydra."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from microgpt.config import COURSE, MACHINE, Config, Count, Fault, NonNegative, Positive, marked
+from microgpt.config import COURSE, MACHINE, Config, ConfigError, Count, Fault, NonNegative, Positive, marked
 from microgpt.data.config import DataConfig
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.optim.adamw import AdamWConfig
@@ -132,7 +133,12 @@ def largest_divisor(n: int, most: int) -> int:
 
 
 def science_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """The knobs in which two configs (as `to_dict` gives them) would learn differently: `key: old -> new`."""
+    """The knobs in which two configs (as `to_dict` gives them) would learn differently: `key: old -> new`.
+
+    A knob that did not exist when the old config was written counts as its default.
+    """
+    with contextlib.suppress(ConfigError):
+        old = RunConfig.from_dict(old).to_dict()
     before, after, free = flatten(old), flatten(new), marked(RunConfig)
     return [
         f"{key[:60]}: {brief(before.get(key))} -> {brief(after.get(key))}"

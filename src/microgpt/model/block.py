@@ -1,24 +1,38 @@
-"""One layer: attention, then the MLP, each normalised first and added to the stream."""
+"""One layer: attention, then the MLP, each with its norms and added to the residual stream."""
 
 import torch
 from torch import Tensor, nn
 
 from microgpt.model.attention import Attention, Context
 from microgpt.model.config import GPTConfig
-from microgpt.model.mlp import MLP
-from microgpt.model.norm import Norm
 
 
 class Block(nn.Module):
-    """Pre-norm residual block, (B, T, C) -> (B, T, C)."""
+    """Residual block, (B, T, C) -> (B, T, C), with its norms where `config.norm_place` says.
+
+    For a sublayer f, attention or MLP:
+
+        pre       x + f(norm(x))              GPT-2, Llama (Xiong et al., https://arxiv.org/abs/2002.04745)
+        post      norm(x + f(x))              the first Transformer (https://arxiv.org/abs/1706.03762)
+        sandwich  x + norm(f(norm(x)))        CogView (https://arxiv.org/abs/2105.13290), Gemma 2
+    """
 
     def __init__(self, config: GPTConfig, layer: int, vocab_size: int) -> None:
         super().__init__()
-        self.norm1 = Norm(config.n_embd, config)
+        self.place = config.norm_place
+        self.norm1 = config.build_norm()
         self.attn = Attention(config, layer, vocab_size)
-        self.norm2 = Norm(config.n_embd, config)
-        self.mlp = MLP(config)
+        self.norm2 = config.build_norm()
+        self.mlp = config.build_mlp()
+        if self.place == "sandwich":
+            self.post_norm1, self.post_norm2 = config.build_norm(), config.build_norm()
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
+        if self.place == "post":
+            x = self.norm1(x + self.attn(x, context))
+            return self.norm2(torch.add(x, self.mlp(x)))  # type: ignore[no-any-return]
+        if self.place == "sandwich":
+            x = x + self.post_norm1(self.attn(self.norm1(x), context))
+            return torch.add(x, self.post_norm2(self.mlp(self.norm2(x))))
         x = x + self.attn(self.norm1(x), context)
         return torch.add(x, self.mlp(self.norm2(x)))

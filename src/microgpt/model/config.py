@@ -1,9 +1,15 @@
-"""What a GPT is made of: every knob of the model, with its default. Imports no more than the position schemes."""
+"""The model's configuration: every knob with its default. Imports the families of parts alone."""
 
 from collections.abc import Iterator
 from typing import Literal
 
+from torch import nn
+
 from microgpt.config import Config, Count, Fault, Fraction, Natural, NonNegative, Positive
+from microgpt.model.mlp.base import MLPConfig
+from microgpt.model.mlp.gelu import GELUConfig
+from microgpt.model.norm.base import NormConfig
+from microgpt.model.norm.rmsnorm import RMSNormConfig
 from microgpt.model.pos.base import PositionConfig
 from microgpt.model.pos.rope import RoPEConfig
 
@@ -23,16 +29,18 @@ class GPTConfig(Config):
     "Context: the most tokens that the model sees at once."
     pos: PositionConfig = RoPEConfig()
     "How the model knows the order of the tokens."
-    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
-    "Normalisation before attention and MLP."
+    norm: NormConfig = RMSNormConfig()
+    "Normalisation of the residual stream."
+    norm_place: Literal["pre", "post", "sandwich"] = "pre"
+    "Norms before each sublayer, after each residual sum, or before and after each sublayer."
     norm_eps: Positive = 1e-5
     "Added to the variance before its root is taken."
     norm_affine: bool = True
     "Whether norms have a learned gain (and, with `bias`, a learned shift)."
-    mlp: Literal["gelu", "gelu_tanh", "relu2", "swiglu"] = "gelu"
-    "Activation of the MLP; swiglu is gated and has three matrices."
+    mlp: MLPConfig = GELUConfig()
+    "The feed-forward half of a block; swiglu and geglu are gated and have three matrices."
     mlp_hidden: Count | None = None
-    "Width of the MLP's hidden layer; null: 4 n_embd, and as many parameters for swiglu."
+    "Width of the MLP's hidden layer; null: 4 n_embd, or as many parameters for a gated one."
     bias: bool = False
     "Whether linear layers and layer norms have a bias."
     tie_weights: bool = False
@@ -69,11 +77,15 @@ class GPTConfig(Config):
     @property
     def hidden(self) -> int:
         """Width of the MLP's hidden layer."""
-        if self.mlp_hidden is not None:
-            return self.mlp_hidden
-        if self.mlp == "swiglu":
-            return max(8, round(self.n_embd * 8 / 3 / 8) * 8)  # three matrices of 8/3 C weigh as much as two of 4 C
-        return 4 * self.n_embd
+        return self.mlp_hidden or self.mlp.default_hidden(self.n_embd)
+
+    def build_norm(self) -> nn.Module:
+        """A norm of the residual stream, (..., C) -> (..., C)."""
+        return self.norm.build(self.n_embd, self.norm_eps, self.norm_affine, self.norm_affine and self.bias)
+
+    def build_mlp(self) -> nn.Module:
+        """The feed-forward half of a block, (B, T, C) -> (B, T, C)."""
+        return self.mlp.build(self.n_embd, self.hidden, self.bias, self.dropout)
 
     def check(self) -> Iterator[Fault]:
         if self.n_embd % self.n_head:

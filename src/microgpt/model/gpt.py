@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microgpt.errors import UsageError
-from microgpt.model.attention import Attend, Context, causal_mask, fastest, reference_output, sdpa
+from microgpt.model.attention import Attend, Context, causal_mask, reference_output
 from microgpt.model.block import Block
 from microgpt.model.config import GPTConfig
 from microgpt.model.embeddings import NgramEmbedding, PreviousEmbedding, with_before
 from microgpt.model.generation.kv_cache import KVCache, StaticCache
 from microgpt.model.generation.stream import stream
+from microgpt.model.kernels.attention import fastest, sdpa
 from microgpt.model.kernels.cross_entropy import MOST, PiecewiseLoss, cross_entropy
 from microgpt.model.kernels.linear import Linear, linear
-from microgpt.model.norm import Norm
 from microgpt.model.pos.base import Start
 
 ATTENTION: dict[str, Attend] = {"sdpa": sdpa, "reference": reference_output}
@@ -47,7 +47,7 @@ class GPT(nn.Module):
         self.prev = PreviousEmbedding(config, vocab_size) if config.prev_embed else None
         self.pos = config.pos.build(C, config.n_head, config.block_size)
         self.blocks = nn.ModuleList(Block(config, layer, vocab_size) for layer in range(L))
-        self.norm = Norm(C, config)
+        self.norm = nn.Identity() if config.norm_place == "post" else config.build_norm()
         self.head = None if config.tie_weights else Linear(C, vocab_size, bias=False)
         # How much of the stream and of the first embedding each layer starts from: it begins as a plain GPT.
         self.stream_scale = nn.Parameter(torch.ones(L)) if config.resid_scale else None
@@ -80,23 +80,26 @@ class GPT(nn.Module):
 
         `gpt2`: deviation 0.02, and 0.02 / sqrt(2 n_layer) for the 2 n_layer matrices that add to the stream, so that
         its variance does not grow with depth. `zero`: these and the head start at zero, so that the model starts as
-        the identity, and other matrices at 0.7 / sqrt(inputs). Either way the first loss is about ln V.
+        the identity, and other matrices at 0.7 / sqrt(inputs). Where norms follow the sublayers (sandwich) it is their
+        gains that start at zero: the gradient of a norm at zero is huge. Either way the first loss is about ln V.
         """
-        zero = self.config.init == "zero"
-        residual = 0.0 if zero else 0.02 / math.sqrt(2 * self.config.n_layer)
+        zero, is_sandwich = self.config.init == "zero", self.config.norm_place == "sandwich"
+        residual = 0.02 / math.sqrt(2 * self.config.n_layer)
         for name, module in self.named_modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.3 if zero else 0.02)
             elif isinstance(module, nn.Linear):
-                if name.endswith(".out"):
-                    std = residual
-                elif name == "head":
-                    std = 0.0 if zero else 0.02
+                is_residual = name.endswith(".out")
+                if zero:
+                    is_silent = name == "head" or (is_residual and not is_sandwich)
+                    std = 0.0 if is_silent else 0.7 / math.sqrt(module.in_features)
                 else:
-                    std = 0.7 / math.sqrt(module.in_features) if zero else 0.02
+                    std = residual if is_residual else 0.02
                 nn.init.normal_(module.weight, std=std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+            elif zero and ".post_norm" in name and isinstance(gain := getattr(module, "weight", None), Tensor):
+                nn.init.zeros_(gain)
 
     @overload
     def forward(

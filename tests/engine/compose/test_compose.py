@@ -1,16 +1,19 @@
 """Overrides become a checked config, and every fault is one line with the right suggestion."""
 
 import gc
+import json
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from microgpt.config import ConfigError
 from microgpt.engine.commands.train import main
-from microgpt.engine.compose.compose import compose_run
+from microgpt.engine.compose.compose import compose_run, decode
 from microgpt.errors import UsageError
+from microgpt.model.mlp import MLPConfig
+from microgpt.model.norm import NormConfig
 from microgpt.model.pos import PositionConfig
 
 
@@ -163,6 +166,118 @@ def test_a_position_scheme_of_ones_own_is_one_python_file_and_one_yaml(
         assert load(tmp_path / "run").generate("the", max_new_tokens=4, seed=0).startswith("the")
     finally:
         PositionConfig.members.pop("ramp", None)
+
+
+MINE = """
+from torch import nn
+from microgpt.config import Positive
+from microgpt.model.mlp import MLP, MLPConfig
+from microgpt.model.norm import NormConfig
+
+class HalfConfig(NormConfig, name="half"):
+    by: Positive = 2.0
+    "What everything is divided by."
+
+    def build(self, width, eps, has_gain, has_shift):
+        return Half(self.by)
+
+class Half(nn.Module):
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def forward(self, x):
+        return x / self.by
+
+class LeakyConfig(MLPConfig, name="leaky"):
+    slope: Positive = 0.1
+    "Slope of what is negative."
+    power: Positive = 1.0
+    "What is positive is raised to this."
+
+    def build(self, n_embd, hidden, bias, dropout):
+        return Leaky(n_embd, hidden, bias, dropout, self)
+
+class Leaky(MLP):
+    def __init__(self, n_embd, hidden, bias, dropout, config):
+        super().__init__(n_embd, hidden, bias, dropout)
+        self.config = config
+
+    def activate(self, x):
+        return x.clamp(min=0) ** self.config.power + self.config.slope * x.clamp(max=0)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Iterator[Path]:
+    """A folder of a user's own, with a norm and an MLP that have knobs, and a model that takes them."""
+    folder = tmp_path / "mine"
+    (folder / "model").mkdir(parents=True)
+    (folder / "parts.py").write_text(MINE)
+    (folder / "model" / "leaky.yaml").write_text("n_layer: 1\nmlp: leaky\nnorm: {name: half, by: 4}\n")
+    yield folder
+    NormConfig.members.pop("half", None)
+    MLPConfig.members.pop("leaky", None)
+
+
+def test_a_norm_and_an_mlp_of_ones_own_are_one_python_file(mine: Path, tiny: Callable[..., list[str]]) -> None:
+    """No YAML, and no file of the package is touched: they train, are saved with their model, and load again."""
+    from microgpt import load, train
+
+    words = ["model.norm=half", "model.mlp=leaky", "model.mlp.slope=0.25", "imports=[parts.py]"]
+    run = train(tiny(*words), config_dir=mine)
+    assert run is not None
+    assert run.config.norm.to_dict() == {"name": "half", "by": 2.0}
+    assert run.config.mlp.to_dict() == {"name": "leaky", "slope": 0.25, "power": 1.0}
+    assert "_knobs" not in (run.path / "config.yaml").read_text()
+    assert load(run.path).generate("the", max_new_tokens=4, seed=0).startswith("the")
+    again = train(tiny(*words), config_dir=mine)
+    assert again is not None
+    assert again.summary["step"] == run.summary["step"]
+
+
+LEAKY = {"name": "leaky", "slope": 0.1, "power": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "mlp", "norm"),
+    [
+        ([], "relu2", "rmsnorm"),
+        (["model.mlp=leaky"], LEAKY, "rmsnorm"),
+        (["model.mlp.slope=0.3", "model.mlp=leaky"], LEAKY | {"slope": 0.3}, "rmsnorm"),
+        (["model=leaky"], LEAKY, {"name": "half", "by": 4.0}),
+        (["model=leaky", "model.mlp.slope=0.3"], LEAKY | {"slope": 0.3}, {"name": "half", "by": 4.0}),
+        (["model=leaky", "model.norm=none", "model.mlp=gelu"], "gelu", "none"),
+        (["model=leaky", "model.norm.by=8"], LEAKY, {"name": "half", "by": 8.0}),
+        (["model=leaky", "model.norm=half"], LEAKY, {"name": "half", "by": 2.0}),
+        (["model.mlp={name: leaky, power: 2}"], LEAKY | {"power": 2.0}, "rmsnorm"),
+        (["model.mlp.name=swiglu"], "swiglu", "rmsnorm"),
+        (["experiment=nanogpt-char-cpu", "model.norm=rmsnorm"], "gelu", "rmsnorm"),
+    ],
+)
+def test_a_word_chooses_a_part_and_its_knobs_are_reachable(
+    mine: Path, words: list[str], mlp: object, norm: object
+) -> None:
+    composed = compose_run([*words, "imports=[parts.py]"], mine)
+    written = composed.config.model.to_dict()
+    assert (written["mlp"], written["norm"]) == (mlp, norm)
+    assert decode(composed.tree, mine) == composed.config
+
+
+def test_knobs_of_a_part_that_is_one_word_are_checked_and_swept(
+    mine: Path, tmp_path: Path, tiny: Callable[..., list[str]]
+) -> None:
+    with pytest.raises(ConfigError, match=r"model.mlp.slop: unknown key; did you mean 'slope'\?"):
+        compose_run(["model.mlp=leaky", "model.mlp.slop=1", "imports=[parts.py]"], mine)
+    with pytest.raises(ConfigError, match=r"model.mlp.slope: unknown key"):
+        compose_run(["model.mlp=gelu", "model.mlp.slope=1"])
+    words = tiny("trainer.max_steps=1", "model.mlp=leaky,swiglu", "imports=[parts.py]")
+    sweep = [f"hydra.sweep.dir={tmp_path / 'sweep'}", "-m", "--config-dir", str(mine)]
+    assert main([*words, *sweep]) == 0
+    words = tiny("trainer.max_steps=1", "model.mlp=leaky", "model.mlp.slope=0.2,0.3", "imports=[parts.py]")
+    assert main([*words, f"hydra.sweep.dir={tmp_path / 'slopes'}", *sweep[1:]]) == 0
+    slopes = [json.loads((tmp_path / "slopes" / n / "model" / "config.json").read_text())["model"]["mlp"] for n in "01"]
+    assert slopes == [LEAKY | {"slope": 0.2}, LEAKY | {"slope": 0.3}]
 
 
 def test_a_users_file_that_hydra_would_ignore_is_refused(tmp_path: Path) -> None:

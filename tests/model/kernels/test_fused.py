@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.kernels import linear
-from microgpt.model.mlp import _relu2
-from microgpt.model.norm import rms_norm
+from microgpt.model.kernels.rms_norm import rms_norm
+from microgpt.model.kernels.squared_relu import squared_relu
 
 
 def squared(x: torch.Tensor) -> torch.Tensor:
@@ -19,7 +19,7 @@ def normalised(x: torch.Tensor) -> torch.Tensor:
     return x / (x.square().mean(-1, keepdim=True) + 0.1).sqrt()
 
 
-PAIRS = [(_relu2, squared), (lambda x: rms_norm(x, None, 0.1), normalised)]
+PAIRS = [(squared_relu, squared), (lambda x: rms_norm(x, None, 0.1), normalised)]
 
 
 @pytest.mark.parametrize(("ours", "plain"), PAIRS)

@@ -17,8 +17,8 @@ from microgpt import train
 from microgpt.engine.machine import device as machine
 from microgpt.engine.optim.muon import newton_schulz
 from microgpt.model import GPT, GPTConfig
-from microgpt.model.attention import batched, fastest, sdpa
 from microgpt.model.kernels import hardware
+from microgpt.model.kernels.attention import batched, fastest, sdpa
 from microgpt.model.kernels.hardware import Hardware
 
 Tiny = Callable[..., list[str]]

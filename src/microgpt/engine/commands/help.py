@@ -19,11 +19,11 @@ Options: -m/--multirun, --config-dir DIR (your own YAML), --cfg job, --debug, --
 
 def print_help() -> None:
     """Print the usage, the choices for each part, and every knob with its default and meaning."""
-    from microgpt.engine.commands.knobs import knobs
+    from microgpt.engine.commands.knobs import knobs, parts
 
     print(USAGE)
     print("Parts:")
-    choices = groups(conf_dir())
+    choices = dict(sorted((groups(conf_dir()) | parts()).items()))
     width = max(map(len, choices))
     for group, options in choices.items():
         print(f"  {group + '=':<{width + 1}} {' '.join(options)}")

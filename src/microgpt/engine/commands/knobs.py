@@ -1,6 +1,7 @@
 """The knobs as the sources declare them: name, default and the line of doc below each. Nothing is imported for it."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,12 @@ NODES = (
     ("sweep.", "engine/config.py", "SweepConfig"),
     ("optim.", "engine/optim/base.py", "OptimConfig"),
 )
-FAMILIES = (("model.pos.", "model/pos"), ("optim.", "engine/optim"), ("optim.schedule.", "engine/schedule"))
+FAMILIES = (
+    ("model.pos.", "model/pos"), ("model.norm.", "model/norm"), ("model.mlp.", "model/mlp"),
+    ("optim.", "engine/optim"), ("optim.schedule.", "engine/schedule"),
+)  # fmt: skip
+WORDS = ("model.norm", "model.mlp")
+"""Parts that are one word without a YAML file."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,24 @@ def knobs() -> list[Knob]:
     for prefix, file, name in NODES:
         found += [knob for cls in classes(PACKAGE / file) if cls.name == name for knob in declared(cls, prefix)]
     for prefix, folder in FAMILIES:
-        for path in sorted((PACKAGE / folder).glob("*.py")):
-            for cls in classes(path):
-                member = next((k.value for k in cls.keywords if k.arg == "name"), None)
-                if isinstance(member, ast.Constant) and isinstance(member.value, str):
-                    note = f" ({prefix[:-1]}={member.value})"
-                    found += [Knob(k.name, k.default, k.doc + note) for k in declared(cls, prefix)]
+        for member, cls in members(folder):
+            note = f" ({prefix[:-1]}={member})"
+            found += [Knob(k.name, k.default, k.doc + note) for k in declared(cls, prefix)]
     return found
+
+
+def parts() -> dict[str, list[str]]:
+    """The parts that have no YAML files, as typed, and their choices."""
+    return {prefix[:-1]: [name for name, _ in members(folder)] for prefix, folder in FAMILIES if prefix[:-1] in WORDS}
+
+
+def members(folder: str) -> Iterator[tuple[str, ast.ClassDef]]:
+    """The members of a family by name, and their classes."""
+    for path in sorted((PACKAGE / folder).glob("*.py")):
+        for cls in classes(path):
+            member = next((k.value for k in cls.keywords if k.arg == "name"), None)
+            if isinstance(member, ast.Constant) and isinstance(member.value, str):
+                yield member.value, cls
 
 
 def classes(path: Path) -> Iterator[ast.ClassDef]:
@@ -66,12 +83,18 @@ def declared(cls: ast.ClassDef, prefix: str) -> Iterator[Knob]:
             yield Knob(prefix + field.target.id, literal(field.value), str(doc.value.value))
 
 
+@functools.cache
+def defaults_of_parts() -> dict[str, str]:
+    """The call that makes a part's config, as in `RoPEConfig()`, -> the part as it is typed."""
+    return {f"{cls.name}()": name for _, folder in FAMILIES for name, cls in members(folder)}
+
+
 def literal(value: ast.expr) -> str:
     """A default as it is typed on the command line."""
     try:
         plain = ast.literal_eval(value)
     except ValueError:
-        return ast.unparse(value)
+        return defaults_of_parts().get(ast.unparse(value), ast.unparse(value))
     if plain is None or isinstance(plain, bool):
         return {None: "null", True: "true", False: "false"}[plain]
     if isinstance(plain, (list, tuple)):

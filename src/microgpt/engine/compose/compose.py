@@ -6,7 +6,7 @@ addition, so that the decoder can report it with every other fault and with a su
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from microgpt.config import Choice, ConfigError, Fault, defaults, did_you_mean, fields
+from microgpt.config import Choice, Config, ConfigError, Fault, defaults, did_you_mean, fields
 from microgpt.engine.compose.conf import conf_dir, groups
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.optim import OptimConfig
@@ -108,16 +108,18 @@ def point_elsewhere(fault: Fault) -> Fault:
 
 
 def del_hydra(tree: DictConfig) -> None:
-    """Remove Hydra's own node, which is no part of a run."""
+    """Remove Hydra's own node, which is no part of a run, and what `lenient` added for it."""
     OmegaConf.set_readonly(tree, False)
     OmegaConf.set_struct(tree, False)
     tree.pop("hydra", None)
+    fold_knobs(tree)
 
 
 def lenient(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them: `a.b=1` becomes `++a.b=1`, so that an unknown key reaches the decoder, which
-    reports it with every other fault; and `experiment=null` becomes `~experiment`."""
-    known = groups(conf_dir())
+    reports it with every other fault; `experiment=null` becomes `~experiment`; and `model.mlp.width=1`, a knob of a
+    part that is one word, becomes `++model.mlp_knobs.width=1`, for `fold_knobs`."""
+    known, knob = groups(conf_dir()), re.compile(rf"^({'|'.join(words(RunConfig))})\.(?!name=)")
     return [
         "~experiment"
         if override == "experiment=null"
@@ -125,9 +127,34 @@ def lenient(overrides: Sequence[str]) -> list[str]:
         if override.split("=", 1)[0] in known
         or not re.match(r"[A-Za-z_][\w.]*=", override)
         or override.startswith(("hydra.", "hydra/"))
-        else f"++{override}"
+        else "++" + knob.sub(r"\1_knobs.", override)
         for override in overrides
     ]
+
+
+def as_typed(override: str) -> str:
+    """The override that `lenient` made this one from."""
+    return override.lstrip("+").replace("_knobs.", ".", 1)
+
+
+def words(cls: type[Config], prefix: str = "") -> Iterator[str]:
+    """The knobs, such as `model.mlp`, that choose a part by one word and have no YAML files."""
+    for key, annotation in fields(cls).items():
+        if isinstance(annotation, type) and issubclass(annotation, Choice):
+            yield from [prefix + key] if annotation.is_word else []
+        elif isinstance(annotation, type) and issubclass(annotation, Config):
+            yield from words(annotation, f"{prefix}{key}.")
+
+
+def fold_knobs(tree: DictConfig) -> None:
+    """Give the parts that are one word the knobs that `lenient` put beside them: Hydra would replace the word."""
+    for path in words(RunConfig):
+        knobs, chosen = OmegaConf.select(tree, f"{path}_knobs"), OmegaConf.select(tree, path)
+        if knobs is not None:
+            node, _, name = path.rpartition(".")
+            word = chosen if OmegaConf.is_config(chosen) else {"name": chosen}
+            OmegaConf.select(tree, node).pop(f"{name}_knobs")
+            OmegaConf.update(tree, path, OmegaConf.merge(word, knobs), merge=False)
 
 
 def refuse_shadowed_files(config_dir: Path) -> None:

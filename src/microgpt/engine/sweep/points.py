@@ -77,7 +77,7 @@ def prepare(tree: DictConfig, overrides: Sequence[str], path: Path, number: int)
         ConfigError: the point cannot be trained.
         CheckpointError: the folder holds a point that was made with other knobs.
     """
-    from microgpt.engine.compose.compose import decode, del_hydra
+    from microgpt.engine.compose.compose import as_typed, decode, del_hydra
 
     tree = copy.deepcopy(tree)
     del_hydra(tree)
@@ -88,8 +88,7 @@ def prepare(tree: DictConfig, overrides: Sequence[str], path: Path, number: int)
             fix = "start the sweep as before, or take another hydra.sweep.dir"
             raise CheckpointError(f"the point there has other knobs ({', '.join(differences[:4])})", str(path), fix)
         finished = {**old, "sweep": 0} == {**config.to_dict(), "sweep": 0}
-    overrides = [word.lstrip("+") for word in overrides]
-    point = Point(number, tuple(overrides), path, config, finished and old is not None)
+    point = Point(number, tuple(map(as_typed, overrides)), path, config, finished and old is not None)
     points.append(point)
     return point
 

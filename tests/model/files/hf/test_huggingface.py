@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from microgpt.errors import CheckpointError, MachineError, UsageError
 from microgpt.model import GPT, GPTConfig, save_model
 from microgpt.model.files.hf import family_for, read_model, write_model
+from microgpt.model.mlp import MLPConfig
+from microgpt.model.norm import NormConfig
 
 V = 65
 GPT2_LIKE = {"norm": "layernorm", "pos": "learned", "bias": True, "mlp": "gelu_tanh", "tie_weights": True}
@@ -144,9 +146,10 @@ def test_greedy_tokens_equal_those_of_transformers_without_it_installed(transfor
 
 
 CHOICES = {
-    "norm": ["layernorm", "rmsnorm"],
+    "norm": sorted(NormConfig.members),
+    "norm_place": ["pre", "pre", "post", "sandwich"],
     "pos": ["learned", "sinusoidal", "none", "rope", "alibi", "t5", {"name": "rope", "theta": 5e5}],
-    "mlp": ["gelu", "gelu_tanh", "relu2", "swiglu"],
+    "mlp": sorted(MLPConfig.members),
     "bias": [False, True],
     "tie_weights": [False, True],
     "norm_affine": [True, False],
@@ -160,6 +163,8 @@ CHOICES = {
     "value_embed": [False, True],
     "resid_scale": [False, True],
 }
+UNGATED, GATED = ["gelu", "gelu_tanh", "relu", "relu2"], ["swiglu", "geglu"]
+"What stock classes have; others are refused."
 FREE = ("bias", "tie_weights", "norm_affine", "mlp_hidden", "norm_eps")
 
 
@@ -169,10 +174,10 @@ def choices(*names, **fixed):
 
 
 EXPRESSIBLE = st.one_of(
-    choices(*FREE, norm=["layernorm"], pos=["learned", "sinusoidal", "none"], mlp=["gelu", "gelu_tanh", "relu2"]),
-    choices(*FREE, "mlp", "n_kv_head", norm=["rmsnorm"], pos=["rope", {"name": "rope", "theta": 5e5}]),
+    choices(*FREE, norm=["layernorm"], pos=["learned", "sinusoidal", "none"], mlp=UNGATED),
+    choices(*FREE, "n_kv_head", norm=["rmsnorm"], pos=["rope", {"name": "rope", "theta": 5e5}], mlp=UNGATED + GATED),
     choices("tie_weights", "norm_affine", "mlp_hidden", "norm_eps", "n_kv_head", norm=["rmsnorm"], pos=["rope"],
-            qk_norm=[True], mlp=["relu2", "swiglu"]),
+            qk_norm=[True], mlp=["relu2", *GATED]),
 )  # fmt: skip
 GENTLE = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -203,12 +208,14 @@ def test_transformers_opens_every_expressible_model_with_equal_logits(transforme
 @given(choices(*CHOICES))
 def test_what_no_stock_class_expresses_is_refused_by_name(knobs):
     config = small(**knobs)
-    is_gpt2 = config.norm == "layernorm" and config.pos.name in ("learned", "sinusoidal", "none")
-    is_gpt2 = is_gpt2 and config.mlp != "swiglu" and config.kv_heads == config.n_head
-    is_llama = config.norm == "rmsnorm" and config.pos.name == "rope"
-    is_qwen3 = is_llama and config.qk_norm and not config.bias and config.mlp in ("relu2", "swiglu")
+    norm, mlp = config.norm.name, config.mlp.name
+    is_gpt2 = norm == "layernorm" and config.pos.name in ("learned", "sinusoidal", "none")
+    is_gpt2 = is_gpt2 and mlp in UNGATED and config.kv_heads == config.n_head
+    is_llama = norm == "rmsnorm" and config.pos.name == "rope" and mlp in UNGATED + GATED
+    is_qwen3 = is_llama and config.qk_norm and not config.bias and mlp in ("relu2", *GATED)
     extras = ["qk_norm"] if config.qk_norm and not is_qwen3 else []
     extras += [k for k in ("logit_softcap", "ngram_embed", "prev_embed", "value_embed", "resid_scale") if knobs[k]]
+    extras += ["norm_place"] if config.norm_place != "pre" else []
     if (is_gpt2 or is_llama) and not extras:
         assert family_for(config).model_type == ("gpt2" if is_gpt2 else "qwen3" if is_qwen3 else "llama")
         return
@@ -217,8 +224,8 @@ def test_what_no_stock_class_expresses_is_refused_by_name(knobs):
     text = str(refusal.value)
     assert all(f"{name}=" in text for name in extras)
     if not (is_gpt2 or is_llama):
-        assert f"norm={config.norm}" in text or f"pos={config.pos.name}" in text
-    if config.norm == "layernorm" and config.kv_heads != config.n_head:
+        assert any(part in text for part in (f"norm={norm}", f"pos={config.pos.name}", f"mlp={mlp}"))
+    if norm == "layernorm" and config.kv_heads != config.n_head:
         assert f"n_kv_head={config.kv_heads}" in text
 
 
@@ -270,7 +277,7 @@ def test_our_own_model_folder_is_pretrained_too(tmp_path):
         (GPT2_LIKE, {"n_positions": 10**12}, "too much"),
         (GPT2_LIKE, {"vocab_size": 10**12}, "do not fit"),
         (GPT2_LIKE, {"vocab_size": "65"}, "vocab_size"),
-        (LLAMA_LIKE, {"hidden_act": "gelu"}, "hidden_act=gelu"),
+        (LLAMA_LIKE, {"hidden_act": "tanh"}, "hidden_act=tanh"),
         (LLAMA_LIKE, {"head_dim": 16}, "head_dim=16"),
         (LLAMA_LIKE, {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type=linear"),
         (LLAMA_LIKE, {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "rope_type=llama3"),
@@ -317,8 +324,8 @@ def test_only_the_extra_hf_asks_for_packages_of_hugging_face_and_nothing_loads_t
         f"import sys; [sys.modules.__setitem__(name, None) for name in {theirs}]\n"
         "from importlib import import_module\n"
         "for part in ('data.tokenizer', 'model.files.hf', 'model.lora', 'engine.exchange.export',\n"
-        "             'engine.exchange.nanogpt', 'engine.commands.export', 'engine.commands.import_'): "
-        "import_module('microgpt.' + part)\n"
+        "             'engine.exchange.nanogpt', 'engine.commands.export', 'engine.commands.import_'):\n"
+        "    import_module('microgpt.' + part)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -5,7 +5,7 @@ weight (a bias, the gain of a norm), theirs is filled with what makes no differe
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,11 +18,16 @@ from microgpt.model.config import GPTConfig
 from microgpt.text import shown
 
 ACTIVATIONS = {
-    "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu2": "relu2",
+    "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu",
+    "relu2": "relu2",
 }  # fmt: skip
-"Their activations -> ours, for an MLP without a gate."
-ACTIVATION_NAMES = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu2": "relu2"}
-"Our activations -> theirs."
+"Their activations -> our MLPs without a gate."
+ACTIVATION_NAMES = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "relu2": "relu2"}
+"Our MLPs without a gate -> their activations."
+GATES = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu"}
+"Their activations of a gate -> our gated MLPs."
+GATE_NAMES = {"swiglu": "silu", "geglu": "gelu"}
+"Our gated MLPs -> their activations of the gate."
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,20 @@ class Family(ABC):
         """The map of all weights of the architecture; `values` is its config.json."""
 
 
+def part_blockers(config: GPTConfig, norm: str, positions: Iterable[str], mlps: Iterable[str]) -> Iterator[str]:
+    """The parts that are none of those that an architecture has."""
+    if config.norm.name != norm:
+        yield f"norm={config.norm.name}"
+    if config.pos.name not in positions:
+        yield f"pos={config.pos.name}"
+    if config.mlp.name not in mlps:
+        yield f"mlp={config.mlp.name}"
+
+
 def common_blockers(config: GPTConfig) -> Iterator[str]:
     """Fields that no stock architecture of ours expresses."""
+    if config.norm_place != "pre":
+        yield f"norm_place={config.norm_place}"
     if config.qk_norm:
         yield "qk_norm=true"
     if config.logit_softcap:

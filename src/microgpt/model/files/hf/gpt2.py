@@ -17,6 +17,7 @@ from microgpt.model.files.hf.family import (
     common_blockers,
     linear,
     norm,
+    part_blockers,
     typed,
 )
 
@@ -31,12 +32,7 @@ class GPT2(Family, model_type="gpt2"):
     prefix = "transformer."
 
     def blockers(self, config: GPTConfig) -> Iterator[str]:
-        if config.norm != "layernorm":
-            yield f"norm={config.norm}"
-        if config.pos.name not in POSITIONS:
-            yield f"pos={config.pos.name}"
-        if config.mlp not in ACTIVATION_NAMES:
-            yield f"mlp={config.mlp}"
+        yield from part_blockers(config, "layernorm", POSITIONS, ACTIVATION_NAMES)
         if config.kv_heads != config.n_head:
             yield f"n_kv_head={config.kv_heads}"
         yield from common_blockers(config)
@@ -49,7 +45,7 @@ class GPT2(Family, model_type="gpt2"):
             "n_layer": config.n_layer,
             "n_head": config.n_head,
             "n_inner": config.hidden,
-            "activation_function": ACTIVATION_NAMES[config.mlp],
+            "activation_function": ACTIVATION_NAMES[config.mlp.name],
             "layer_norm_epsilon": config.norm_eps,
             "resid_pdrop": config.dropout,
             "embd_pdrop": config.dropout,

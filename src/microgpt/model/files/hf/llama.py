@@ -7,7 +7,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from microgpt.model.config import GPTConfig
-from microgpt.model.files.hf.family import ACTIVATION_NAMES, Family, Rule, common_blockers, linear, norm, typed
+from microgpt.model.files.hf.family import (
+    ACTIVATION_NAMES,
+    GATE_NAMES,
+    GATES,
+    Family,
+    Rule,
+    common_blockers,
+    linear,
+    norm,
+    part_blockers,
+    typed,
+)
 from microgpt.model.pos.rope import RoPEConfig
 
 
@@ -18,15 +29,12 @@ class Llama(Family, model_type="llama"):
     prefix = "model."
 
     def blockers(self, config: GPTConfig) -> Iterator[str]:
-        if config.norm != "rmsnorm":
-            yield f"norm={config.norm}"
-        if not isinstance(config.pos, RoPEConfig):
-            yield f"pos={config.pos.name}"
+        yield from part_blockers(config, "rmsnorm", ["rope"], ACTIVATION_NAMES | GATE_NAMES)
         yield from common_blockers(config)
 
     def write_config(self, config: GPTConfig, vocab_size: int) -> dict[str, Any]:
         assert isinstance(config.pos, RoPEConfig)
-        is_gated = config.mlp == "swiglu"
+        is_gated = config.mlp.name in GATE_NAMES
         return {
             "vocab_size": vocab_size,
             "max_position_embeddings": config.block_size,
@@ -36,7 +44,7 @@ class Llama(Family, model_type="llama"):
             "num_key_value_heads": config.kv_heads,
             "head_dim": config.head_width,
             "intermediate_size": config.hidden,
-            "hidden_act": "silu" if is_gated else ACTIVATION_NAMES[config.mlp],
+            "hidden_act": (ACTIVATION_NAMES | GATE_NAMES)[config.mlp.name],
             "rms_norm_eps": config.norm_eps,
             "attention_dropout": config.dropout,
             "attention_bias": config.bias,
@@ -57,7 +65,7 @@ class Llama(Family, model_type="llama"):
         is_ours = {
             f"rope_type={kind}": kind == "default",
             f"partial_rotary_factor={partial}": partial == 1.0,
-            f"hidden_act={activation}": activation in ("silu", "swish"),
+            f"hidden_act={activation}": activation in GATES,
             f"head_dim={head_dim}": head_dim is None or head_dim * H == C,
         }
         refused = [field for field, ok in is_ours.items() if not ok]
@@ -73,7 +81,7 @@ class Llama(Family, model_type="llama"):
             "tie_weights": typed(values, "tie_word_embeddings", bool, False),
             "pos": {"name": "rope", "theta": theta or typed(values, "rope_theta", float, 10_000.0)},
             "norm": "rmsnorm",
-            "mlp": "swiglu",
+            "mlp": GATES.get(activation, "swiglu"),
             "bias": typed(values, "attention_bias", bool, False) or typed(values, "mlp_bias", bool, False),
         }
         return knobs, refused
@@ -91,7 +99,7 @@ class Llama(Family, model_type="llama"):
             yield from linear(f"{ours}.attn.qkv", qkv, heads, C, attention_bias)
             yield from linear(f"{ours}.attn.out", (f"{theirs}.self_attn.o_proj",), (C,), C, attention_bias)
             yield from norm(f"{ours}.norm2", f"{theirs}.post_attention_layernorm", C, False)
-            if config.mlp == "swiglu":
+            if config.mlp.name in GATE_NAMES:
                 yield from linear(f"{ours}.mlp.widen", (gate, up), (hidden, hidden), C, mlp_bias)
             else:
                 yield from self.ungated(config, f"{ours}.mlp.widen", gate, up, mlp_bias)

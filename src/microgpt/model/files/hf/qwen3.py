@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from microgpt.model.config import GPTConfig
-from microgpt.model.files.hf.family import Rule, common_blockers, linear
+from microgpt.model.files.hf.family import GATE_NAMES, Rule, common_blockers, linear, part_blockers
 from microgpt.model.files.hf.llama import Llama
-from microgpt.model.pos.rope import RoPEConfig
 
 
 class Qwen3(Llama, model_type="qwen3"):
@@ -15,12 +14,7 @@ class Qwen3(Llama, model_type="qwen3"):
     architecture = "Qwen3ForCausalLM"
 
     def blockers(self, config: GPTConfig) -> Iterator[str]:
-        if config.norm != "rmsnorm":
-            yield f"norm={config.norm}"
-        if not isinstance(config.pos, RoPEConfig):
-            yield f"pos={config.pos.name}"
-        if config.mlp not in ("swiglu", "relu2"):
-            yield f"mlp={config.mlp}"
+        yield from part_blockers(config, "rmsnorm", ["rope"], [*GATE_NAMES, "relu2"])
         if config.bias:
             yield "bias=true"
         if not config.qk_norm:
@@ -30,7 +24,7 @@ class Qwen3(Llama, model_type="qwen3"):
     def write_config(self, config: GPTConfig, vocab_size: int) -> dict[str, Any]:
         values = super().write_config(config, vocab_size)
         del values["mlp_bias"]
-        hidden_act = "silu" if config.mlp == "swiglu" else "relu"
+        hidden_act = GATE_NAMES.get(config.mlp.name, "relu")
         return {**values, "hidden_act": hidden_act, "use_sliding_window": False}
 
     def read_config(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

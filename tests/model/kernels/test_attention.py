@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from microgpt.model.attention import batched, causal_mask, fastest, piece_count, reference, reference_output, sdpa
+from microgpt.model.attention import causal_mask, reference, reference_output
 from microgpt.model.kernels import hardware
+from microgpt.model.kernels.attention import batched, fastest, piece_count, sdpa
 
 B, H, T, D = 2, 4, 7, 8
 

@@ -1,0 +1,8 @@
+"""The MLPs, one module each; every module in this folder is found and registered by being here."""
+
+from microgpt.model.mlp.base import MLP, GatedMLP, GatedMLPConfig, MLPConfig
+from microgpt.registry import import_siblings
+
+import_siblings(__name__, __path__)
+
+__all__ = ["MLP", "GatedMLP", "GatedMLPConfig", "MLPConfig"]

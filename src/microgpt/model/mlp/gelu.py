@@ -1,0 +1,18 @@
+"""Gaussian error linear units (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from microgpt.model.mlp.base import MLP, MLPConfig
+
+
+class GELUConfig(MLPConfig, name="gelu"):
+    """Weigh each number by the normal distribution below it, x P(X < x)."""
+
+    def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> "GELU":
+        return GELU(n_embd, hidden, bias, dropout)
+
+
+class GELU(MLP):
+    def activate(self, x: Tensor) -> Tensor:
+        return F.gelu(x)

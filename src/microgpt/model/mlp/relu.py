@@ -1,0 +1,18 @@
+"""Rectified linear units, as in the first Transformer (Vaswani et al., https://arxiv.org/abs/1706.03762)."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from microgpt.model.mlp.base import MLP, MLPConfig
+
+
+class ReLUConfig(MLPConfig, name="relu"):
+    """Keep what is positive."""
+
+    def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> "ReLU":
+        return ReLU(n_embd, hidden, bias, dropout)
+
+
+class ReLU(MLP):
+    def activate(self, x: Tensor) -> Tensor:
+        return F.relu(x)
