@@ -58,6 +58,15 @@ def tiny(book: Path, tmp_path: Path) -> Callable[..., list[str]]:
     return overrides
 
 
+@pytest.fixture
+def own_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that the test registers are forgotten when it ends."""
+    from microgpt.engine.trained.metrics import Metric
+
+    for family in (Metric,):
+        monkeypatch.setattr(family, "members", dict(family.members))
+
+
 def extra(name: str) -> Any:
     """A package of the extra `hf`: without it a test is skipped, unless MICROGPT_REQUIRE_HF=1."""
     try:

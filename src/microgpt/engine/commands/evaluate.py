@@ -34,6 +34,7 @@ def evaluate(arguments: list[str]) -> None:
     a = parser().parse_args(arguments)
     from microgpt.engine.trained.evaluate import evaluate as score_model
     from microgpt.engine.trained.evaluate import yardsticks
+    from microgpt.engine.trained.metrics import Metric
 
     run = opening.open_run(a)
     trained_on = None
@@ -60,11 +61,7 @@ def evaluate(arguments: list[str]) -> None:
         "data": name,
         "protocol": score.protocol,
         "tokens": score.tokens,
-        "loss": score.loss,
-        "bpc": score.bpc,
-        "bpb": score.bpb,
-        "perplexity": score.perplexity,
-        "accuracy": score.accuracy,
+        **score.values,
         "unknown_characters": unknown,
         "baselines": simple,
     }
@@ -72,8 +69,9 @@ def evaluate(arguments: list[str]) -> None:
         print(json.dumps(result))
         return
     print(f"{name}: {score.tokens:,} tokens, protocol {score.protocol}")
-    print(f"  {score.loss:.4f} nats per token   {score.bpc:.4f} bits per character   {score.bpb:.4f} bits per byte")
-    print(f"  perplexity {score.perplexity:.3f}   accuracy {score.accuracy:.2%}")
+    for has_unit in (True, False):
+        figures = (m.text(score.values[name]) for name, m in Metric.members.items() if bool(m.unit) == has_unit)
+        print("  " + "   ".join(figures))
     for what, loss in simple.items():
         print(f"  for comparison, {what}: {loss:.4f} nats per token")
     if unknown:
