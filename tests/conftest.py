@@ -62,8 +62,9 @@ def tiny(book: Path, tmp_path: Path) -> Callable[..., list[str]]:
 def own_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts that the test registers are forgotten when it ends."""
     from microgpt.engine.trained.metrics import Metric
+    from microgpt.engine.trained.protocols import EvalProtocol
 
-    for family in (Metric,):
+    for family in (Metric, EvalProtocol):
         monkeypatch.setattr(family, "members", dict(family.members))
 
 

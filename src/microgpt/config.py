@@ -16,7 +16,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_transform
@@ -65,6 +65,13 @@ class Range:
     def __str__(self) -> str:
         bounds = (("at least", self.min), ("at most", self.max), ("above", self.above), ("below", self.below))
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The names that an annotated text may be; asked anew for each value, as a family of parts may have grown."""
+
+    names: Callable[[], Iterable[str]]
 
 
 Count = Annotated[int, Range(min=1)]
@@ -197,7 +204,7 @@ def defaults(cls: type[Config]) -> dict[str, Any]:
     return tree
 
 
-def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The suggestion for a mistyped word: the nearest known one, else all of them."""
     options = sorted(known)
     near = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
@@ -223,6 +230,8 @@ def _convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if is_number and isinstance(bound, Range) and value not in bound:
             faults.append(Fault(path, f"{value!r} is out of range", f"it must be {bound}"))
+        if isinstance(bound, OneOf) and value not in (names := list(bound.names())):
+            faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), names)))
         return value
     if origin in (Union, types.UnionType):
         return _convert_union(value, args, path, faults)

@@ -39,11 +39,22 @@ def knobs() -> list[Knob]:
     for prefix, folder in FAMILIES:
         for path in sorted((PACKAGE / folder).glob("*.py")):
             for cls in classes(path):
-                member = next((k.value for k in cls.keywords if k.arg == "name"), None)
-                if isinstance(member, ast.Constant) and isinstance(member.value, str):
-                    note = f" ({prefix[:-1]}={member.value})"
+                if member := member_name(cls):
+                    note = f" ({prefix[:-1]}={member})"
                     found += [Knob(k.name, k.default, k.doc + note) for k in declared(cls, prefix)]
     return found
+
+
+def member_names(folder: str) -> list[str]:
+    """The parts that the files of a folder of the package define, by name."""
+    files = (PACKAGE / folder).glob("*.py")
+    return sorted(name for path in files for cls in classes(path) if (name := member_name(cls)))
+
+
+def member_name(cls: ast.ClassDef) -> str:
+    """The `name=` in a class's header; empty where there is none."""
+    value = next((keyword.value for keyword in cls.keywords if keyword.arg == "name"), None)
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
 
 
 def classes(path: Path) -> Iterator[ast.ClassDef]:

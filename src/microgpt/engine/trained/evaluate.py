@@ -1,31 +1,20 @@
-"""Scores on a whole text under protocols that say their name. Needs torch alone.
-
-`blocks`   windows side by side: each token is scored once, with 0 to T - 1 tokens of context.
-`sliding`  windows every T/4 tokens: each token is scored once, with at least 3T/4 tokens of context.
-`random`   nanoGPT's: the mean over windows drawn at random, 200 batches of them; an estimate, and the same each time.
-"""
+"""Score a model on a text: a protocol gives the windows, the metrics say what to report. Needs torch alone."""
 
 import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from microgpt.config import Config, Count, Natural, did_you_mean
+from microgpt.config import Config, Count, Natural, OneOf, did_you_mean
 from microgpt.data.baselines import ngram, order0
-from microgpt.data.evaluation import blocks, sliding
-from microgpt.data.windows import Windows
 from microgpt.engine.process import signals
 from microgpt.engine.trained.metrics import Metric, ScoredBatch, Totals
+from microgpt.engine.trained.protocols import EvalProtocol
 from microgpt.model import GPT
-
-Protocol = Literal["random", "blocks", "sliding"]
-RANDOM_BATCHES = 200
-RANDOM_SEED = 0  # the windows of the protocol `random` belong to it, not to a run
 
 
 class EvalConfig(Config):
@@ -33,7 +22,7 @@ class EvalConfig(Config):
 
     every_n_steps: Natural = 250
     "Steps between two evaluations; 0 evaluates at the end alone."
-    protocol: Protocol = "blocks"
+    protocol: Annotated[str, OneOf(lambda: EvalProtocol.members)] = "blocks"
     "random (nanoGPT's estimate), blocks (each token once) or sliding (each token once, with long context)."
     batch_size: Count | None = None
     "Windows per forward pass; null: with about 16,000 tokens, fewer if the vocabulary is large."
@@ -98,7 +87,7 @@ def evaluate(
     model: GPT,
     ids: Any,
     *,
-    protocol: Protocol = "blocks",
+    protocol: str = "blocks",
     batch_size: int | None = None,
     chars_per_token: float = 1.0,
     bytes_per_token: float = 1.0,
@@ -108,6 +97,7 @@ def evaluate(
 
     Args:
         ids: indices of the text, 1-D.
+        protocol: a member of `EvalProtocol` by name: "blocks", "sliding", "random" or one of your own.
         batch_size: windows per forward pass.
         chars_per_token: of this text, to give bits per character.
         bytes_per_token: of this text, to give bits per byte of UTF-8.
@@ -115,15 +105,18 @@ def evaluate(
 
     Raises:
         DataError: when the text has fewer than two tokens, or for `random` less than a window.
+        UsageError: there is no such protocol.
     """
     device = next(model.parameters()).device
     T = model.config.block_size
+    batch_size = windows_at_once(batch_size, T, model.vocab_size)
+    windows = EvalProtocol.named(protocol, "protocol")().windows(ids, T, batch_size, device)
     tally = Tally(T)
     was_training = model.training
     model.eval()
     try:
         with context or contextlib.nullcontext():
-            for x, y, scored in _windows(protocol, ids, T, windows_at_once(batch_size, T, model.vocab_size), device):
+            for x, y, scored in windows:
                 signals.give_way()
                 tally.add(model, x, y, scored)
     finally:
@@ -141,21 +134,6 @@ def token_losses(model: GPT, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def windows_at_once(knob: int | None, block_size: int, vocab_size: int) -> int:
     """Windows per forward pass for `eval.batch_size`; by itself, so many that their logits are not too many."""
     return knob or max(1, min(16384, 2**27 // vocab_size) // block_size)
-
-
-def _windows(
-    protocol: Protocol, ids: Any, block_size: int, batch_size: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """x, y and which positions of y count: (b, T) each."""
-    if protocol == "blocks":
-        yield from blocks(ids, block_size, batch_size, device)
-    elif protocol == "sliding":
-        yield from sliding(ids, block_size, batch_size, device)
-    else:
-        windows = Windows(ids, block_size, batch_size, RANDOM_SEED, device=device, stream="eval")
-        for step in range(RANDOM_BATCHES):
-            x, y = windows.batch(step)
-            yield x, y, torch.ones_like(y, dtype=torch.bool)
 
 
 def yardsticks(train: Any, scored: Any, vocab_size: int) -> dict[str, float]:
