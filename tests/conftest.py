@@ -61,10 +61,11 @@ def tiny(book: Path, tmp_path: Path) -> Callable[..., list[str]]:
 @pytest.fixture
 def own_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts that the test registers are forgotten when it ends."""
+    from microgpt.data.tokenizer import Tokenizer
     from microgpt.engine.trained.metrics import Metric
     from microgpt.engine.trained.protocols import EvalProtocol
 
-    for family in (Metric, EvalProtocol):
+    for family in (Tokenizer, Metric, EvalProtocol):
         monkeypatch.setattr(family, "members", dict(family.members))
 
 
