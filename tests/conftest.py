@@ -58,6 +58,17 @@ def tiny(book: Path, tmp_path: Path) -> Callable[..., list[str]]:
     return overrides
 
 
+@pytest.fixture
+def own_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that the test registers are forgotten when it ends."""
+    from microgpt.data.tokenizer import Tokenizer
+    from microgpt.engine.trained.metrics import Metric
+    from microgpt.engine.trained.protocols import EvalProtocol
+
+    for family in (Tokenizer, Metric, EvalProtocol):
+        monkeypatch.setattr(family, "members", dict(family.members))
+
+
 def extra(name: str) -> Any:
     """A package of the extra `hf`: without it a test is skipped, unless MICROGPT_REQUIRE_HF=1."""
     try:

@@ -58,7 +58,7 @@ class Lab:
             "generate": lambda: common.run(
                 generate.generate, [str(copy), "--max-new-tokens", "8", "--seed", "1", "--device", "cpu"]
             ),
-            "evaluate": lambda: common.run(evaluate.evaluate, [str(copy), "--device", "cpu", "--json"]),
+            "evaluate": lambda: common.run(evaluate.evaluate_command, [str(copy), "--device", "cpu", "--json"]),
             "resume": lambda: train(self.longer, copy),
         }[action]
         code, used, seconds = self.limited(work)

@@ -16,7 +16,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_transform
@@ -78,6 +78,13 @@ MACHINE = Mark("says only how fast or where")
 """A knob that changes nothing that is learnt: a run may be resumed with another value."""
 COURSE = Mark("says how long, and what is watched and kept")
 """A knob or node that changes no single step: a run may be resumed with another value."""
+
+
+class OneOf:
+    """The names that an annotated text may be; asked anew for each value, as a family of parts may have grown."""
+
+    names: Callable[[], Iterable[str]]
+
 
 Count = Annotated[int, Range(min=1)]
 Natural = Annotated[int, Range(min=0)]
@@ -224,7 +231,7 @@ def marked(cls: type[Config], path: str = "") -> dict[str, Mark]:
     return found
 
 
-def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The suggestion for a mistyped word: the nearest known one, else all of them."""
     options = sorted(known)
     near = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
@@ -252,6 +259,8 @@ def _convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any
         for bound in args[1:]:
             if is_number and isinstance(bound, Range) and value not in bound:
                 faults.append(Fault(path, f"{value!r} is out of range", f"it must be {bound}"))
+            if isinstance(bound, OneOf) and value not in (names := list(bound.names())):
+                faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), names)))
         return value
     if origin in (Union, types.UnionType):
         return _convert_union(value, args, path, faults)

@@ -1,4 +1,4 @@
-"""Import every module of a package, so that a part is registered by being there."""
+"""Families of parts: a class joins one by its name, a module by lying in its folder, a user's file by an import."""
 
 import importlib
 import importlib.util
@@ -6,8 +6,49 @@ import pkgutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
+from microgpt.config import did_you_mean
 from microgpt.errors import UsageError
+
+
+class Part:
+    """Base of a family of classes that are chosen by name.
+
+    A subclass with `family=` starts a family, a subclass of that with `name=` joins it:
+
+        class Metric(Part, family="metric"): ...
+        class Loss(Metric, name="loss"): ...
+
+    `members` holds the family by name, in the order of definition.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    members: ClassVar[dict[str, type[Any]]]
+
+    def __init_subclass__(cls, *, name: str = "", family: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if family:
+            cls.family, cls.members = family, {}
+        elif name:
+            known = cls.members.get(name)
+            if known is not None and known.__qualname__ != cls.__qualname__:
+                raise TypeError(f"{cls.family} {name!r} is already {known.__module__}.{known.__qualname__}")
+            cls.name = name
+            cls.members[name] = cls
+
+    @classmethod
+    def named(cls, name: str, where: str = "") -> type[Self]:
+        """The member of that name.
+
+        Raises:
+            UsageError: the family has none.
+        """
+        if name not in cls.members:
+            raise UsageError(f"no {cls.family} {name!r}", where, did_you_mean(str(name), cls.members))
+        member: type[Self] = cls.members[name]
+        return member
 
 
 def import_siblings(package: str, path: Iterable[str]) -> None:

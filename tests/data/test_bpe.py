@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from microgpt.data.config import DataConfig
 from microgpt.data.corpus import prepare, read_text_ids
 from microgpt.data.tokenizer import BPETokenizer, CharTokenizer, HFTokenizer, tokenizer_from_dict
-from microgpt.data.tokenizer.hf import ALPHABET
+from microgpt.data.tokenizer.hf_format import ALPHABET
 from microgpt.errors import CheckpointError, DataError, MachineError, UsageError
 
 TEXT = "The cat sat on the mat, and the cat's hat — naïve café 日本語 🎩 — lay on the mat.\r\n\tSo there! " * 40
@@ -50,7 +50,7 @@ def test_what_is_settled_does_not_change_with_what_follows(bpe, text, more):
 
 def test_the_vocabulary_has_the_size_asked_for_and_every_byte(bpe):
     assert bpe.vocab_size == 300
-    assert {bpe.token_id(c) for c in ALPHABET} == set(range(256))
+    assert {bpe.backend.token_to_id(c) for c in ALPHABET} == set(range(256))
     assert bpe.encode_array(TEXT).dtype == np.uint16
     assert len(bpe.encode(TEXT)) < len(TEXT) / 2
     assert BPETokenizer.from_texts([TEXT], 300) == bpe
@@ -69,8 +69,8 @@ def test_it_learns_from_the_training_split_alone(tmp_path):
     path.write_text(train + "zyx" * len(train[:170]))  # the last quarter has other words
     config = DataConfig(path=str(path), tokenizer="bpe", vocab_size=300, val_fraction=0.25)
     corpus = prepare(config)
-    assert corpus.tokenizer.token_id("zy") is None
-    assert corpus.tokenizer.token_id("\u0120lowest") is not None
+    assert corpus.tokenizer.backend.token_to_id("zy") is None
+    assert corpus.tokenizer.backend.token_to_id("\u0120lowest") is not None
     assert corpus.tokenizer == BPETokenizer.from_texts([path.read_text()[: len(path.read_text()) * 3 // 4]], 300)
 
 

@@ -186,7 +186,7 @@ def test_a_malformed_description_is_refused(values):
 def test_a_third_tokenizer_fits_the_one_interface(monkeypatch):
     monkeypatch.setattr(Tokenizer, "members", dict(Tokenizer.members))
 
-    class Rotated(ByteTokenizer, kind="rotated"):
+    class Rotated(ByteTokenizer, name="rotated"):
         pass
 
     again = tokenizer_from_dict(Rotated().to_dict())

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from microgpt.data.dataset import TextDataset, as_ids
-from microgpt.data.evaluation import blocks, sliding
 from microgpt.data.permutation import permute
 from microgpt.data.windows import Windows
 from microgpt.errors import DataError, UsageError
@@ -156,31 +155,6 @@ def test_batches_from_a_memory_map_equal_those_from_memory(tmp_path):
     x, y = Windows(array.astype(np.int64), 16, 8, seed=0).batch(3)
     assert torch.equal(mapped.batch(3)[0], x)
     assert torch.equal(mapped.batch(3)[1], y)
-
-
-@pytest.mark.parametrize("protocol", [blocks, sliding])
-@pytest.mark.parametrize("n", [2, 3, 8, 9, 10, 17, 100, 101])
-@pytest.mark.parametrize("T", [1, 3, 8])
-def test_every_token_but_the_first_is_scored_once(protocol, n, T):
-    seen = []
-    for x, y, scored in protocol(torch.arange(n), T, batch_size=3):
-        assert x.shape == y.shape == scored.shape
-        assert torch.equal(x + 1, y)
-        assert x.is_contiguous()
-        seen += y[scored].tolist()
-    assert sorted(seen) == list(range(1, n))
-
-
-def test_sliding_windows_score_with_three_quarters_of_context():
-    for x, y, scored in sliding(torch.arange(1000), 16, batch_size=1):
-        context = y - x[:, :1]  # tokens before the target
-        first = x[0, 0] == 0
-        assert first or context[scored].min() >= 13
-
-
-def test_evaluating_one_token_is_an_error():
-    with pytest.raises(DataError, match="1 tokens"):
-        next(blocks(torch.arange(1), 8))
 
 
 def test_wrong_arguments_are_refused():

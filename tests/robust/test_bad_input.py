@@ -295,7 +295,12 @@ def test_runs_that_are_not_there(trained: Path, tmp_path: Path, capsys: pytest.C
         check(command([str(tmp_path)]), 4, "no model in", capsys.readouterr())
         check(command([]), 2, "the following arguments are required: RUN", capsys.readouterr())
     check(evaluate.main([str(trained), "--data", "missing"]), 3, "no such file", capsys.readouterr())
-    check(evaluate.main([str(trained), "--protocol", "x"]), 2, "invalid choice: 'x'", capsys.readouterr())
+    check(
+        evaluate.main([str(trained), "--protocol", "x"]),
+        2,
+        "no protocol 'x' in --protocol; one of",
+        capsys.readouterr(),
+    )
 
 
 def test_a_run_of_only_damaged_checkpoints(tiny: Tiny, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,7 +324,7 @@ def test_a_used_folder_and_a_finished_run(tiny: Tiny, capsys: pytest.CaptureFixt
     ("command", "place"),
     [
         (generate.main, "microgpt.engine.trained.sample.cut"),
-        (evaluate.main, "microgpt.engine.trained.evaluate._windows"),
+        (evaluate.main, "microgpt.engine.trained.protocols.blocks.Blocks.windows"),
     ],
 )
 def test_ctrl_c_in_other_commands_is_130(

@@ -1,13 +1,19 @@
 """The knobs of the node `data`: which text, read how, split how, drawn how. Needs no torch."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
-from microgpt.config import MACHINE, Config, Count, Fault, Fraction, Range, did_you_mean
+from microgpt.config import MACHINE, Config, Count, Fault, Fraction, OneOf, Range, did_you_mean
 
 ENCODINGS = ("utf-8", "utf-16", "utf-32", "ascii", "latin-1", "cp1252", "cp1250", "cp1251", "iso8859-15", "koi8-r",
              "mac-roman", "shift_jis", "euc-jp", "gb18030", "gbk", "big5", "euc-kr")  # fmt: skip
+
+
+def _tokenizers() -> Iterable[str]:
+    from microgpt.data.tokenizer import Tokenizer  # needs numpy, which printing the knobs must not wait for
+
+    return Tokenizer.choices()
 
 
 class DataConfig(Config):
@@ -25,7 +31,7 @@ class DataConfig(Config):
     "Size of the corpus's text in bytes, checked before it is used."
     encoding: str = "utf-8"
     "Encoding of the text: utf-8 (with or without BOM), latin-1, utf-16, ... any that Python knows."
-    tokenizer: Literal["char", "byte", "bpe", "pretrained"] = "char"
+    tokenizer: Annotated[str, OneOf(_tokenizers)] = "char"
     "What a token is: a character, a byte of UTF-8, a subword learnt from the text, or as model.pretrained has it."
     vocab_size: Annotated[int, Range(min=256)] = 1024
     "Entries of the vocabulary of tokenizer=bpe: 256 bytes and the subwords merged of them."

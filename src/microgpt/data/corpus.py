@@ -23,6 +23,7 @@ from microgpt.data.dataset import as_ids
 from microgpt.data.excerpt import Excerpt
 from microgpt.data.sources import Source, find_source
 from microgpt.data.tokenizer import Tokenizer, Unknown
+from microgpt.data.tokenizer.base import PRETRAINED
 from microgpt.errors import DataError, UsageError
 
 CACHED_FROM = 4 << 20  # bytes of text; what is smaller is encoded faster than it is looked up
@@ -150,11 +151,10 @@ def read_text_ids(
 
 
 def _kind(config: DataConfig) -> type[Tokenizer]:
-    kind = Tokenizer.members.get(config.tokenizer)
-    if kind is None:
+    if config.tokenizer == PRETRAINED:
         fix = "name a model with model.pretrained=..., or take another tokenizer"
         raise UsageError(f"tokenizer {config.tokenizer!r} comes with a model", "data.tokenizer", fix)
-    return kind
+    return Tokenizer.named(config.tokenizer, "data.tokenizer")
 
 
 def _split_by_text(

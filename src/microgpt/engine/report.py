@@ -5,6 +5,7 @@ import logging
 from microgpt.data.corpus import Corpus
 from microgpt.engine.config import RunConfig
 from microgpt.engine.trained.evaluate import yardsticks
+from microgpt.engine.trained.metrics import Loss, Metric
 from microgpt.engine.trained.run import Run
 from microgpt.text import printable
 
@@ -15,10 +16,10 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig) -> None:
     """Log how good the model is, beside simple baselines, a sample, and the next commands."""
     summary = run.summary
     if "val/loss" in summary:
-        log.info(
-            "\nval/bpc %.4f bits per character, val/loss %.4f nats per token at step %d (%s, best of the run)",
-            summary["val/bpc"], summary["val/loss"], summary["best_step"], summary["protocol"],
-        )  # fmt: skip
+        shown = {f"val/{metric.name}": metric for metric in Metric.members.values() if metric.headline}
+        shown["val/loss"] = Loss
+        figures = ", ".join(f"{key} {metric.quantity(summary[key])}" for key, metric in shown.items() if key in summary)
+        log.info("\n%s at step %d (%s, best of the run)", figures, summary["best_step"], summary["protocol"])
         for name, loss in yardsticks(corpus.train, corpus.val, corpus.tokenizer.vocab_size).items():
             log.info("  for comparison, %s: %.4f nats per token", name, loss)
     prompt = config.sample.prompts[0] if config.sample.prompts else ""

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from microgpt import ByteTokenizer, CharTokenizer, load, train
 from microgpt.data.tokenizer import BPETokenizer
-from microgpt.data.tokenizer.describe import tokenizer_json
 from microgpt.engine.commands.export import main
 from microgpt.engine.exchange import export as exporting
 from microgpt.engine.exchange.export import export_hf
@@ -123,7 +122,7 @@ GENTLE = settings(max_examples=100, deadline=None, suppress_health_check=[Health
 @given(vocabulary=UNICODE.filter(len), text=UNICODE)
 def test_characters_have_the_same_tokens_in_tokenizer_json(tokenizers, vocabulary, text):
     ours = CharTokenizer.from_text(vocabulary, unknown="skip")
-    theirs = tokenizers.Tokenizer.from_str(tokenizer_json(ours))
+    theirs = tokenizers.Tokenizer.from_str(ours.tokenizer_json())
     assert theirs.encode(text + vocabulary).ids == ours.encode(text + vocabulary)
     assert theirs.decode(ours.encode(vocabulary)) == vocabulary
 
@@ -131,7 +130,7 @@ def test_characters_have_the_same_tokens_in_tokenizer_json(tokenizers, vocabular
 @GENTLE
 @given(text=UNICODE)
 def test_bytes_have_the_same_tokens_in_tokenizer_json(tokenizers, text):
-    theirs = tokenizers.Tokenizer.from_str(tokenizer_json(ByteTokenizer()))
+    theirs = tokenizers.Tokenizer.from_str(ByteTokenizer().tokenizer_json())
     assert theirs.encode(text).ids == ByteTokenizer().encode(text)
     assert theirs.decode(ByteTokenizer().encode(text)) == text
 
@@ -140,17 +139,17 @@ def test_bytes_have_the_same_tokens_in_tokenizer_json(tokenizers, text):
 @given(text=UNICODE)
 def test_subwords_have_the_same_tokens_in_tokenizer_json(tokenizers, text):
     ours = BPETokenizer.from_texts(["the cat sat on the mat and the dog"] * 3, 280)
-    theirs = tokenizers.Tokenizer.from_str(tokenizer_json(ours))
+    theirs = tokenizers.Tokenizer.from_str(ours.tokenizer_json())
     assert theirs.encode(text).ids == ours.encode(text)
 
 
 def test_half_characters_cannot_be_expressed_and_are_named():
     with pytest.raises(UsageError, match=r"U\+D800"):
-        tokenizer_json(CharTokenizer("a\ud800"))
+        CharTokenizer("a\ud800").tokenizer_json()
 
 
 def test_every_character_of_unicode_is_its_own_token(tokenizers):
     letters = [chr(c) for c in itertools.chain(range(0xD800), range(0xE000, 0x11000))]
     ours = CharTokenizer(letters)
-    theirs = tokenizers.Tokenizer.from_str(tokenizer_json(ours))
+    theirs = tokenizers.Tokenizer.from_str(ours.tokenizer_json())
     assert theirs.encode("".join(letters)).ids == list(range(len(letters)))

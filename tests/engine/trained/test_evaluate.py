@@ -44,7 +44,7 @@ def test_a_protocol_scores_each_token_once_with_its_context(
     protocol: str, stride: int, length: int, model: GPT
 ) -> None:
     text = ids(length)
-    score = evaluate(model, text, protocol=protocol, batch_size=3)  # type: ignore[arg-type]
+    score = evaluate(model, text, protocol=protocol, batch_size=3)
     assert score.tokens == length - 1
     assert score.protocol == protocol
     assert score.loss == pytest.approx(naive(model, text, stride), abs=1e-5)
@@ -66,11 +66,11 @@ def test_evaluation_repeats_and_leaves_no_trace(protocol: str, model: GPT) -> No
     text = ids(200)
     model.train()
     before = torch.get_rng_state()
-    first = evaluate(model, text, protocol=protocol, batch_size=4)  # type: ignore[arg-type]
+    first = evaluate(model, text, protocol=protocol, batch_size=4)
     assert torch.equal(before, torch.get_rng_state())
     assert model.training
     torch.manual_seed(99)
-    assert evaluate(model, text, protocol=protocol, batch_size=4) == first  # type: ignore[arg-type]
+    assert evaluate(model, text, protocol=protocol, batch_size=4) == first
 
 
 def test_random_is_two_hundred_batches(model: GPT) -> None:

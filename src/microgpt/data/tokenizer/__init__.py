@@ -1,6 +1,6 @@
 """Tokenizers: a text becomes a list of indices and back. Needs numpy alone; subwords need the extra `hf`.
 
-Importing this package registers the members that ship; one more is a file here, a `kind=` and a line below.
+Every module in this folder is imported, so that the tokenizers it defines are registered.
 """
 
 from microgpt.data.tokenizer.base import Tokenizer, Unknown, tokenizer_from_dict
@@ -8,6 +8,9 @@ from microgpt.data.tokenizer.bpe import BPETokenizer
 from microgpt.data.tokenizer.byte import ByteTokenizer
 from microgpt.data.tokenizer.char import CharTokenizer
 from microgpt.data.tokenizer.hf import HFTokenizer
+from microgpt.registry import import_siblings
+
+import_siblings(__name__, __path__)
 
 __all__ = [
     "BPETokenizer",

@@ -4,45 +4,51 @@ import copy
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
 import numpy as np
 
 from microgpt.config import did_you_mean
 from microgpt.errors import CheckpointError, DataError, UsageError
+from microgpt.registry import Part
 from microgpt.text import shown
-
-if TYPE_CHECKING:
-    from microgpt.data.config import DataConfig
 
 Unknown = Literal["error", "skip", "replace"]
 """What to do with a character outside the vocabulary: stop, leave it out, or put a stand-in."""
 
+PRETRAINED = "pretrained"
+"""The choice of no tokenizer of one's own: the one that belongs to the pretrained model."""
 FORMAT = 1
 _NAMED = 5
 
 
-class Tokenizer(ABC):
-    """Text to indices `0 .. vocab_size - 1` and back; `kind=` in a subclass's header registers it.
+class FitKnobs(Protocol):
+    """The knobs of `data` that a tokenizer may be built by."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def unknown(self) -> Unknown: ...
+
+
+class Tokenizer(Part, ABC, family="tokenizer"):
+    """Text to indices `0 .. vocab_size - 1` and back; a subclass with `name=` can be chosen as `data.tokenizer=`.
+
+    Its name is the `type` in a model folder's tokenizer.json. A new one is a file beside this one, or your own: train
+    with `imports=[mine.py] data.tokenizer=mine`, and open the model elsewhere with `--import mine.py`.
 
     Args:
         unknown: what becomes of characters outside the vocabulary: "error", "skip" or "replace".
     """
 
-    kind: ClassVar[str]
-    """Its name: in `data.tokenizer`, and the `type` in its JSON."""
-    members: ClassVar[dict[str, type["Tokenizer"]]] = {}
     decoding_errors: ClassVar[str] = "strict"
     """How files are decoded for this tokenizer, as `bytes.decode` names it."""
     spans_characters: ClassVar[bool] = False
-    """Whether a token may stand for several characters. Splits are then places in the text, the same for every such
-    tokenizer, and one that is learnt is learnt from the training split alone."""
-
-    def __init_subclass__(cls, *, kind: str = "", **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if kind:
-            cls.kind = kind
-            cls.members[kind] = cls
+    """Whether a token may stand for several characters. The splits of the text are then at the same characters for
+    every such tokenizer, and one that is learnt is learnt from the training split alone."""
+    is_learnt: ClassVar[bool] = True
+    """Whether `fit` builds it from a text, so that it can be chosen."""
 
     def __init__(self, unknown: Unknown = "error") -> None:
         if unknown not in get_args(Unknown):
@@ -50,8 +56,13 @@ class Tokenizer(ABC):
         self.unknown = unknown
 
     @classmethod
+    def choices(cls) -> list[str]:
+        """What `data.tokenizer` may be."""
+        return [*(name for name, member in cls.members.items() if member.is_learnt), PRETRAINED]
+
+    @classmethod
     @abstractmethod
-    def fit(cls, chunks: Iterable[str], config: "DataConfig") -> Self:
+    def fit(cls, chunks: Iterable[str], config: FitKnobs) -> Self:
         """Build the tokenizer of a text that comes in pieces, read once."""
 
     @property
@@ -83,14 +94,32 @@ class Tokenizer(ABC):
     def token_lengths(self) -> tuple[np.ndarray, np.ndarray]:
         """Each token's length in UTF-8 bytes (V,) and in characters (V,): what turns nats per token into bits."""
 
-    @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, read back by `tokenizer_from_dict`."""
+    def state(self) -> dict[str, Any]:
+        """The vocabulary and whatever else `from_dict` needs, as plain data for JSON."""
+        return {}
 
     @classmethod
-    @abstractmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote; the type and the version are already checked."""
+        """Build it from its `state`, which may come from a stranger; the type and the version are already checked."""
+        return cls()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, read back by `tokenizer_from_dict`."""
+        return {"type": self.name, "format": FORMAT, **self.state()}
+
+    def tokenizer_json(self) -> str:
+        """The text of a tokenizer.json that gives the same indices in the `tokenizers` library, which exports to
+        Hugging Face need. Characters outside the vocabulary are left out.
+
+        Raises:
+            UsageError: it cannot be expressed; says why.
+        """
+        what = f"a tokenizer of kind {self.name!r}, which has no tokenizer.json"
+        raise UsageError(what, "the tokenizer", "export with --format safetensors")
+
+    def end_token(self) -> tuple[int, str] | None:
+        """The index and the name of the token that ends a text; None when there is none."""
+        return None
 
     def encode(self, text: str) -> list[int]:
         """The indices of `text`.
@@ -154,12 +183,11 @@ def tokenizer_from_dict(values: Any, unknown: Unknown = "error") -> Tokenizer:
         raise CheckpointError(f"{type(values).__name__} where a mapping is needed", "the tokenizer")
     kind, version = values.get("type"), values.get("format")
     if not isinstance(kind, str) or kind not in Tokenizer.members:
-        raise CheckpointError(
-            f"no tokenizer {shown(kind)}", "the tokenizer", did_you_mean(str(kind), Tokenizer.members)
-        )
+        fix = "import the file that defines it (--import FILE, or imports=[FILE] in training)"
+        raise CheckpointError(f"no tokenizer {shown(kind)} is known", "tokenizer.json", fix)
     if type(version) is not int or version != FORMAT:
         raise CheckpointError(f"format {shown(version)}", "the tokenizer", f"this version reads format {FORMAT}")
-    return Tokenizer.members[kind].from_dict(values).with_unknown(unknown)
+    return Tokenizer.named(kind).from_dict(values).with_unknown(unknown)
 
 
 def unknown_error(characters: Iterable[str], position: int, where: str) -> DataError:

@@ -1,23 +1,22 @@
-"""A subword tokenizer of one's own: byte-level byte pair encoding, learnt from the training split.
+"""Byte pair encoding on bytes, learnt from the training split (Sennrich et al., https://arxiv.org/abs/1508.07909).
 
-Sennrich et al., https://arxiv.org/abs/1508.07909; on bytes, as GPT-2 does, so that no text is unknown. Needs the extra
-`hf`.
+On bytes, as in GPT-2, no text is unknown. Needs the extra `hf`.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from microgpt.data.tokenizer.base import FitKnobs
 from microgpt.data.tokenizer.hf import HFTokenizer, library
 
-if TYPE_CHECKING:
-    from microgpt.data.config import DataConfig
 
+class BPETokenizer(HFTokenizer, name="bpe"):
+    """The 256 bytes and the most frequent merges of pairs, inside the words that GPT-2's pattern finds."""
 
-class BPETokenizer(HFTokenizer, kind="bpe"):
-    """The 256 bytes, and the pairs that were merged most often, inside the words that GPT-2's pattern finds."""
+    is_learnt = True
 
     @classmethod
-    def fit(cls, chunks: Iterable[str], config: "DataConfig") -> Self:
+    def fit(cls, chunks: Iterable[str], config: FitKnobs) -> Self:
         return cls.from_texts(chunks, config.vocab_size)
 
     @classmethod

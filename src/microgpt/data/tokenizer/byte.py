@@ -1,24 +1,22 @@
-"""The tokenizer of bytes: 256 indices, and no text that it does not know. Needs numpy alone."""
+"""The tokenizer of bytes: 256 indices, and no character is unknown. Needs numpy alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable
+from typing import Any, Self
 
 import numpy as np
 
-from microgpt.data.tokenizer.base import FORMAT, Tokenizer
-
-if TYPE_CHECKING:
-    from microgpt.data.config import DataConfig
+from microgpt.data.tokenizer.base import FitKnobs, Tokenizer
+from microgpt.data.tokenizer.hf_format import ALPHABET, letters_json
 
 
-class ByteTokenizer(Tokenizer, kind="byte"):
-    """The UTF-8 bytes of the text. What is no UTF-8 is read as it is, so that any file can be learnt."""
+class ByteTokenizer(Tokenizer, name="byte"):
+    """The UTF-8 bytes of the text. Bytes that are not UTF-8 are read as they stand, so that any file can be learnt."""
 
     decoding_errors = "surrogateescape"
 
     @classmethod
-    def fit(cls, chunks: Iterable[str], config: "DataConfig") -> Self:
+    def fit(cls, chunks: Iterable[str], config: FitKnobs) -> Self:
         return cls(config.unknown)
 
     @property
@@ -41,9 +39,6 @@ class ByteTokenizer(Tokenizer, kind="byte"):
         starts_character = (np.arange(256) & 0xC0) != 0x80
         return np.ones(256, np.int64), starts_character.astype(np.int64)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"type": self.kind, "format": FORMAT}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        return cls()
+    def tokenizer_json(self) -> str:
+        coder = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+        return letters_json({c: i for i, c in enumerate(ALPHABET)}, coder, coder)

@@ -3,22 +3,20 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
-from microgpt.data.tokenizer.base import FORMAT, Tokenizer, Unknown, unknown_error
-from microgpt.errors import CheckpointError, DataError
+from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown, unknown_error
+from microgpt.data.tokenizer.hf_format import letters_json
+from microgpt.errors import CheckpointError, DataError, UsageError
 from microgpt.text import shown
-
-if TYPE_CHECKING:
-    from microgpt.data.config import DataConfig
 
 _CODE_POINTS = sys.maxunicode + 1
 _STAND_INS = "\ufffd? "
 
 
-class CharTokenizer(Tokenizer, kind="char"):
+class CharTokenizer(Tokenizer, name="char"):
     """One index a character: the sorted code points of a text.
 
     Args:
@@ -55,7 +53,7 @@ class CharTokenizer(Tokenizer, kind="char"):
         return cls(_characters([text]), unknown)
 
     @classmethod
-    def fit(cls, chunks: Iterable[str], config: "DataConfig") -> Self:
+    def fit(cls, chunks: Iterable[str], config: FitKnobs) -> Self:
         return cls(_characters(chunks), config.unknown)
 
     @property
@@ -91,10 +89,10 @@ class CharTokenizer(Tokenizer, kind="char"):
         lengths = [len(c.encode("utf-8", "surrogatepass")) for c in self.characters]
         return np.array(lengths, np.int64), np.ones(self.vocab_size, np.int64)
 
-    def to_dict(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         # A character that does not print is written as U+XXXX: readable, and neighbouring surrogates stay two.
         named = [c if c.isprintable() else f"U+{ord(c):04X}" for c in self.characters]
-        return {"type": self.kind, "format": FORMAT, "characters": named}
+        return {"characters": named}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -106,6 +104,13 @@ class CharTokenizer(Tokenizer, kind="char"):
             twice = next(c for c, n in Counter(characters).items() if n > 1)
             raise CheckpointError(f"character {shown(twice)} twice", "the tokenizer")
         return cls(characters)
+
+    def tokenizer_json(self) -> str:
+        strange = next((c for c in self.characters if "\ud800" <= c <= "\udfff"), None)
+        if strange is not None:
+            what = f"the vocabulary holds U+{ord(strange):04X}, half of a character, which no tokenizer.json can"
+            raise UsageError(what, "the tokenizer", "export with --format safetensors")
+        return letters_json({c: i for i, c in enumerate(self.characters)}, None, {"type": "Fuse"})
 
     @property
     def _stand_in(self) -> str:

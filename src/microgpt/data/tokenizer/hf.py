@@ -1,7 +1,6 @@
-"""Tokenizers of the `tokenizers` library, such as come with pretrained models: subwords and pieces of words.
+"""Tokenizers of the `tokenizers` library, as pretrained models have them: subwords and pieces of words.
 
-The text of a tokenizer.json is kept whole inside ours, so that a model's folder carries it. Needs numpy, and the extra
-`hf` once one is made.
+A model folder carries the whole text of the tokenizer.json. Needs numpy, and the extra `hf` once one is made.
 """
 
 import json
@@ -9,23 +8,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
-from microgpt.data.tokenizer.base import FORMAT, Tokenizer, Unknown, unknown_error
+from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown, unknown_error
+from microgpt.data.tokenizer.hf_format import BYTE_OF
 from microgpt.errors import CheckpointError, MachineError, UsageError
 from microgpt.files import read_capped
 from microgpt.text import one_line, shown
 
-if TYPE_CHECKING:
-    from microgpt.data.config import DataConfig
-
 LIMIT = 64 << 20
 "Bytes that a tokenizer.json may have."
+END_TOKENS = ("<|endoftext|>", "</s>", "<|end_of_text|>")
 
 
-class HFTokenizer(Tokenizer, kind="hf"):
+class HFTokenizer(Tokenizer, name="hf"):
     """What a tokenizer.json describes, without the special tokens that it may put around a text.
 
     Args:
@@ -38,6 +36,7 @@ class HFTokenizer(Tokenizer, kind="hf"):
     """
 
     spans_characters = True
+    is_learnt = False
 
     def __init__(self, text: str, size: int | None = None, unknown: Unknown = "error") -> None:
         super().__init__(unknown)
@@ -67,7 +66,7 @@ class HFTokenizer(Tokenizer, kind="hf"):
             raise CheckpointError(f"cannot be read ({error})", str(path), "copy the folder again") from None
 
     @classmethod
-    def fit(cls, chunks: Iterable[str], config: "DataConfig") -> Self:
+    def fit(cls, chunks: Iterable[str], config: FitKnobs) -> Self:
         raise UsageError("a pretrained tokenizer", "data.tokenizer", "it comes with model.pretrained=...")
 
     @property
@@ -124,9 +123,11 @@ class HFTokenizer(Tokenizer, kind="hf"):
             return bytes.fromhex(name[3:5])
         return name.replace("\u2581", " ").encode()
 
-    def token_id(self, *names: str) -> int | None:
-        """The index of the first of these tokens that the vocabulary has."""
-        return next((self._tokens[name] for name in names if name in self._tokens), None)
+    def tokenizer_json(self) -> str:
+        return self.text
+
+    def end_token(self) -> tuple[int, str] | None:
+        return next(((self._tokens[name], name) for name in END_TOKENS if name in self._tokens), None)
 
     @cached_property
     def _names(self) -> dict[int, str]:
@@ -151,8 +152,8 @@ class HFTokenizer(Tokenizer, kind="hf"):
         """The index of the token of the unknown."""
         return self._tokens.get(self._description.get("model", {}).get("unk_token"))
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"type": self.kind, "format": FORMAT, "size": self.vocab_size, "json": self.text}
+    def state(self) -> dict[str, Any]:
+        return {"size": self.vocab_size, "json": self.text}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -190,14 +191,3 @@ def library() -> Any:
         what = "this tokenizer needs the package tokenizers, which is not installed"
         raise MachineError(what, "", "pip install 'microgpt[hf]'") from None
     return tokenizers
-
-
-def _alphabet() -> str:
-    """The character that stands for each byte in byte-level tokenizers: itself where it prints, as in GPT-2."""
-    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(256))
-    return "".join(chr(byte) if byte in plain else chr(256 + next(others)) for byte in range(256))
-
-
-ALPHABET = _alphabet()
-BYTE_OF = {character: byte for byte, character in enumerate(ALPHABET)}

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from microgpt.engine.commands import common
+from microgpt.engine.commands import common, opening
 from microgpt.engine.compare.compare import summarise
 from microgpt.engine.compare.tables import FORMATS, as_json, as_rich, left_out
 
@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def compare(argv: Sequence[str]) -> None:
     """Read the runs, print the table, draw the figures."""
     arguments = parser().parse_args(argv)
+    opening.import_parts(arguments)
     comparison = summarise(arguments.runs, arguments.metric)
     if arguments.json:
         sys.stdout.write(as_json(comparison))
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--metric", default="val/loss", help="a number of summary.json (default: %(default)s)")
     p.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: %(default)s")
     p.add_argument("--figures", metavar="DIR", help="also draw PNG figures into this folder")
+    opening.add_imports(p)
     p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     p.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return p

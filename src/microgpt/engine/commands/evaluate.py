@@ -5,19 +5,27 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from microgpt.engine.commands import common, opening
+from microgpt.engine.commands.knobs import member_names
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.files import read_capped
 from microgpt.text import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from microgpt.data.corpus import Corpus, EncodedText
+    from microgpt.data.tokenizer import Tokenizer
+    from microgpt.engine.trained.evaluate import Score
 
 CONFIG_LIMIT = 1 << 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return common.run(evaluate, argv)
+    return common.run(evaluate_command, argv)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,65 +35,73 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", metavar="FILE", help="a text of your own (default: the run's corpus)")
     p.add_argument("--encoding", default="utf-8", metavar="E", help="encoding of FILE")
     p.add_argument("--split", choices=("val", "test", "train"), default="val", help="which split of the run's corpus")
-    p.add_argument("--protocol", default="blocks", choices=("random", "blocks", "sliding"))
+    protocols = ", ".join(member_names("engine/trained/protocols"))
+    p.add_argument("--protocol", default="blocks", metavar="P",
+                   help=f"{protocols} (default: %(default)s), or one that --import defines")  # fmt: skip
     return p
 
 
-def evaluate(arguments: list[str]) -> None:
+def evaluate_command(arguments: list[str]) -> None:
     """Load the model, score it, print."""
     a = parser().parse_args(arguments)
-    from microgpt.engine.trained.evaluate import evaluate as score_model
-    from microgpt.engine.trained.evaluate import yardsticks
+    from microgpt.engine.trained.evaluate import evaluate, yardsticks
+    from microgpt.engine.trained.protocols import EvalProtocol
 
     run = opening.open_run(a)
-    trained_on = None
-    unknown: dict[str, int] = {}
-    if a.data is not None:
-        from microgpt.data.corpus import read_text_ids
-
-        text = read_text_ids(a.data, run.tokenizer, a.encoding, unknown="skip")
-        name, unknown = a.data, dict(text.unknown)
-    else:
-        corpus = corpus_of(a.run, run.tokenizer)
-        text, name, trained_on = corpus.splits[a.split], f"{corpus.name} ({a.split})", corpus.train
-        if len(text) < 2:
-            raise UsageError(f"the run has no {a.split} split", str(a.run), "name a file with --data")
-    score = score_model(
+    EvalProtocol.named(a.protocol, "--protocol")
+    name, text, trained_on = text_to_score(a, run.tokenizer)
+    score = evaluate(
         run.model,
         text.ids,
         protocol=a.protocol,
         chars_per_token=text.chars_per_token,
         bytes_per_token=text.bytes_per_token,
     )
-    simple = yardsticks(trained_on, text.ids, run.tokenizer.vocab_size) if trained_on is not None else {}
-    result: dict[str, Any] = {
-        "data": name,
-        "protocol": score.protocol,
-        "tokens": score.tokens,
-        "loss": score.loss,
-        "bpc": score.bpc,
-        "bpb": score.bpb,
-        "perplexity": score.perplexity,
-        "accuracy": score.accuracy,
-        "unknown_characters": unknown,
-        "baselines": simple,
-    }
+    baselines = yardsticks(trained_on, text.ids, run.tokenizer.vocab_size) if trained_on is not None else {}
+    unknown = dict(text.unknown) if a.data is not None else {}
     if a.json:
-        print(json.dumps(result))
-        return
+        facts = {"data": name, "protocol": score.protocol, "tokens": score.tokens}
+        print(json.dumps({**facts, **score.values, "unknown_characters": unknown, "baselines": baselines}))
+    else:
+        print_score(name, score, baselines, unknown)
+
+
+def text_to_score(a: argparse.Namespace, tokenizer: "Tokenizer") -> "tuple[str, EncodedText, Tensor | None]":
+    """The text that the arguments name: what to call it, the text, and the run's training split where it is at hand.
+
+    Raises:
+        DataError: the file cannot be read.
+        UsageError: the run has no such split.
+        CheckpointError: the run does not say which corpus it was trained on.
+    """
+    if a.data is not None:
+        from microgpt.data.corpus import read_text_ids
+
+        return a.data, read_text_ids(a.data, tokenizer, a.encoding, unknown="skip"), None
+    corpus = corpus_of(a.run, tokenizer)
+    text = corpus.splits[a.split]
+    if len(text) < 2:
+        raise UsageError(f"the run has no {a.split} split", str(a.run), "name a file with --data")
+    return f"{corpus.name} ({a.split})", text, corpus.train
+
+
+def print_score(name: str, score: "Score", baselines: dict[str, float], unknown: dict[str, int]) -> None:
+    """Print the metrics, those with a unit first, then the baselines and the characters that were left out."""
+    from microgpt.engine.trained.metrics import Metric
+
     print(f"{name}: {score.tokens:,} tokens, protocol {score.protocol}")
-    print(f"  {score.loss:.4f} nats per token   {score.bpc:.4f} bits per character   {score.bpb:.4f} bits per byte")
-    print(f"  perplexity {score.perplexity:.3f}   accuracy {score.accuracy:.2%}")
-    for what, loss in simple.items():
+    for has_unit in (True, False):
+        metrics = [metric for metric in Metric.members.values() if bool(metric.unit) == has_unit]
+        print("  " + "   ".join(metric.text(score.values[metric.name]) for metric in metrics))
+    for what, loss in baselines.items():
         print(f"  for comparison, {what}: {loss:.4f} nats per token")
     if unknown:
-        shown = ", ".join(
-            f"{c!r} U+{ord(c):04X} x{n}" for c, n in sorted(unknown.items(), key=lambda item: -item[1])[:10]
-        )
+        most = sorted(unknown.items(), key=lambda item: -item[1])[:10]
+        shown = ", ".join(f"{c!r} U+{ord(c):04X} x{n}" for c, n in most)
         print(f"  {sum(unknown.values()):,} characters the model never saw were left out: {shown}")
 
 
-def corpus_of(path: Path, tokenizer: Any) -> Any:
+def corpus_of(path: Path, tokenizer: "Tokenizer") -> "Corpus":
     """The corpus of a run folder, encoded by the model's own tokenizer.
 
     Raises:

@@ -58,9 +58,19 @@ def members(folder: str) -> Iterator[tuple[str, ast.ClassDef]]:
     """The members of a family by name, and their classes."""
     for path in sorted((PACKAGE / folder).glob("*.py")):
         for cls in classes(path):
-            member = next((k.value for k in cls.keywords if k.arg == "name"), None)
-            if isinstance(member, ast.Constant) and isinstance(member.value, str):
-                yield member.value, cls
+            if member := member_name(cls):
+                yield member, cls
+
+
+def member_names(folder: str) -> list[str]:
+    """The parts that the files of a folder of the package define, by name."""
+    return sorted(name for name, _ in members(folder))
+
+
+def member_name(cls: ast.ClassDef) -> str:
+    """The `name=` in a class's header; empty where there is none."""
+    value = next((keyword.value for keyword in cls.keywords if keyword.arg == "name"), None)
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
 
 
 def classes(path: Path) -> Iterator[ast.ClassDef]:

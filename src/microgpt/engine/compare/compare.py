@@ -16,10 +16,11 @@ from typing import Any
 
 from microgpt.config import did_you_mean
 from microgpt.engine.compare.runs import Run, find_runs
+from microgpt.engine.trained.metrics import Metric
 from microgpt.errors import UsageError
 
-HIGHER_IS_BETTER = ("accuracy", "tokens_per_second", "mfu")
-"""Last words of metrics of which more is better; of every other, less."""
+FASTER = ("tokens_per_second", "mfu")
+"""Last words of the numbers of a summary, beside the metrics of an evaluation, of which more is better."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,17 @@ def summarise(paths: Iterable[str | Path], metric: str = "val/loss") -> Comparis
         by_knobs.setdefault(json.dumps(run.knobs, sort_keys=True, default=str), []).append(run)
     shown = telling_knobs([members[0].knobs for members in by_knobs.values()])
     groups = [_group(members, shown, metric) for members in by_knobs.values()]
-    sign = -1 if metric.rsplit("/", 1)[-1] in HIGHER_IS_BETTER else 1
+    sign = -1 if higher_is_better(metric) else 1
     groups.sort(key=lambda group: (sign * group.mean, group.label))
     best = groups[0]
     rest = [replace(group, difference=difference(group.scores, best.scores)) for group in groups[1:]]
     return Comparison(metric, shown, (best, *rest), tuple(incomplete))
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more is better of a number of the summaries, such as `val/accuracy`."""
+    name = metric.rsplit("/", 1)[-1]
+    return name in FASTER or (name in Metric.members and Metric.members[name].better == "higher")
 
 
 def telling_knobs(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

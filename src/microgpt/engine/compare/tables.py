@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from microgpt.engine.compare.compare import Comparison, Difference, Group
+from microgpt.engine.trained.metrics import Metric
 from microgpt.text import count_text, escaped
 
 DASH = "-"
@@ -111,7 +112,8 @@ def left_out(comparison: Comparison) -> list[str]:
 
 
 def _header(comparison: Comparison) -> list[str]:
-    names = {"val/bpc": "bpc", "train_seconds": "seconds", "tokens_per_second": "tokens/s"}
+    names = {"train_seconds": "seconds", "tokens_per_second": "tokens/s"}
+    names |= {f"val/{name}": name for name in Metric.members}
     extras = [names.get(key, key) for key in _extras(comparison)]
     paired = ["to best", "95% interval"] if len(comparison.groups) > 1 else []
     return [*map(escaped, comparison.knobs), "n", escaped(comparison.metric), *extras, *paired]
@@ -129,7 +131,8 @@ def _row(comparison: Comparison, group: Group) -> list[str]:
 
 
 def _extras(comparison: Comparison) -> list[str]:
-    keys = ("val/bpc", "params", "train_seconds", "tokens_per_second")
+    headlines = [f"val/{name}" for name, metric in Metric.members.items() if metric.headline]
+    keys = (*headlines, "params", "train_seconds", "tokens_per_second")
     return [
         key
         for key in keys

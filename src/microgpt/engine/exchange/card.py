@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import microgpt
+from microgpt.engine.trained.metrics import Metric
 from microgpt.engine.trained.run import Run
 from microgpt.model.files.hf import Family
 from microgpt.text import printable
 
 PROMPTS = ("", "The ")
-SCORES = ("val/loss", "val/bpc", "val/bpb", "val/perplexity", "val/accuracy", "test/loss", "test/bpc")
 FACTS = ("step", "tokens", "train_seconds", "params", "vocab_size", "precision", "device", "protocol")
 
 
@@ -31,7 +31,7 @@ def model_card(run: Run, family: Family, difference: float, reader: str) -> str:
         'generate = pipeline("text-generation", model="this/folder")\n'
         f'print(generate("The", max_new_tokens={max(1, run.config.block_size // 2)})[0]["generated_text"])\n```\n',
         "## Scores\n",
-        table({key: run.summary[key] for key in (*SCORES, *FACTS) if run.summary.get(key) is not None}),
+        table({key: run.summary[key] for key in (*scores(), *FACTS) if run.summary.get(key) is not None}),
         "Losses are in nats per token, `bpc` and `bpb` in bits per character and per byte of UTF-8.\n",
         "## Architecture\n",
         table({key: json.dumps(value) if isinstance(value, dict) else value for key, value in config.items()}),
@@ -42,6 +42,12 @@ def model_card(run: Run, family: Family, difference: float, reader: str) -> str:
         f"{difference:.3g}.\n",
     ]
     return "\n".join(parts)
+
+
+def scores() -> list[str]:
+    """The entries of a summary that say how good the model is."""
+    test = ["loss", *(name for name, metric in Metric.members.items() if metric.headline)]
+    return [*(f"val/{name}" for name in Metric.members), *(f"test/{name}" for name in test)]
 
 
 def table(values: dict[str, Any]) -> str:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from microgpt import files
-from microgpt.data.tokenizer import HFTokenizer, Tokenizer
-from microgpt.data.tokenizer.describe import tokenizer_json
+from microgpt.data.tokenizer import Tokenizer
 from microgpt.engine.exchange.card import model_card
 from microgpt.engine.trained.run import Run, load
 from microgpt.errors import CheckpointError, MachineError, UsageError
@@ -22,7 +21,6 @@ from microgpt.text import one_line
 Logits = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-5
 "Largest difference of logits that is accepted, per unit of the largest logit (or of 1)."
-END_TOKENS = ("<|endoftext|>", "</s>", "<|end_of_text|>")
 
 
 def export_hf(run: Run, out: Path) -> float:
@@ -40,18 +38,18 @@ def export_hf(run: Run, out: Path) -> float:
         MachineError: it cannot be written.
     """
     hf.family_for(run.config)
-    described = tokenizer_json(run.tokenizer)
-    end = run.tokenizer.token_id(*END_TOKENS) if isinstance(run.tokenizer, HFTokenizer) else None
+    described = run.tokenizer.tokenizer_json()
+    end = run.tokenizer.end_token()
     with new_folder(out) as folder:
-        family = hf.write_model(folder, run.model, end)
+        family = hf.write_model(folder, run.model, end[0] if end else None)
         (folder / "tokenizer.json").write_text(described, encoding="utf-8")
         settings: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": run.config.block_size,
             "clean_up_tokenization_spaces": False,
         }
-        if end is not None and isinstance(run.tokenizer, HFTokenizer):
-            settings["eos_token"] = run.tokenizer.backend.id_to_token(end)
+        if end is not None:
+            settings["eos_token"] = end[1]
         (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         reader, logits, encode = reopened(folder)
         difference = compare(run.model, logits)

@@ -13,8 +13,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from microgpt.engine.store.run_folder import write_text
+from microgpt.engine.trained.metrics import Metric
 
-COLUMNS = (
+TRAINING_COLUMNS = (
     "step",
     "tokens",
     "seconds",
@@ -23,12 +24,12 @@ COLUMNS = (
     "lr",
     "perf/tokens_per_second",
     "perf/mfu",
-    "val/loss",
-    "val/bpc",
-    "val/bpb",
-    "val/perplexity",
-    "val/accuracy",
 )
+
+
+def columns() -> list[str]:
+    """The columns of metrics.csv: those of training, then one for each metric of an evaluation."""
+    return [*TRAINING_COLUMNS, *(f"val/{name}" for name in Metric.members)]
 
 
 class RunLog(Logger):
@@ -37,6 +38,7 @@ class RunLog(Logger):
     def __init__(self, folder: Path, resume_step: int = 0) -> None:
         super().__init__()
         self.folder, self.resume_step = folder, resume_step
+        self.columns = columns()
         self._writer: Any = None
         self._rows: Any = None
         self._excepthook = threading.excepthook
@@ -67,14 +69,14 @@ class RunLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write one row, and a TensorBoard point for each metric; those outside `COLUMNS` go to TensorBoard alone."""
+        """Write one row, and a TensorBoard point for each metric; those without a column go to TensorBoard alone."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         if self._rows is None:
             self._open()
-        row = {"step": step, **{name: f"{value:.8g}" for name, value in metrics.items() if name in COLUMNS}}
+        row = {"step": step, **{name: f"{value:.8g}" for name, value in metrics.items() if name in self.columns}}
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([row.get(name, "") for name in COLUMNS])
+        csv.writer(line, lineterminator="\n").writerow([row.get(name, "") for name in self.columns])
         self._rows.write(line.getvalue().encode())
         shown = {name: value for name, value in metrics.items() if name not in ("step", "tokens", "seconds")}
         points = [Summary.Value(tag=name, simple_value=value) for name, value in shown.items()]
@@ -85,10 +87,12 @@ class RunLog(Logger):
         kept: list[list[str]] = []
         if self.resume_step and path.is_file():
             with path.open(newline="", encoding="utf-8", errors="replace") as file:
-                rows = list(csv.reader(line.replace("\0", "") for line in file))[1:]
+                header, *rows = list(csv.reader(line.replace("\0", "") for line in file)) or [[]]
             # A row that was cut off by the end of the process is short.
-            kept = [row for row in rows if len(row) == len(COLUMNS) and _step(row) <= self.resume_step]
-        write_text(path, "".join(",".join(row) + "\n" for row in [list(COLUMNS), *kept]))
+            kept = [row for row in rows if len(row) == len(header) and _step(row) <= self.resume_step]
+            if header != self.columns:  # a metric of the user's came or went
+                kept = [[dict(zip(header, row, strict=True)).get(name, "") for name in self.columns] for row in kept]
+        write_text(path, "".join(",".join(row) + "\n" for row in [self.columns, *kept]))
         self._rows = path.open("ab", buffering=0)  # without a buffer, what a full disk refused is not tried again
 
     @rank_zero_only

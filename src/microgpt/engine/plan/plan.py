@@ -14,7 +14,8 @@ from microgpt.engine.fit.finetune import starting_model
 from microgpt.engine.machine import device as machine
 from microgpt.engine.plan.estimate import Estimate, estimate
 from microgpt.engine.plan.length import will_compile
-from microgpt.engine.trained.evaluate import RANDOM_BATCHES, windows_at_once, yardsticks
+from microgpt.engine.trained.evaluate import windows_at_once, yardsticks
+from microgpt.engine.trained.protocols import EvalProtocol
 from microgpt.model.kernels import hardware
 from microgpt.text import mib, seconds_text, step_text
 
@@ -158,10 +159,8 @@ def _beside(config: RunConfig, corpus: Corpus, steps: int, found: Estimate) -> f
     """Seconds of evaluations, samples and saves, and of the end."""
     assert found.pace is not None
     T, val = config.model.block_size, len(corpus.val)
-    stride = max(1, T // 4) if config.eval.protocol == "sliding" else T
-    windows = math.ceil(val / stride)
-    if config.eval.protocol == "random":
-        windows = RANDOM_BATCHES * windows_at_once(config.eval.batch_size, T, corpus.tokenizer.vocab_size)
+    at_once = windows_at_once(config.eval.batch_size, T, corpus.tokenizer.vocab_size)
+    windows = EvalProtocol.named(config.eval.protocol, "eval.protocol")().count_windows(val, T, at_once)
     evaluations = times(steps, config.eval.every_n_steps) if val > 1 else 0
     rounds = times(steps, config.sample.every_n_steps) if config.sample.every_n_steps else 0
     tokens = (1 + rounds * len(config.sample.prompts)) * config.sample.max_new_tokens

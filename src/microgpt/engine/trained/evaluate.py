@@ -1,30 +1,20 @@
-"""Scores on a whole text under protocols that say their name. Needs torch alone.
-
-`blocks`   windows side by side: each token is scored once, with 0 to T - 1 tokens of context.
-`sliding`  windows every T/4 tokens: each token is scored once, with at least 3T/4 tokens of context.
-`random`   nanoGPT's: the mean over windows drawn at random, 200 batches of them; an estimate, and the same each time.
-"""
+"""Score a model on a text: a protocol gives the windows, the metrics say what to report. Needs torch alone."""
 
 import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from microgpt.config import Config, Count, Natural
+from microgpt.config import Config, Count, Natural, OneOf, did_you_mean
 from microgpt.data.baselines import ngram, order0
-from microgpt.data.evaluation import blocks, sliding
-from microgpt.data.windows import Windows
 from microgpt.engine.process import signals
+from microgpt.engine.trained.metrics import Metric, ScoredBatch, Totals
+from microgpt.engine.trained.protocols import EvalProtocol
 from microgpt.model import GPT
-
-Protocol = Literal["random", "blocks", "sliding"]
-RANDOM_BATCHES = 200
-RANDOM_SEED = 0  # the windows of the protocol `random` belong to it, not to a run
 
 
 class EvalConfig(Config):
@@ -32,7 +22,7 @@ class EvalConfig(Config):
 
     every_n_steps: Natural = 250
     "Steps between two evaluations; 0 evaluates at the end alone."
-    protocol: Protocol = "blocks"
+    protocol: Annotated[str, OneOf(lambda: EvalProtocol.members)] = "blocks"
     "random (nanoGPT's estimate), blocks (each token once) or sliding (each token once, with long context)."
     batch_size: Count | None = None
     "Windows per forward pass; null: with about 16,000 tokens, fewer if the vocabulary is large."
@@ -42,26 +32,54 @@ class EvalConfig(Config):
 
 @dataclass(frozen=True)
 class Score:
-    """What an evaluation found. Losses are in nats per token unless they say otherwise."""
+    """The figures of an evaluation. Each metric can be read by its name: `score.loss`, `score.bpc`, `score.mine`."""
 
     protocol: str
-    loss: float
-    bpc: float
-    bpb: float
-    perplexity: float
-    accuracy: float
     tokens: int
+    "Tokens that were scored."
+    values: dict[str, float]
+    "The metrics by name, in the order of the table."
     loss_by_position: list[float]
+    "Nats per token at each position of the context; NaN where none was scored."
+
+    def __getattr__(self, name: str) -> float:
+        values = self.__dict__.get("values", {})
+        if name not in values:
+            raise AttributeError(f"no metric {name!r}; {did_you_mean(name, values)}" if values else name)
+        return float(values[name])
 
     def metrics(self, split: str = "val") -> dict[str, float]:
-        """The figures by their names in metrics.csv and TensorBoard."""
-        return {
-            f"{split}/loss": self.loss,
-            f"{split}/bpc": self.bpc,
-            f"{split}/bpb": self.bpb,
-            f"{split}/perplexity": self.perplexity,
-            f"{split}/accuracy": self.accuracy,
-        }
+        """The metrics by their names in metrics.csv and TensorBoard: `val/loss`, ..."""
+        return {f"{split}/{name}": value for name, value in self.values.items()}
+
+
+class Tally:
+    """Sums over the windows of an evaluation, and the metrics that count along."""
+
+    def __init__(self, block_size: int) -> None:
+        self.loss_sum = torch.zeros(block_size, dtype=torch.float64, device="cpu")
+        self.scored_sum = torch.zeros(block_size, dtype=torch.int64, device="cpu")
+        self.metrics: dict[str, Metric] = {name: metric() for name, metric in Metric.members.items()}
+
+    def add(self, model: GPT, x: Tensor, y: Tensor, scored: Tensor) -> None:
+        """Score windows, (b, T) each, with the model as it is. Their logits are gone when this returns."""
+        logits, losses = token_losses(model, x, y)
+        losses = losses.masked_fill(~scored, 0)
+        t = x.shape[1]
+        exact = losses.double().sum(0).cpu() if x.device.type != "mps" else losses.sum(0).cpu().double()
+        self.loss_sum[:t] += exact
+        self.scored_sum[:t] += scored.sum(0).cpu()
+        batch = ScoredBatch(x, y, scored, logits, losses)
+        for metric in self.metrics.values():
+            metric.update(batch)
+
+    def score(self, protocol: str, chars_per_token: float, bytes_per_token: float) -> Score:
+        """The figures of all windows together."""
+        tokens = int(self.scored_sum.sum())
+        totals = Totals(float(self.loss_sum.sum()) / tokens, tokens, chars_per_token, bytes_per_token)
+        values = {name: float(metric.result(totals)) for name, metric in self.metrics.items()}
+        positions = zip(self.loss_sum, self.scored_sum, strict=True)
+        return Score(protocol, tokens, values, [float(s / n) if n else math.nan for s, n in positions])
 
 
 @torch.no_grad()
@@ -69,16 +87,17 @@ def evaluate(
     model: GPT,
     ids: Any,
     *,
-    protocol: Protocol = "blocks",
+    protocol: str = "blocks",
     batch_size: int | None = None,
     chars_per_token: float = 1.0,
     bytes_per_token: float = 1.0,
     context: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Score:
-    """Score a model on a text; deterministic, and without a trace on the model or any random state.
+    """Score a model on a text. Deterministic; changes neither the model nor any random state.
 
     Args:
         ids: indices of the text, 1-D.
+        protocol: a member of `EvalProtocol` by name: "blocks", "sliding", "random" or one of your own.
         batch_size: windows per forward pass.
         chars_per_token: of this text, to give bits per character.
         bytes_per_token: of this text, to give bits per byte of UTF-8.
@@ -86,66 +105,35 @@ def evaluate(
 
     Raises:
         DataError: when the text has fewer than two tokens, or for `random` less than a window.
+        UsageError: there is no such protocol.
     """
     device = next(model.parameters()).device
     T = model.config.block_size
     batch_size = windows_at_once(batch_size, T, model.vocab_size)
-    loss_sum = torch.zeros(T, dtype=torch.float64, device="cpu")
-    scored_sum = torch.zeros(T, dtype=torch.int64, device="cpu")
-    correct = torch.zeros((), dtype=torch.int64, device=device)
+    windows = EvalProtocol.named(protocol, "protocol")().windows(ids, T, batch_size, device)
+    tally = Tally(T)
     was_training = model.training
     model.eval()
     try:
         with context or contextlib.nullcontext():
-            for x, y, scored in _windows(protocol, ids, T, batch_size, device):
+            for x, y, scored in windows:
                 signals.give_way()
-                losses, guesses = token_losses(model, x, y)
-                losses = losses.masked_fill(~scored, 0)  # (b, T)
-                t = x.shape[1]
-                loss_sum[:t] += losses.double().sum(0).cpu() if device.type != "mps" else losses.sum(0).cpu().double()
-                scored_sum[:t] += scored.sum(0).cpu()
-                correct += ((guesses == y) & scored).sum()
+                tally.add(model, x, y, scored)
     finally:
         model.train(was_training)
-    tokens = int(scored_sum.sum())
-    loss = float(loss_sum.sum()) / tokens
-    return Score(
-        protocol=protocol,
-        loss=loss,
-        bpc=loss / math.log(2) / chars_per_token,
-        bpb=loss / math.log(2) / bytes_per_token,
-        perplexity=math.exp(min(loss, 700.0)),
-        accuracy=int(correct) / tokens,
-        tokens=tokens,
-        loss_by_position=[float(s / n) if n else math.nan for s, n in zip(loss_sum, scored_sum, strict=True)],
-    )
+    return tally.score(protocol, chars_per_token, bytes_per_token)
 
 
 def token_losses(model: GPT, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """(b, T) tokens and their followers -> each one's loss in nats, and the likeliest follower, (b, T) both."""
-    logits, _ = model(x)  # (b, T, V)
+    """(b, T) tokens and the ones after them -> logits (b, T, V) and each token's loss in nats (b, T)."""
+    logits, _ = model(x)
     losses = F.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="none").view_as(y)
-    return losses, logits.argmax(-1)
+    return logits, losses
 
 
 def windows_at_once(knob: int | None, block_size: int, vocab_size: int) -> int:
     """Windows per forward pass for `eval.batch_size`; by itself, so many that their logits are not too many."""
     return knob or max(1, min(16384, 2**27 // vocab_size) // block_size)
-
-
-def _windows(
-    protocol: Protocol, ids: Any, block_size: int, batch_size: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """x, y and which positions of y count: (b, T) each."""
-    if protocol == "blocks":
-        yield from blocks(ids, block_size, batch_size, device)
-    elif protocol == "sliding":
-        yield from sliding(ids, block_size, batch_size, device)
-    else:
-        windows = Windows(ids, block_size, batch_size, RANDOM_SEED, device=device, stream="eval")
-        for step in range(RANDOM_BATCHES):
-            x, y = windows.batch(step)
-            yield x, y, torch.ones_like(y, dtype=torch.bool)
 
 
 def yardsticks(train: Any, scored: Any, vocab_size: int) -> dict[str, float]:

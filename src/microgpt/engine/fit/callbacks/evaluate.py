@@ -14,6 +14,7 @@ from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.process import signals
 from microgpt.engine.process.progress import Progress
 from microgpt.engine.trained.evaluate import Score, evaluate
+from microgpt.engine.trained.metrics import Metric
 from microgpt.model import GPT
 
 
@@ -90,10 +91,9 @@ class Evaluate(StepCallback):
             self.save_best(model)
         trainer.logger.log_metrics(metrics, step)  # type: ignore[union-attr]
         star = "  best so far" if better else ""
-        self.progress.say(
-            f"step {step}  val/loss {score.loss:.4f}  val/bpc {score.bpc:.4f}  "
-            f"accuracy {score.accuracy:.1%}  ({score.protocol}, {score.tokens:,} tokens){star}"
-        )
+        figures = (metric.progress(score.values[name]) for name, metric in Metric.members.items())
+        shown = "  ".join(text for text in figures if text)
+        self.progress.say(f"step {step}  {shown}  ({score.protocol}, {score.tokens:,} tokens){star}")
         if config.eval.figures == "always" or (config.eval.figures == "end" and ending):
             self.draw(model, score, step)
 

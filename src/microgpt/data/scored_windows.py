@@ -1,8 +1,7 @@
 """The windows that score a whole text, each token once. Needs torch alone.
 
-A window starts every `stride` tokens and scores what no earlier window has; a window's first `block_size - stride`
-positions are context alone. `blocks` has the stride T, `sliding` T / 4. The first token has no context and is no
-target; the last window ends with the text.
+A window starts every `stride` tokens and scores the tokens that no earlier window has; its first `block_size - stride`
+positions are context alone. The first token has no context and is not scored; the last window ends with the text.
 """
 
 from collections.abc import Iterator
@@ -14,22 +13,7 @@ from torch import Tensor
 from microgpt.data.dataset import as_ids, check_length
 
 Batch = tuple[Tensor, Tensor, Tensor]
-
-
-def blocks(
-    ids: Any, block_size: int, batch_size: int = 64, device: torch.device | str | None = None
-) -> Iterator[Batch]:
-    """Windows side by side: x, y int64 (b, T) and scored, bool (b, T). A text's rest that fills no window of its own is
-    scored in one that reaches back. See `scan`."""
-    return scan(ids, block_size, block_size, batch_size, device)
-
-
-def sliding(
-    ids: Any, block_size: int, batch_size: int = 64, device: torch.device | str | None = None
-) -> Iterator[Batch]:
-    """Windows every T / 4 tokens: each scored token, but the first window's, has at least 3T/4 tokens of context.
-    x, y int64 (b, T) and scored, bool (b, T). See `scan`."""
-    return scan(ids, block_size, max(1, block_size // 4), batch_size, device)
+"""x and y, int64 (b, T), and the positions of y that are scored, bool (b, T)."""
 
 
 def scan(

@@ -1,0 +1,43 @@
+"""What a tokenizer.json of the `tokenizers` library is made of: the alphabet of bytes, and a vocabulary of letters."""
+
+import json
+from typing import Any
+
+
+def letters_json(vocab: dict[str, int], pre_tokenizer: Any, decoder: Any) -> str:
+    """A tokenizer.json in which each letter of `vocab` is a token: a byte pair encoding without a single pair."""
+    model: dict[str, Any] = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": vocab,
+        "merges": [],
+    }
+    description = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": pre_tokenizer,
+        "post_processor": None,
+        "decoder": decoder,
+        "model": model,
+    }
+    return json.dumps(description, ensure_ascii=False, indent=1)
+
+
+def _alphabet() -> str:
+    """The character that stands for each byte in byte-level tokenizers: itself where it prints, as in GPT-2."""
+    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(256))
+    return "".join(chr(byte) if byte in plain else chr(256 + next(others)) for byte in range(256))
+
+
+ALPHABET = _alphabet()
+BYTE_OF = {character: byte for byte, character in enumerate(ALPHABET)}

@@ -1,0 +1,17 @@
+"""The protocol `blocks`: windows side by side."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from microgpt.data.scored_windows import Batch, scan
+from microgpt.engine.trained.protocols.base import EvalProtocol
+
+
+class Blocks(EvalProtocol, name="blocks"):
+    """Each token is scored once, with 0 to T - 1 tokens of context. A rest of the text that fills no window is scored
+    in one that reaches back."""
+
+    def windows(self, ids: Any, block_size: int, batch_size: int, device: torch.device) -> Iterator[Batch]:
+        return scan(ids, block_size, block_size, batch_size, device)

@@ -1,0 +1,26 @@
+"""The protocol `random`: nanoGPT's estimate_loss, https://github.com/karpathy/nanoGPT."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from microgpt.data.scored_windows import Batch
+from microgpt.data.windows import Windows
+from microgpt.engine.trained.protocols.base import EvalProtocol
+
+BATCHES = 200
+SEED = 0  # of the protocol, not of a run: every run is scored on the same windows
+
+
+class Random(EvalProtocol, name="random"):
+    """The mean over 200 batches of windows drawn at random: an estimate, the same each time."""
+
+    def windows(self, ids: Any, block_size: int, batch_size: int, device: torch.device) -> Iterator[Batch]:
+        windows = Windows(ids, block_size, batch_size, SEED, device=device, stream="eval")
+        for step in range(BATCHES):
+            x, y = windows.batch(step)
+            yield x, y, torch.ones_like(y, dtype=torch.bool)
+
+    def count_windows(self, n_tokens: int, block_size: int, batch_size: int) -> int:
+        return BATCHES * batch_size
