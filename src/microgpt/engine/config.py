@@ -1,10 +1,12 @@
 """The root of the configuration: every node of a run, and the knobs of training itself. No Lightning, no Hydra."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import field
 from typing import Any, Literal
 
 from microgpt.config import Config, Count, Fault, NonNegative, Positive
 from microgpt.data.config import DataConfig
+from microgpt.engine.addons import CallbackConfig, LoggerConfig, training_callbacks
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.optim.adamw import AdamWConfig
 from microgpt.engine.store.checkpoint import CheckpointConfig
@@ -94,6 +96,8 @@ class RunConfig(Config):
     sample: SampleConfig = SampleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     sweep: SweepConfig = SweepConfig()
+    logger: Mapping[str, LoggerConfig] = field(default_factory=dict)
+    callbacks: Mapping[str, CallbackConfig] = field(default_factory=dict)
 
     def check(self) -> Iterator[Fault]:
         if not 0 <= self.seed < 2**63:
@@ -133,7 +137,7 @@ MACHINE_KNOBS = frozenset(
     "trainer.max_steps trainer.max_epochs trainer.on_nonfinite".split()
 )
 """Knobs that a resumed run may change: they say how fast, how long or where, not what is learnt at a step."""
-MACHINE_NODES = ("eval", "sample", "checkpoint", "sweep")
+MACHINE_NODES = ("eval", "sample", "checkpoint", "sweep", "logger")
 """Nodes whose knobs a resumed run may change, all of them."""
 
 
@@ -144,7 +148,7 @@ def largest_divisor(n: int, most: int) -> int:
 
 def science_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """The knobs in which two configs (as `to_dict` gives them) would learn differently: `key: old -> new`."""
-    before, after = flatten(old), flatten(new)
+    before, after = (flatten({**tree, "callbacks": training_callbacks(tree.get("callbacks"))}) for tree in (old, new))
     return [
         f"{key[:60]}: {short(before.get(key))} -> {short(after.get(key))}"
         for key in sorted(before.keys() | after.keys())

@@ -11,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
 from microgpt.data.windows import Windows
+from microgpt.engine.addons import LoggedRun, require_packages
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
+from microgpt.engine.fit.addons import build_callbacks, build_loggers
 from microgpt.engine.fit.callbacks.evaluate import Evaluate
 from microgpt.engine.fit.callbacks.metrics import Clock, Metrics
 from microgpt.engine.fit.callbacks.sample import Sample
@@ -85,6 +87,9 @@ def run(
         accelerator = machine.resolve_accelerator(config.trainer.accelerator)
         world = find_world(config, accelerator)
         machine.resolve_precision(config.trainer.precision, accelerator)
+        for node, parts in (("logger", config.logger), ("callbacks", config.callbacks)):
+            for name, part in parts.items():
+                require_packages(f"{node}.{name}", part)
         asked_for = config, tree
         config, tree, pretrained = adopt(config, tree)
         corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
@@ -135,10 +140,16 @@ class Training:
         self.clock = Clock()
         bar = config.trainer.progress if world.place.is_first else "none"
         self.progress = Progress(bar, steps, config.data.batch_size * config.model.block_size)
-        self.runlog = RunLog(run_dir.path, start.step)
+        logged = LoggedRun(run_dir.path, start.step)
+        self.runlog = RunLog(
+            run_dir.path, start.step, build_loggers(config.logger, logged) if world.place.is_first else ()
+        )
         self.checkpoint_io = FolderCheckpointIO(self.model, {})
+        metrics = Metrics(self.clock, self.progress, self.flops, machine.autocast_dtype(self.precision))
         self.evaluation = Evaluate(corpus, self.clock, self.progress, self.save_best, self.draw)
         self.save = Save(run_dir.checkpoints, self.clock, self.evaluation)
+        sample = Sample(corpus.tokenizer, self.clock, self.progress)
+        self.checkpoint_io.callbacks = [metrics, self.evaluation, sample, self.save]
         self.trainer = build_trainer(
             config,
             world,
@@ -148,12 +159,7 @@ class Training:
             run_dir.path,
             self.runlog,
             self.checkpoint_io,
-            [
-                Metrics(self.clock, self.progress, self.flops, machine.autocast_dtype(self.precision)),
-                self.evaluation,
-                Sample(corpus.tokenizer, self.clock, self.progress),
-                self.save,
-            ],
+            [*build_callbacks(config.callbacks, self.checkpoint_io.callbacks), *self.checkpoint_io.callbacks],
         )
         self.fingerprint = machine.fingerprint(
             accelerator, precision=self.precision, world_size=self.trainer.world_size,
@@ -177,8 +183,9 @@ class Training:
         if config.trainer.find_lr and self.start.checkpoint is None:
             self.search_lr(device)
         module = GPTModule(self.model, self.config, self.steps, self.compiled)
+        self.runlog.log_hyperparams(flatten(self.config.to_dict()))
         if trainer.is_global_zero and not self.start.step:
-            self.runlog.tensorboard.add_text("parameters", parameter_table(self.model), 0)
+            self.runlog.add_text("parameters", parameter_table(self.model), 0)
         self.progress.start(self.start.step)
         try:
             checkpoint = str(self.start.checkpoint) if self.start.checkpoint else None
@@ -192,8 +199,8 @@ class Training:
             leave_group()
             return self.finish(module) if trainer.is_global_zero else None
         except BaseException as error:
-            self.runlog.abandon()
             number = self.save.stopped_by or signals.received()
+            self.runlog.abandon("failed" if number is None else "aborted")
             if number is None or isinstance(error, MicrogptError):
                 raise
             raise signals.Stopped(number, by_all=True) from None  # whatever else went wrong, it was asked to stop
@@ -242,7 +249,7 @@ class Training:
         search = find_lr(self.model, self.windows(device, "find_lr"), self.config)
         figure = figures.lr_search(search.lrs, search.losses, search.chosen)
         figure.savefig(self.run_dir.path / "lr_search.png", dpi=120)
-        self.runlog.tensorboard.add_figure("lr_search", figure, 0)
+        self.runlog.add_figure("lr_search", figure, 0)
         self.config = with_lr(self.config, search.chosen)
         self.checkpoint_io.info["lr"] = search.chosen
         log.info("learning rate found: %.3g (see lr_search.png)", search.chosen)
@@ -252,15 +259,15 @@ class Training:
         save_model(self.run_dir.model, merge(model), self.corpus.tokenizer.to_dict())
 
     def draw(self, model: GPT, score: Score, step: int) -> None:
-        """Figures of an evaluation for TensorBoard."""
-        board = self.runlog.tensorboard
+        """Figures of an evaluation, for the loggers that take them."""
+        board = self.runlog
         board.add_figure("val/loss_by_position", figures.loss_by_position(score.loss_by_position), step)
         ids = torch.as_tensor(self.corpus.val[: figures.SHOWN_TOKENS]).long()
         labels = [self.corpus.tokenizer.decode([i]) for i in ids.tolist()]
         board.add_figure("attention", figures.attention_maps(model, ids, labels), step)
 
     def finish(self, module: GPTModule) -> Run:
-        """Write summary.json and TensorBoard's hparams, and print the closing words."""
+        """Write summary.json and the loggers' last entries, and print the closing words."""
         config, step = self.config, self.trainer.global_step
         tokens = step * config.data.batch_size * config.model.block_size
         summary = {
@@ -282,7 +289,7 @@ class Training:
         run = load(self.run_dir.path)
         if len(self.corpus.test) > 1:
             summary |= self.score_test(run)
-        self.runlog.hparams(flatten(config.to_dict()), self.evaluation.best_metrics)
+        self.runlog.add_hparams(flatten(config.to_dict()), self.evaluation.best_metrics)
         self.runlog.close()
         self.run_dir.write_summary(summary)
         run.summary = summary

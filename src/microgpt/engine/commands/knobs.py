@@ -19,7 +19,14 @@ NODES = (
     ("sweep.", "engine/config.py", "SweepConfig"),
     ("optim.", "engine/optim/base.py", "OptimConfig"),
 )
-FAMILIES = (("model.pos.", "model/pos"), ("optim.", "engine/optim"), ("optim.schedule.", "engine/schedule"))
+FAMILIES = (
+    # node, folder; under a node that ends in * stand any number of members, each under a name
+    ("model.pos.", "model/pos"),
+    ("optim.", "engine/optim"),
+    ("optim.schedule.", "engine/schedule"),
+    ("logger.*.", "engine/fit/loggers"),
+    ("callbacks.*.", "engine/fit/stock_callbacks"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,10 @@ def knobs() -> list[Knob]:
             for cls in classes(path):
                 member = next((k.value for k in cls.keywords if k.arg == "name"), None)
                 if isinstance(member, ast.Constant) and isinstance(member.value, str):
-                    note = f" ({prefix[:-1]}={member.value})"
-                    found += [Knob(k.name, k.default, k.doc + note) for k in declared(cls, prefix)]
+                    node, note = prefix, f" ({prefix[:-1]}={member.value})"
+                    if prefix.endswith("*."):
+                        node, note = f"{prefix[:-2]}{member.value}.", ""
+                    found += [Knob(k.name, k.default, k.doc + note) for k in declared(cls, node)]
     return found
 
 

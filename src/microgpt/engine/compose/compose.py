@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from microgpt.config import Choice, ConfigError, Fault, defaults, did_you_mean, fields
+from microgpt.engine.addons import CallbackConfig, LoggerConfig, import_shipped
 from microgpt.engine.compose.conf import conf_dir, groups
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.optim import OptimConfig
@@ -30,7 +31,10 @@ from microgpt.errors import UsageError
 from microgpt.model.pos import PositionConfig
 from microgpt.registry import import_part
 
-FAMILIES: dict[str, type[Choice]] = {"pos": PositionConfig, "optim": OptimConfig, "schedule": ScheduleConfig}
+FAMILIES: dict[str, type[Choice]] = {
+    "pos": PositionConfig, "optim": OptimConfig, "schedule": ScheduleConfig,
+    "logger": LoggerConfig, "callbacks": CallbackConfig,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Composed:
 def register_schemas() -> None:
     """Put every knob and its default, derived from the dataclasses, into Hydra's store; and what YAML computes with."""
     OmegaConf.register_new_resolver("run_name", cluster.run_name, replace=True)
+    import_shipped()
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=defaults(RunConfig))
     for family, choice in FAMILIES.items():
@@ -115,18 +120,25 @@ def del_hydra(tree: DictConfig) -> None:
     tree.pop("hydra", None)
 
 
+NAMED_PART, BY_NAME = re.compile(r"^((?:logger|callbacks)\.\w+)=(?=[A-Za-z])(?!null$)"), r"\1.name="
+"""`callbacks.a=` before a word, which is the name of a member."""
+
+
 def lenient(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them: `a.b=1` becomes `++a.b=1`, so that an unknown key reaches the decoder, which
-    reports it with every other fault; and `experiment=null` becomes `~experiment`."""
+    reports it with every other fault; `experiment=null` becomes `~experiment`; and `callbacks.a=b` becomes
+    `++callbacks.a.name=b`, so that knobs of `b` can follow."""
     known = groups(conf_dir())
     return [
         "~experiment"
         if override == "experiment=null"
+        else override.replace("=null", "=none")
+        if override in ("logger=null", "callbacks=null")
         else override
         if override.split("=", 1)[0] in known
         or not re.match(r"[A-Za-z_][\w.]*=", override)
         or override.startswith(("hydra.", "hydra/"))
-        else f"++{override}"
+        else f"++{NAMED_PART.sub(BY_NAME, override)}"
         for override in overrides
     ]
 
