@@ -96,8 +96,8 @@ def huggingface_hub() -> Any:
     return extra("huggingface_hub")
 
 
-MAY_BE_SKIPPED = ("CUDA", "MPS", "the CPU has no")
-"""Reasons for a skip that is right on a machine without that device or feature."""
+MAY_BE_SKIPPED = ("CUDA", "MPS", "the CPU has no", "a logger's package")
+"""Reasons for a skip that is right on a machine without that device, feature or service."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -80,6 +80,7 @@ COURSE = Mark("says how long, and what is watched and kept")
 """A knob or node that changes no single step: a run may be resumed with another value."""
 
 
+@dataclass(frozen=True)
 class OneOf:
     """The names that an annotated text may be; asked anew for each value, as a family of parts may have grown."""
 
@@ -277,6 +278,8 @@ def _convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any
             return value
         items = args[:1] * len(value) if args[-1] is Ellipsis else args
         return tuple(_convert(v, a, f"{path}[{i}]", faults) for i, (v, a) in enumerate(zip(value, items, strict=True)))
+    if origin is Mapping:
+        return _convert_named(value, args[1], path, faults)
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return _convert_config(value, annotation, path, faults)
     return _convert_scalar(value, annotation, path, faults)
@@ -312,6 +315,15 @@ def _convert_config(value: Any, annotation: type[Config], path: str, faults: lis
         return value
     faults.append(Fault(path, f"{value!r} is not a group of knobs", f"it holds {', '.join(fields(annotation))}"))
     return value
+
+
+def _convert_named(value: Any, family: type[Choice], path: str, faults: list[Fault]) -> Any:
+    """Members of a family by a name of their own, which says the member too unless `name` does; null leaves one out."""
+    if not isinstance(value, Mapping):
+        faults.append(Fault(path, f"{value!r} is not a group of {family.family}s", "write {name: {knob: value}}"))
+        return value
+    parts = {str(key): {"name": key, **part} if isinstance(part, Mapping) else part for key, part in value.items()}
+    return {key: _convert(part, family, f"{path}.{key}", faults) for key, part in parts.items() if part is not None}
 
 
 def _convert_scalar(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:

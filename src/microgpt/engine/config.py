@@ -1,11 +1,13 @@
 """The root of the configuration: every node of a run, and the knobs of training itself. No Lightning, no Hydra."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from microgpt.config import COURSE, MACHINE, Config, ConfigError, Count, Fault, NonNegative, Positive, marked
 from microgpt.data.config import DataConfig
+from microgpt.engine.addons import CallbackConfig, LoggerConfig, training_callbacks
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.optim.adamw import AdamWConfig
 from microgpt.engine.store.checkpoint import CheckpointConfig
@@ -96,6 +98,8 @@ class RunConfig(Config):
     sample: Annotated[SampleConfig, COURSE] = SampleConfig()
     checkpoint: Annotated[CheckpointConfig, COURSE] = CheckpointConfig()
     sweep: Annotated[SweepConfig, MACHINE] = SweepConfig()
+    logger: Annotated[Mapping[str, LoggerConfig], COURSE] = field(default_factory=dict)
+    callbacks: Mapping[str, CallbackConfig] = field(default_factory=dict)
 
     def check(self) -> Iterator[Fault]:
         if not 0 <= self.seed < 2**63:
@@ -139,7 +143,8 @@ def science_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """
     with contextlib.suppress(ConfigError):
         old = RunConfig.from_dict(old).to_dict()
-    before, after, free = flatten(old), flatten(new), marked(RunConfig)
+    before, after = (flatten({**tree, "callbacks": training_callbacks(tree.get("callbacks"))}) for tree in (old, new))
+    free = marked(RunConfig)
     return [
         f"{key[:60]}: {brief(before.get(key))} -> {brief(after.get(key))}"
         for key in sorted(before.keys() | after.keys())

@@ -11,6 +11,7 @@ import torch
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
 from microgpt.data.windows import Windows
+from microgpt.engine.addons import require_packages
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.fit import ranks
@@ -125,6 +126,9 @@ def find(config: RunConfig) -> Found:
     accelerator = machine.resolve_accelerator(config.trainer.accelerator)
     world = find_world(config, accelerator)
     machine.resolve_precision(config.trainer.precision, accelerator)
+    for node, parts in (("logger", config.logger), ("callbacks", config.callbacks)):
+        for name, part in parts.items():
+            require_packages(f"{node}.{name}", part)
     asked_for = config
     config, pretrained = adopt(config)
     corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
@@ -174,7 +178,7 @@ def report(training: Training, module: GPTModule) -> Run:
     run = load(setup.run_dir.path)
     if len(corpus.test) > 1:
         summary |= score_test(run, corpus, config)
-    training.runlog.hparams(flatten(config.to_dict()), evaluation.best_metrics)
+    training.runlog.add_hparams(flatten(config.to_dict()), evaluation.best_metrics)
     training.runlog.close()
     setup.run_dir.write_summary(summary)
     run.summary = summary

@@ -21,8 +21,10 @@ NODES = (
     ("optim.", "engine/optim/base.py", "OptimConfig"),
 )
 FAMILIES = (
+    # node, folder; under a node that ends in * stand any number of members, each under a name
     ("model.pos.", "model/pos"), ("model.norm.", "model/norm"), ("model.mlp.", "model/mlp"),
     ("optim.", "engine/optim"), ("optim.schedule.", "engine/schedule"),
+    ("logger.*.", "engine/fit/loggers"), ("callbacks.*.", "engine/fit/stock_callbacks"),
 )  # fmt: skip
 WORDS = ("model.norm", "model.mlp")
 """Parts that are one word without a YAML file."""
@@ -44,8 +46,10 @@ def knobs() -> list[Knob]:
         found += [knob for cls in classes(PACKAGE / file) if cls.name == name for knob in declared(cls, prefix)]
     for prefix, folder in FAMILIES:
         for member, cls in members(folder):
-            note = f" ({prefix[:-1]}={member})"
-            found += [Knob(k.name, k.default, k.doc + note) for k in declared(cls, prefix)]
+            node, note = prefix, f" ({prefix[:-1]}={member})"
+            if prefix.endswith("*."):
+                node, note = f"{prefix[:-2]}{member}.", ""
+            found += [Knob(k.name, k.default, k.doc + note) for k in declared(cls, node)]
     return found
 
 

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from microgpt.config import Choice, Config, ConfigError, Fault, defaults, did_you_mean, fields
+from microgpt.engine.addons import CallbackConfig, LoggerConfig, import_shipped
 from microgpt.engine.compose.conf import conf_dir, groups
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.optim import OptimConfig
@@ -30,7 +31,10 @@ from microgpt.errors import UsageError
 from microgpt.model.pos import PositionConfig
 from microgpt.registry import import_part
 
-FAMILIES: dict[str, type[Choice]] = {"pos": PositionConfig, "optim": OptimConfig, "schedule": ScheduleConfig}
+FAMILIES: dict[str, type[Choice]] = {
+    "pos": PositionConfig, "optim": OptimConfig, "schedule": ScheduleConfig,
+    "logger": LoggerConfig, "callbacks": CallbackConfig,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Composed:
 def register_schemas() -> None:
     """Put every knob and its default, derived from the dataclasses, into Hydra's store; and what YAML computes with."""
     OmegaConf.register_new_resolver("run_name", cluster.run_name, replace=True)
+    import_shipped()
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=defaults(RunConfig))
     for family, choice in FAMILIES.items():
@@ -115,19 +120,26 @@ def del_hydra(tree: DictConfig) -> None:
     fold_knobs(tree)
 
 
+NAMED_PART, BY_NAME = re.compile(r"^((?:logger|callbacks)\.\w+)=(?=[A-Za-z])(?!null$)"), r"\1.name="
+"""`callbacks.a=` before a word, which is the name of a member."""
+
+
 def lenient(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them: `a.b=1` becomes `++a.b=1`, so that an unknown key reaches the decoder, which
-    reports it with every other fault; `experiment=null` becomes `~experiment`; and `model.mlp.width=1`, a knob of a
-    part that is one word, becomes `++model.mlp_knobs.width=1`, for `fold_knobs`."""
+    reports it with every other fault; `experiment=null` becomes `~experiment`; `callbacks.a=b` becomes
+    `++callbacks.a.name=b`, so that knobs of `b` can follow; and `model.mlp.width=1`, a knob of a part that is one
+    word, becomes `++model.mlp_knobs.width=1`, for `fold_knobs`."""
     known, knob = groups(conf_dir()), re.compile(rf"^({'|'.join(words(RunConfig))})\.(?!name=)")
     return [
         "~experiment"
         if override == "experiment=null"
+        else override.replace("=null", "=none")
+        if override in ("logger=null", "callbacks=null")
         else override
         if override.split("=", 1)[0] in known
         or not re.match(r"[A-Za-z_][\w.]*=", override)
         or override.startswith(("hydra.", "hydra/"))
-        else "++" + knob.sub(r"\1_knobs.", override)
+        else "++" + knob.sub(r"\1_knobs.", NAMED_PART.sub(BY_NAME, override))
         for override in overrides
     ]
 

@@ -14,6 +14,7 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from microgpt.engine.fit.callbacks.base import StepCallback
 from microgpt.engine.fit.module import GPTModule
 
 NOT_CALLED = (
@@ -33,11 +34,13 @@ class StepLoop(_TrainingEpochLoop):
 
     def on_run_start(self, data_fetcher: Any) -> None:
         super().on_run_start(data_fetcher)
+        self._batches_that_stepped = self.global_step  # where Lightning's callbacks look for the step they log
         self.is_short = (
             type(self.trainer.strategy) is SingleDeviceStrategy
             and getattr(self.trainer.precision_plugin, "scaler", None) is None
             and type(self.trainer.lightning_module) is GPTModule
             and not any(has_hook(*pair) for pair in product(self.trainer.callbacks, NOT_CALLED))
+            and all(ends_steps_as_ours(callback) for callback in self.trainer.callbacks)
         )
 
     def advance(self, data_fetcher: Any) -> None:
@@ -80,6 +83,11 @@ class StepLoop(_TrainingEpochLoop):
         self._batches_that_stepped += not self._should_accumulate()
         if self.trainer.received_sigterm and not self._is_training_done:
             raise SIGTERMException
+
+
+def ends_steps_as_ours(callback: L.Callback) -> bool:
+    """Whether the hook at a step's end is ours or none: another may log through Lightning, which takes its way."""
+    return type(callback).on_train_batch_end in (StepCallback.on_train_batch_end, L.Callback.on_train_batch_end)
 
 
 def has_hook(callback: L.Callback, name: str) -> bool:

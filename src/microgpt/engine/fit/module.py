@@ -18,9 +18,9 @@ from microgpt.data.rng import key
 from microgpt.engine.config import RunConfig
 from microgpt.engine.fit.loader import Batch
 from microgpt.engine.fit.pending import Underway
-from microgpt.engine.fit.restore import form_fault, optimizer_fault
+from microgpt.engine.fit.restore import optimizer_fault, unfit
 from microgpt.engine.fit.sharded import ShardedStrategy, is_shared, part_of, shard, unshared, whole
-from microgpt.errors import CheckpointError, NonFiniteError
+from microgpt.errors import NonFiniteError
 from microgpt.model import GPT
 
 OVERFLOWS = 30
@@ -252,11 +252,10 @@ class GPTModule(L.LightningModule):
         """Check the state, whoever wrote it, and take from it what Lightning does not.
 
         Raises:
-            CheckpointError: it is not that of a run with this model, optimizer and callbacks.
+            CheckpointError: it is not that of a run with this model and optimizer.
         """
         if fault := self._state_fault(checkpoint):
-            raise CheckpointError(f"a state that does not fit this run ({fault})", "the checkpoint",
-                                  "remove it to resume from an earlier one")  # fmt: skip
+            raise unfit(fault)
         # Lightning converts later than it loads, and float64 weights would lose half their bits on the way.
         self.trainer.precision_plugin.convert_module(self)
         self.skipped_steps = checkpoint["microgpt"]["skipped_steps"]
@@ -279,8 +278,4 @@ class GPTModule(L.LightningModule):
             return "skipped_steps is no number"
         if not isinstance(optimizers, list) or len(optimizers) != 1:
             return "no state of one optimizer"
-        callbacks = {callback.state_key: callback.state_dict() for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
-        pattern = {name: state for name, state in callbacks.items() if state}
-        return form_fault(checkpoint.get("callbacks"), pattern, "callbacks") or optimizer_fault(
-            optimizers[0], self.config.optim, self.model.named_parameters()
-        )
+        return optimizer_fault(optimizers[0], self.config.optim, self.model.named_parameters())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from microgpt.engine.optim import OptimConfig
+from microgpt.errors import CheckpointError
 
 
 def optimizer_fault(found: Any, optim: OptimConfig, parameters: Iterable[tuple[str, nn.Parameter]]) -> str:
@@ -65,6 +66,24 @@ def _part_fault(found: Any, optimizer: torch.optim.Optimizer, full: Mapping[int,
             if not isinstance(tensor, Tensor) or tuple(tensor.shape) != size or not tensor.is_floating_point():
                 return f"the {key} of parameter {index} has another shape"
     return ""
+
+
+def unfit(fault: str) -> CheckpointError:
+    """The error for a state that is not of this run's model, optimizer and callbacks."""
+    return CheckpointError(f"a state that does not fit this run ({fault})", "the checkpoint",
+                           "remove it to resume from an earlier one")  # fmt: skip
+
+
+def callbacks_fault(found: Any, forms: Mapping[str, Any]) -> str:
+    """What is wrong with the saved states of callbacks, given the forms of those of every run; empty when nothing is.
+
+    A user's callbacks may save what they like, and may have been added or dropped since.
+    """
+    if not isinstance(found, dict) or not forms.keys() <= found.keys():
+        return "callbacks has other entries"
+    if not all(isinstance(key, str) and isinstance(state, dict) for key, state in found.items()):
+        return "callbacks holds something else than states"
+    return form_fault({key: found[key] for key in forms}, dict(forms), "callbacks") if forms else ""
 
 
 def form_fault(found: Any, pattern: Any, path: str) -> str:

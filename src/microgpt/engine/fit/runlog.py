@@ -1,11 +1,10 @@
-"""metrics.csv and TensorBoard: a Lightning logger that writes both into the run folder."""
+"""A run's record: metrics.csv, which every run writes, and the loggers that `logger=` has chosen."""
 
 import contextlib
 import csv
 import io
-import threading
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,21 @@ def columns() -> list[str]:
 
 
 class RunLog(Logger):
-    """Writes a row a logged step. Started again, it drops rows of steps that are about to be done again."""
+    """Writes a row of metrics.csv a logged step, and passes everything on to the chosen loggers.
 
-    def __init__(self, folder: Path, resume_step: int = 0) -> None:
+    It is the trainer's one logger, so Lightning's callbacks reach all of them through it. Started again, it drops rows
+    of steps that are about to be done again.
+
+    Args:
+        resume_step: optimizer steps that the run has behind it.
+        loggers: those of rank 0; other ranks have none.
+    """
+
+    def __init__(self, folder: Path, resume_step: int = 0, loggers: Sequence[Logger] = ()) -> None:
         super().__init__()
-        self.folder, self.resume_step = folder, resume_step
+        self.folder, self.resume_step, self.loggers = folder, resume_step, loggers
         self.columns = columns()
-        self._writer: Any = None
         self._rows: Any = None
-        self._excepthook = threading.excepthook
 
     @property
     def name(self) -> str:
@@ -51,36 +56,18 @@ class RunLog(Logger):
     def version(self) -> str:
         return ""
 
-    @property
-    def tensorboard(self) -> Any:
-        """The `SummaryWriter`, made on first use."""
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            purge = self.resume_step + 1 if self.resume_step else None
-            self._excepthook, threading.excepthook = threading.excepthook, self._quietly
-            self._writer = SummaryWriter(str(self.folder), purge_step=purge)
-        return self._writer
-
-    def _quietly(self, failure: threading.ExceptHookArgs) -> None:
-        """A full disk ends TensorBoard's thread; its next call here raises the error, so that it needs no traceback."""
-        if not isinstance(failure.exc_value, OSError):
-            self._excepthook(failure)
-
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write one row, and a TensorBoard point for each metric; those without a column go to TensorBoard alone."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        if self._rows is None:
-            self._open()
-        row = {"step": step, **{name: f"{value:.8g}" for name, value in metrics.items() if name in self.columns}}
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([row.get(name, "") for name in self.columns])
-        self._rows.write(line.getvalue().encode())
-        shown = {name: value for name, value in metrics.items() if name not in ("step", "tokens", "seconds")}
-        points = [Summary.Value(tag=name, simple_value=value) for name, value in shown.items()]
-        self.tensorboard.file_writer.add_summary(Summary(value=points), step)  # one event, where add_scalar makes many
+        """Write one row, of the metrics that have a column, and give all of them to the loggers."""
+        if not metrics.keys().isdisjoint(self.columns):
+            if self._rows is None:
+                self._open()
+            row = {"step": step, **{name: f"{value:.8g}" for name, value in metrics.items() if name in self.columns}}
+            line = io.StringIO()
+            csv.writer(line, lineterminator="\n").writerow([row.get(name, "") for name in self.columns])
+            self._rows.write(line.getvalue().encode())
+        for logger in self.loggers:
+            logger.log_metrics(dict(metrics), step)
 
     def _open(self) -> None:
         path = self.folder / "metrics.csv"
@@ -97,42 +84,47 @@ class RunLog(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration stands in config.yaml, and `hparams` writes it with the final metrics."""
+        """Give the configuration to the loggers; for the run folder it stands in config.yaml."""
+        for logger in self.loggers:
+            logger.log_hyperparams(params)
+
+    def add_text(self, tag: str, text: str, step: int) -> None:
+        """Give a text in Markdown to the loggers that take texts."""
+        self._offer("add_text", tag, text, step)
+
+    def add_figure(self, tag: str, figure: Any, step: int) -> None:
+        """Give a matplotlib figure to the loggers that take figures."""
+        self._offer("add_figure", tag, figure, step)
+
+    def add_hparams(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Give the configuration and the final metrics to the loggers that keep a table of them."""
+        self._offer("add_hparams", params, metrics)
 
     @rank_zero_only
-    def hparams(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """TensorBoard's table of hyperparameters, with the final metrics beside them."""
-        from torch.utils.tensorboard import summary
-
-        shown = {
-            key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in params.items()
-        }
-        for entry in summary.hparams(shown, dict(metrics)):  # type: ignore[no-untyped-call]
-            self.tensorboard.file_writer.add_summary(entry)
+    def _offer(self, method: str, *arguments: Any) -> None:
+        for logger in self.loggers:
+            if (take := getattr(logger, method, None)) is not None:
+                take(*arguments)
 
     @rank_zero_only
-    def close(self) -> None:
-        """Close the files; the run writes its last lines after Lightning is done, so this is not `finalize`.
+    def close(self, status: str = "success") -> None:
+        """Close the file and end the loggers' records; the run logs its last metrics after Lightning's `finalize`.
 
         Raises:
-            OSError: TensorBoard's thread could not write.
+            OSError: a logger could not write.
         """
         rows, self._rows = self._rows, None
-        if rows is not None:
-            rows.close()
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            try:
-                writer.flush()  # which raises what its thread has met; closing alone would not
-            finally:
-                with contextlib.suppress(OSError):
-                    writer.close()
-                threading.excepthook = self._excepthook
+        loggers, self.loggers = self.loggers, ()
+        with contextlib.ExitStack() as stack:  # each is ended, whatever another raises
+            for logger in reversed(loggers):
+                stack.callback(logger.finalize, status)
+            if rows is not None:
+                rows.close()
 
-    def abandon(self) -> None:
-        """Close what can be closed, after another error."""
+    def abandon(self, status: str) -> None:
+        """Close what can be closed, after another error ("failed") or a signal ("aborted")."""
         with contextlib.suppress(Exception):
-            self.close()
+            self.close(status)
 
 
 def _step(row: list[str]) -> float:

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
+from microgpt.engine.addons import LoggedRun
+from microgpt.engine.config import flatten
+from microgpt.engine.fit.addons import build_callbacks, build_loggers
 from microgpt.engine.fit.callbacks.evaluate import Evaluate
 from microgpt.engine.fit.callbacks.metrics import Clock, Metrics
 from microgpt.engine.fit.callbacks.sample import Sample
@@ -43,11 +46,19 @@ class Training:
             setup.steps,
             config.data.batch_size * config.model.block_size,
         )
-        self.runlog = RunLog(setup.run_dir.path, start.step)
+        logged = LoggedRun(setup.run_dir.path, start.step)
+        self.runlog = RunLog(logged.folder, start.step, build_loggers(config.logger, logged) if is_first else ())
         self.checkpoint_io = FolderCheckpointIO(setup.model, {})
         self.evaluation = Evaluate(corpus, self.clock, self.progress, self.save_best, self.draw)
         self.save = Save(setup.run_dir.checkpoints, self.clock, self.evaluation)
         dtype = machine.autocast_dtype(setup.precision)
+        own = [
+            Metrics(self.clock, self.progress, setup.model.flops_per_token(), dtype),
+            self.evaluation,
+            Sample(corpus.tokenizer, self.clock, self.progress),
+            self.save,
+        ]
+        self.checkpoint_io.callbacks = own
         self.trainer = build_trainer(
             config,
             world,
@@ -57,12 +68,7 @@ class Training:
             setup.run_dir.path,
             self.runlog,
             self.checkpoint_io,
-            [
-                Metrics(self.clock, self.progress, setup.model.flops_per_token(), dtype),
-                self.evaluation,
-                Sample(corpus.tokenizer, self.clock, self.progress),
-                self.save,
-            ],
+            [*build_callbacks(config.callbacks, own), *own],
         )
         self.fingerprint = machine.fingerprint(
             setup.accelerator, precision=setup.precision, world_size=self.trainer.world_size,
@@ -82,8 +88,8 @@ class Training:
             with memory.kept():
                 yield
         except BaseException as error:
-            self.runlog.abandon()
             number = self.save.stopped_by or signals.received()
+            self.runlog.abandon("failed" if number is None else "aborted")
             if number is None or isinstance(error, MicrogptError):
                 raise
             raise signals.Stopped(number, by_all=True) from None
@@ -104,8 +110,9 @@ class Training:
         if self.config.trainer.find_lr and start.checkpoint is None:
             self.search_lr(device)
         module = GPTModule(setup.model, self.config, setup.steps, setup.compiled)
+        self.runlog.log_hyperparams(flatten(self.config.to_dict()))
         if trainer.is_global_zero and not start.step:
-            self.runlog.tensorboard.add_text("parameters", parameter_table(setup.model), 0)
+            self.runlog.add_text("parameters", parameter_table(setup.model), 0)
         self.progress.start(start.step)
         checkpoint = str(start.checkpoint) if start.checkpoint else None
         data = TextDataModule(windows, setup.steps, trainer.accumulate_grad_batches)
@@ -149,7 +156,7 @@ class Training:
         search = find_lr(setup.model, setup.windows(device, "find_lr"), self.config)
         figure = figures.lr_search(search.lrs, search.losses, search.chosen)
         figure.savefig(setup.run_dir.path / "lr_search.png", dpi=120)
-        self.runlog.tensorboard.add_figure("lr_search", figure, 0)
+        self.runlog.add_figure("lr_search", figure, 0)
         self.config = with_lr(self.config, search.chosen)
         self.checkpoint_io.info["lr"] = search.chosen
         log.info("learning rate found: %.3g (see lr_search.png)", search.chosen)
@@ -160,7 +167,7 @@ class Training:
 
     def draw(self, model: GPT, score: Score, step: int) -> None:
         """Figures of an evaluation for TensorBoard."""
-        board = self.runlog.tensorboard
+        board = self.runlog
         board.add_figure("val/loss_by_position", figures.loss_by_position(score.loss_by_position), step)
         ids = torch.as_tensor(self.setup.corpus.val[: figures.SHOWN_TOKENS]).long()
         labels = [self.setup.corpus.tokenizer.decode([i]) for i in ids.tolist()]

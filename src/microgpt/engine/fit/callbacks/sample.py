@@ -1,4 +1,4 @@
-"""Samples of the same prompts during training, to the terminal and to TensorBoard."""
+"""Samples of the same prompts during training, to the terminal and to the loggers."""
 
 import lightning as L
 
@@ -47,7 +47,7 @@ class Sample(StepCallback):
             for i, prompt in enumerate(config.prompts)
         ]
         for i, text in enumerate(self.texts):
-            # TensorBoard renders Markdown: indented, a text is shown as it is.
+            # Loggers render Markdown: indented, a text is shown as it is.
             block = "\n".join(f"    {line}" for line in printable(text).splitlines())
-            trainer.logger.tensorboard.add_text(f"samples/{i}", block, step)  # type: ignore[union-attr]
+            trainer.logger.add_text(f"samples/{i}", block, step)  # type: ignore[union-attr]
             self.progress.say(f"--- sample {i} at step {step}\n{text.strip()}\n---")

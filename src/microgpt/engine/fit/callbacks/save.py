@@ -1,5 +1,6 @@
 """Saving at step boundaries, and leaving at one when a signal asks for it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from microgpt.engine.fit.callbacks.base import StepCallback, is_due
 from microgpt.engine.fit.callbacks.evaluate import Evaluate
 from microgpt.engine.fit.callbacks.metrics import Clock
 from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.fit.plain_state import require_plain
+from microgpt.engine.fit.restore import callbacks_fault, unfit
+from microgpt.engine.fit.sharded import whole
 from microgpt.engine.process import signals
 from microgpt.engine.store import checkpoint
 from microgpt.errors import CheckpointError
@@ -26,13 +30,15 @@ class FolderCheckpointIO(CheckpointIO):
     Args:
         model: whose weights are read; others are refused before memory is taken.
         info: facts for the manifest.
+        callbacks: those whose saved state must have the form of their present one.
     """
 
-    def __init__(self, model: GPT, info: dict[str, Any]) -> None:
-        self.model, self.info = model, info
+    def __init__(self, model: GPT, info: dict[str, Any], callbacks: Sequence[L.Callback] = ()) -> None:
+        self.model, self.info, self.callbacks = model, info, callbacks
 
     def save_checkpoint(self, checkpoint_: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         state = {key: value for key, value in checkpoint_.items() if key not in NOT_KEPT}
+        require_plain(state, sum(tensor.nbytes for tensor in checkpoint_["state_dict"].values()))
         checkpoint.write(Path(path), checkpoint_["state_dict"], state, {"step": state["global_step"], **self.info})
 
     def load_checkpoint(
@@ -43,6 +49,9 @@ class FolderCheckpointIO(CheckpointIO):
         step = state.get("global_step") if isinstance(state, dict) else None
         if type(step) is not int or checkpoint.step_name(step) != Path(path).name:
             raise checkpoint.damaged(Path(path), f"{checkpoint.STATE} is not of this step")
+        forms = {callback.state_key: form for callback in self.callbacks if (form := callback.state_dict())}
+        if fault := callbacks_fault(state.get("callbacks"), forms):
+            raise unfit(fault)
         state = {key: value for key, value in state.items() if key not in NOT_KEPT}
         return {**state, "state_dict": weights, "lr_schedulers": [], "pytorch-lightning_version": L.__version__}
 
@@ -66,6 +75,9 @@ class Save(StepCallback):
             if (step := any_rank(trainer, trainer.global_step)) != trainer.global_step:
                 what = f"one rank starts at step {step}, another at step {trainer.global_step}"
                 raise CheckpointError(what, str(self.folder), "check that all nodes see the same folder")
+        states = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}  # type: ignore[attr-defined]
+        weights = sum(weight.nbytes for weight in pl_module.parameters())
+        require_plain({"callbacks": whole(states)}, weights)  # said now, not by the first save
         if trainer.is_global_zero:
             checkpoint.clean(self.folder)
 

@@ -1,0 +1,64 @@
+"""Build the loggers and callbacks that a run's configuration names."""
+
+from collections.abc import Mapping, Sequence
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import Logger
+
+from microgpt.engine.addons import CallbackConfig, LoggedRun, LoggerConfig
+from microgpt.errors import MachineError, UsageError
+
+
+def build_loggers(parts: Mapping[str, LoggerConfig], run: LoggedRun) -> list[Logger]:
+    """The loggers by their names in the node `logger`, in that order.
+
+    Raises:
+        MachineError: a package is missing or too old.
+        UsageError: a part builds something else.
+    """
+    loggers: list[Logger] = []
+    for name, part in parts.items():
+        try:
+            logger = part.build(run)
+        except ImportError as error:
+            raise MachineError(f"logger.{name} cannot be used ({error})", "this environment") from error
+        if not isinstance(logger, Logger):
+            what = f"{type(part).__name__}.build made a {type(logger).__name__}"
+            raise UsageError(what, f"logger.{name}", "return a lightning.pytorch.loggers.Logger")
+        loggers.append(logger)
+    return loggers
+
+
+def build_callbacks(parts: Mapping[str, CallbackConfig], own: Sequence[L.Callback] = ()) -> list[L.Callback]:
+    """The callbacks by their names in the node `callbacks`, in that order.
+
+    Args:
+        own: the callbacks of every run, beside which each must save its state under a key of its own.
+
+    Raises:
+        UsageError: a part builds something else, or two save their states under one key.
+    """
+    callbacks: list[L.Callback] = []
+    keys = {callback.state_key: type(callback).__name__ for callback in own if keeps_state(callback)}
+    for name, part in parts.items():
+        callback, where = part.build(), f"callbacks.{name}"
+        if not isinstance(callback, L.Callback):
+            what = f"{type(part).__name__}.build made a {type(callback).__name__}"
+            raise UsageError(what, where, "return a lightning.Callback")
+        if isinstance(callback, Checkpoint):
+            what = f"{type(callback).__name__} saves checkpoints that a run cannot resume from"
+            raise UsageError(what, where, "set checkpoint.every_n_steps and checkpoint.keep instead")
+        if keeps_state(callback):
+            key = callback.state_key
+            if key in keys:
+                raise UsageError(f"its state has the key {key!r}, as that of {keys[key]}", where,
+                                 "give the class a state_key of its own")  # fmt: skip
+            keys[key] = where
+        callbacks.append(callback)
+    return callbacks
+
+
+def keeps_state(callback: L.Callback) -> bool:
+    """Whether a callback has a state to save."""
+    return type(callback).state_dict is not L.Callback.state_dict
