@@ -1,25 +1,12 @@
-"""The knobs as the sources declare them: name, default and the line of doc below each. Nothing is imported for it."""
+"""Every knob of a run with its default and meaning, read from the sources by following RunConfig's annotations."""
 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-PACKAGE = Path(__file__).parents[2]
-NODES = (
-    # node, file, class; what is chosen by a group is listed for each choice
-    ("", "engine/config.py", "RunConfig"),
-    ("data.", "data/config.py", "DataConfig"),
-    ("model.", "model/config.py", "GPTConfig"),
-    ("lora.", "model/lora.py", "LoRAConfig"),
-    ("trainer.", "engine/config.py", "TrainerConfig"),
-    ("eval.", "engine/trained/evaluate.py", "EvalConfig"),
-    ("sample.", "engine/trained/sample.py", "SampleConfig"),
-    ("checkpoint.", "engine/store/checkpoint.py", "CheckpointConfig"),
-    ("sweep.", "engine/config.py", "SweepConfig"),
-    ("optim.", "engine/optim/base.py", "OptimConfig"),
-)
-FAMILIES = (("model.pos.", "model/pos"), ("optim.", "engine/optim"), ("optim.schedule.", "engine/schedule"))
+from microgpt.engine.commands.sources import Declaration, Field, Sources
+
+ROOT = "microgpt.engine.config.RunConfig"
 
 
 @dataclass(frozen=True)
@@ -31,39 +18,45 @@ class Knob:
     doc: str
 
 
-def knobs() -> list[Knob]:
-    """Every knob with a line of doc."""
-    found: list[Knob] = []
-    for prefix, file, name in NODES:
-        found += [knob for cls in classes(PACKAGE / file) if cls.name == name for knob in declared(cls, prefix)]
-    for prefix, folder in FAMILIES:
-        for path in sorted((PACKAGE / folder).glob("*.py")):
-            for cls in classes(path):
-                member = next((k.value for k in cls.keywords if k.arg == "name"), None)
-                if isinstance(member, ast.Constant) and isinstance(member.value, str):
-                    note = f" ({prefix[:-1]}={member.value})"
-                    found += [Knob(k.name, k.default, k.doc + note) for k in declared(cls, prefix)]
+def knobs(sources: Sources, root: str = ROOT) -> list[Knob]:
+    """Every knob under a configuration class: node by node, a family's members after what they share."""
+    cls = sources.find(root)
+    return [] if cls is None else list(_knobs(sources, sources.fields(cls), ""))
+
+
+def families(sources: Sources, root: str = ROOT) -> dict[str, list[str]]:
+    """The families under a configuration class: path as typed -> names of the members."""
+    found: dict[str, list[str]] = {}
+
+    def visit(cls: Declaration, prefix: str) -> None:
+        for field in sources.fields(cls):
+            target = sources.config_of(field)
+            if target is None:
+                continue
+            if target.family:
+                members = sources.members(target)
+                found[prefix + field.name] = list(dict.fromkeys(member.member for member in members))
+            visit(target, f"{prefix}{field.name}.")
+
+    if (cls := sources.find(root)) is not None:
+        visit(cls, "")
     return found
 
 
-def classes(path: Path) -> Iterator[ast.ClassDef]:
-    """The classes of a source file."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef):
-            yield node
+def declared(sources: Sources, cls: Declaration, prefix: str = "") -> list[Knob]:
+    """The knobs of one class, those it inherits included."""
+    return [Knob(prefix + f.name, default(sources, f), f.doc) for f in sources.fields(cls)]
 
 
-def declared(cls: ast.ClassDef, prefix: str) -> Iterator[Knob]:
-    """The fields of a class that are followed by a line of doc."""
-    for field, doc in zip(cls.body, cls.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and field.value is not None
-            and isinstance(doc, ast.Expr)
-            and isinstance(doc.value, ast.Constant)
-        ):
-            yield Knob(prefix + field.target.id, literal(field.value), str(doc.value.value))
+def default(sources: Sources, field: Field) -> str:
+    """A field's default as it is typed on the command line; of a part, its name."""
+    if field.default is None:
+        return "???"
+    if isinstance(field.default, ast.Call):
+        made = sources.resolve(ast.unparse(field.default.func), field.file)
+        if made is not None and made.member:
+            return made.member
+    return literal(field.default)
 
 
 def literal(value: ast.expr) -> str:
@@ -77,3 +70,28 @@ def literal(value: ast.expr) -> str:
     if isinstance(plain, (list, tuple)):
         return "[" + ",".join(map(str, plain)) + "]"
     return str(plain)
+
+
+def _knobs(sources: Sources, fields: list[Field], prefix: str, note: str = "") -> Iterator[Knob]:
+    """The knobs of a node: its own, then those of the nodes and families inside it."""
+    inside = []
+    for field in fields:
+        target = sources.config_of(field)
+        if target is not None:
+            inside.append((field, target))
+        if target is None or (target.family and field.doc):
+            choices = f" One of {', '.join(m.member for m in sources.members(target))}." if target else ""
+            yield Knob(prefix + field.name, default(sources, field), f"{field.doc}{choices}{note}")
+    for field, target in inside:
+        path = prefix + field.name
+        if not target.family:
+            yield from _knobs(sources, sources.fields(target), f"{path}.", note)
+            continue
+        yield from _knobs(sources, sources.fields(target), f"{path}.", note)
+        shared = sources.lineage(target)
+        for member in sources.members(target):
+            ancestors = [each for each in reversed(sources.lineage(member)) if each not in shared]
+            own = list({f.name: f for each in ancestors for f in each.own_fields()}.values())
+            is_keyed = ast.unparse(field.annotation).startswith(("dict[", "Mapping["))
+            place = f"{path}.{member.member}." if is_keyed else f"{path}."
+            yield from _knobs(sources, own, place, note if is_keyed else f"{note} ({path}={member.member})")

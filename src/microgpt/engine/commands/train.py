@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train_command(arguments: list[str]) -> None:
     """Train one run, or hand a sweep to Hydra."""
     if "-h" in arguments or "--help" in arguments:
-        print_help()
+        print_help(arguments)
         return
     if "--version" in arguments:
         print(f"microgpt {microgpt.__version__}")
@@ -73,7 +73,7 @@ def call_hydra(arguments: list[str]) -> None:
     import hydra
 
     from microgpt.engine.compose.compose import register_schemas
-    from microgpt.engine.compose.conf import conf_dir
+    from microgpt.engine.compose.groups import shipped_yaml
     from microgpt.engine.sweep import launchers
     from microgpt.engine.sweep.points import task
 
@@ -82,7 +82,7 @@ def call_hydra(arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are: we print them
     previous, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
+        hydra.main(version_base="1.3", config_path=str(shipped_yaml()), config_name="train")(task)()
     finally:
         sys.argv = previous
 

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from microgpt.config import Choice, ConfigError, Fault, defaults, did_you_mean, fields
-from microgpt.engine.compose.conf import conf_dir, groups
+from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.process import cluster
@@ -69,7 +69,7 @@ def compose_run(overrides: Sequence[str], config_dir: Path | None = None) -> Com
         search = [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="train"):
+        with initialize_config_dir(str(shipped_yaml()), version_base="1.3", job_name="train"):
             tree = compose("train", [*search, *lenient(overrides)], return_hydra_config=True)
             HydraConfig.instance().set_config(tree)
             run_dir = Path(tree.hydra.run.dir)
@@ -103,7 +103,7 @@ def point_elsewhere(fault: Fault) -> Fault:
     places += [f"optim.{name}"] if any(name in fields(optim) for optim in OptimConfig.members.values()) else []
     if places:
         return replace(fault, fix=f"did you mean {places[0]!r}?")
-    near = did_you_mean(fault.path, groups(conf_dir()))
+    near = did_you_mean(fault.path, config_groups(shipped_yaml()))
     return replace(fault, fix=near) if near.startswith("did you mean") else fault
 
 
@@ -117,7 +117,7 @@ def del_hydra(tree: DictConfig) -> None:
 def lenient(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them: `a.b=1` becomes `++a.b=1`, so that an unknown key reaches the decoder, which
     reports it with every other fault; and `experiment=null` becomes `~experiment`."""
-    known = groups(conf_dir())
+    known = config_groups(shipped_yaml())
     return [
         "~experiment"
         if override == "experiment=null"
@@ -136,7 +136,7 @@ def refuse_shadowed_files(config_dir: Path) -> None:
         raise UsageError(f"no such folder {str(config_dir)!r}", "--config-dir", "name a folder that holds YAML files")
     for path in sorted(config_dir.rglob("*.yaml")):
         name = path.relative_to(config_dir)
-        if (conf_dir() / name).is_file():
+        if (shipped_yaml() / name).is_file():
             raise UsageError(f"{name} has the name of a shipped file", str(config_dir), "give it a name of its own")
 
 
@@ -145,13 +145,13 @@ def explain(error: Exception, overrides: Sequence[str]) -> UsageError:
     text = str(error)
     missing = re.search(r"Could not (?:find|load) '([^']+/[^']+)'", text)
     if missing:
-        known = groups(conf_dir())
+        known = config_groups(shipped_yaml())
         group = next((name for name in known if missing[1].startswith(f"{name}/")), missing[1].rpartition("/")[0])
         option = missing[1].removeprefix(f"{group}/")
         return ConfigError([Fault(group, f"no such choice {option!r}", did_you_mean(option, known.get(group, ())))])
     unknown = re.search(r"Could not override '([^'@]+)'", text)
-    if unknown and (key := unknown.group(1)) not in groups(conf_dir()):
-        return ConfigError([Fault(key, "no such group", did_you_mean(key, groups(conf_dir())))])
+    if unknown and (key := unknown.group(1)) not in config_groups(shipped_yaml()):
+        return ConfigError([Fault(key, "no such group", did_you_mean(key, config_groups(shipped_yaml())))])
     ambiguous = re.match(r"Ambiguous value for argument '(?:\+\+)?([^']*)'", text)
     if ambiguous:
         fix = "add -m to sweep over several values, or quote one that has a comma: 'key=\"a,b\"'"
