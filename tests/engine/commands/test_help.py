@@ -10,7 +10,7 @@ import pytest
 from microgpt.config import Choice, defaults, fields
 from microgpt.engine.commands import help as helping
 from microgpt.engine.commands.knobs import knobs, literal
-from microgpt.engine.commands.sources import Sources
+from microgpt.engine.commands.sources import Sources, find_source
 from microgpt.engine.commands.train import main
 from microgpt.engine.commands.yaml_help import read_part
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
@@ -133,7 +133,7 @@ def test_a_module_is_found_without_importing_its_parents(tmp_path: Path, monkeyp
     (tmp_path / "lab" / "__init__.py").write_text("raise RuntimeError('imported')")
     (tmp_path / "lab" / "ramp.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert helping.find_source("lab.ramp") == tmp_path / "lab" / "ramp.py"
+    assert find_source("lab.ramp") == tmp_path / "lab" / "ramp.py"
 
 
 def test_a_default_is_written_as_it_is_typed() -> None:

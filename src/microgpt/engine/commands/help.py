@@ -1,11 +1,10 @@
 """`microgpt-train --help`: read from YAML and sources, the user's too, without importing torch, Lightning or Hydra."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from microgpt.engine.commands.knobs import Knob, families, knobs
-from microgpt.engine.commands.sources import Sources, module_file
+from microgpt.engine.commands.sources import Sources, find_source, read_sources
 from microgpt.engine.commands.yaml_help import read_part
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.errors import UsageError
@@ -107,33 +106,3 @@ def imported_names(arguments: Sequence[str]) -> list[str]:
         if name == "imports":
             found = [item.strip(" '\"") for item in value.strip("[] ").split(",") if item.strip(" '\"")]
     return found
-
-
-def find_source(name: str, config_dir: Path | None = None) -> Path:
-    """The file of a user's part, found where `registry.import_part` finds it, but not run.
-
-    Raises:
-        UsageError: there is no such file or module.
-    """
-    if name.endswith(".py"):
-        places = [Path(name), *([config_dir / name] if config_dir else [])]
-        path = next((place for place in places if place.is_file()), None)
-        looked = " and ".join(map(str, places))
-    else:
-        found = (module_file(Path(entry or "."), name) for entry in sys.path)
-        path, looked = next(filter(None, found), None), "the folders that Python imports from"
-    if path is None:
-        raise UsageError(f"no such file {name!r}", "imports", f"looked for it in {looked}")
-    return path
-
-
-def read_sources(files: Sequence[Path]) -> Sources:
-    """The package's sources and these.
-
-    Raises:
-        UsageError: a file is not Python.
-    """
-    try:
-        return Sources(files)
-    except (SyntaxError, ValueError, OSError) as error:
-        raise UsageError(f"cannot read a file of your own ({error})", "imports", "make it import cleanly") from None

@@ -18,10 +18,27 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     """Add RUN, --device, --import, --json and --debug."""
     p.add_argument("run", metavar="RUN", type=Path, help="run folder, its model/ folder, or an exported model")
     p.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
-    p.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE",
-                   help="Python file or module that defines parts of your own")  # fmt: skip
+    add_imports(p)
     p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_imports(p: argparse.ArgumentParser) -> None:
+    """Add --import, which `import_parts` reads."""
+    p.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE",
+                   help="Python file or module that defines parts of your own")  # fmt: skip
+
+
+def import_parts(a: argparse.Namespace) -> None:
+    """Import what --import names.
+
+    Raises:
+        UsageError: there is no such file, or it fails to import.
+    """
+    from microgpt.registry import import_part
+
+    for name in a.imports:
+        import_part(name)
 
 
 def open_run(a: argparse.Namespace) -> "Run":
@@ -36,8 +53,6 @@ def open_run(a: argparse.Namespace) -> "Run":
     give_way_if_busy(LOAD, watch=False)
     from microgpt.engine.machine.device import resolve_accelerator
     from microgpt.engine.trained.run import load
-    from microgpt.registry import import_part
 
-    for name in a.imports:
-        import_part(name)
+    import_parts(a)
     return load(a.run, resolve_accelerator(a.device))

@@ -7,9 +7,12 @@ is found where it is declared, whatever it is imported as.
 import ast
 import functools
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from microgpt.errors import UsageError
 
 SRC = Path(__file__).parents[3]
 CONFIG = "microgpt.config.Config"
@@ -176,6 +179,36 @@ def module_file(root: Path, module: str) -> Path | None:
     """The file of a module under an import root, without importing its parents."""
     base = root.joinpath(*module.split("."))
     return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
+
+
+def find_source(name: str, config_dir: Path | None = None) -> Path:
+    """The file of a user's part, found where `registry.import_part` finds it, but not run.
+
+    Raises:
+        UsageError: there is no such file or module.
+    """
+    if name.endswith(".py"):
+        places = [Path(name), *([config_dir / name] if config_dir else [])]
+        path = next((place for place in places if place.is_file()), None)
+        looked = " and ".join(map(str, places))
+    else:
+        found = (module_file(Path(entry or "."), name) for entry in sys.path)
+        path, looked = next(filter(None, found), None), "the folders that Python imports from"
+    if path is None:
+        raise UsageError(f"no such file {name!r}", "imports", f"looked for it in {looked}")
+    return path
+
+
+def read_sources(files: Sequence[Path]) -> Sources:
+    """The package's sources and these.
+
+    Raises:
+        UsageError: a file is not Python.
+    """
+    try:
+        return Sources(files)
+    except (SyntaxError, ValueError, OSError) as error:
+        raise UsageError(f"cannot read a file of your own ({error})", "imports", "make it import cleanly") from None
 
 
 def _text(node: ast.stmt | None) -> str:
