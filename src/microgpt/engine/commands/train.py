@@ -35,9 +35,9 @@ def train_command(arguments: list[str]) -> None:
     if "--version" in arguments:
         print(f"microgpt {microgpt.__version__}")
         return
-    from hydra._internal.utils import get_args_parser
+    from microgpt.engine.compose.hydra_private import arguments_parser
 
-    parser = get_args_parser()
+    parser = arguments_parser()
     parser.error = common.misused  # type: ignore[method-assign]
     args = parser.parse_intermixed_args(arguments)
     config_dir = Path(args.config_dir) if args.config_dir else None
@@ -53,7 +53,8 @@ def train_command(arguments: list[str]) -> None:
         return
     if args.multirun:
         give_way_if_busy(LOAD)
-    from microgpt.engine.compose.compose import check_sweep, lenient
+    from microgpt.engine.compose.compose import check_sweep
+    from microgpt.engine.compose.overrides import as_hydra_takes_them
     from microgpt.engine.sweep import points as sweep
 
     if args.multirun:
@@ -63,7 +64,7 @@ def train_command(arguments: list[str]) -> None:
     known = set(args.overrides)
     sweep.points.clear()
     flags = [word for word in arguments if word not in known]
-    call_hydra([*flags, *lenient(args.overrides)])  # Hydra wants the overrides together
+    call_hydra([*flags, *as_hydra_takes_them(args.overrides)])  # Hydra wants the overrides together
     if sweep.points and not sweep.points[0].config.sweep.detach:
         sweep.report()
 
@@ -72,8 +73,8 @@ def call_hydra(arguments: list[str]) -> None:
     """Run Hydra's own main over `task`, as if these were the command line."""
     import hydra
 
-    from microgpt.engine.compose.compose import register_schemas
     from microgpt.engine.compose.groups import shipped_yaml
+    from microgpt.engine.compose.schema import register_schemas
     from microgpt.engine.sweep import launchers
     from microgpt.engine.sweep.points import task
 

@@ -77,10 +77,10 @@ def prepare(tree: DictConfig, overrides: Sequence[str], path: Path, number: int)
         ConfigError: the point cannot be trained.
         CheckpointError: the folder holds a point that was made with other knobs.
     """
-    from microgpt.engine.compose.compose import decode, del_hydra
+    from microgpt.engine.compose.compose import decode, drop_hydra_node
 
     tree = copy.deepcopy(tree)
-    del_hydra(tree)
+    drop_hydra_node(tree)
     config = decode(tree)
     old, finished = launched_config(path), RunDir(path).read_summary() is not None
     if finished and old is not None:
