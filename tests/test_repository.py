@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from microgpt.config import Choice
-from microgpt.engine.compose.compose import FAMILIES, compose_run
-from microgpt.engine.compose.conf import conf_dir, groups
+from microgpt.engine.compose.compose import compose_run
+from microgpt.engine.compose.groups import config_groups, shipped_yaml
+from microgpt.engine.compose.schema import families
 from microgpt.model import GPT
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +66,8 @@ def test_no_source_reads_pickles_or_runs_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "option"), [(g, o) for g, options in groups(conf_dir()).items() for o in options if "hydra" not in g]
+    ("group", "option"),
+    [(g, o) for g, options in config_groups(shipped_yaml()).items() for o in options if "hydra" not in g],
 )
 def test_every_shipped_yaml_composes_and_builds(group: str, option: str) -> None:
     config = compose_run([f"{group}={option}"]).config
@@ -76,13 +77,11 @@ def test_every_shipped_yaml_composes_and_builds(group: str, option: str) -> None
     assert config.optim.build(model.named_parameters()).param_groups
 
 
-@pytest.mark.parametrize(
-    ("group", "family"), [("model.pos", "pos"), ("optim", "optim"), ("optim.schedule", "schedule")]
-)
-def test_every_registered_part_has_a_yaml_and_every_yaml_a_part(group: str, family: str) -> None:
-    members: type[Choice] = FAMILIES[family]
-    shipped = {name for name, member in members.members.items() if member.__module__.startswith("microgpt.")}
-    assert shipped == set(groups(conf_dir())[group])
+@pytest.mark.parametrize("path", ["model.pos", "optim", "optim.schedule"])
+def test_every_registered_part_has_a_yaml_and_every_yaml_a_part(path: str) -> None:
+    members = families()[path].members
+    shipped = {name for name, member in members.items() if member.__module__.startswith("microgpt.")}
+    assert shipped == set(config_groups(shipped_yaml())[path])
 
 
 def test_importing_the_package_loads_neither_lightning_nor_hydra_nor_torch() -> None:

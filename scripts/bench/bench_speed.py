@@ -26,7 +26,7 @@ from bench_rig import Bench
 
 from microgpt.data.corpus import prepare
 from microgpt.engine.compose.compose import compose_run
-from microgpt.engine.compose.conf import conf_dir
+from microgpt.engine.compose.groups import shipped_yaml
 from microgpt.engine.exchange.nanogpt import read_checkpoint
 from microgpt.engine.trained.evaluate import evaluate
 
@@ -52,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def recipes() -> dict[str, Path]:
     """The experiments of the speed run, by name."""
-    return {path.stem: path for path in sorted((conf_dir() / GROUP).glob("*.yaml"))}
+    return {path.stem: path for path in sorted((shipped_yaml() / GROUP).glob("*.yaml"))}
 
 
 def module(name: str, *words: str) -> list[str]:
@@ -124,9 +124,9 @@ def main(argv: Sequence[str] | None = None) -> Bench:
         bench.args.text = bench.args.text and bench.args.text.resolve()
         known, chosen = recipes(), bench.args.only or list(recipes())
         names = {f"speedrun/{n}": known[n] for n in chosen if n in known}
-        names |= {n: conf_dir() / "experiment" / f"{n}.yaml" for n in chosen if n not in known}
+        names |= {n: shipped_yaml() / "experiment" / f"{n}.yaml" for n in chosen if n not in known}
         if bench.quick:
-            names = dict(list(names.items())[:1]) or {"quick": conf_dir() / "experiment" / "quick.yaml"}
+            names = dict(list(names.items())[:1]) or {"quick": shipped_yaml() / "experiment" / "quick.yaml"}
         found: dict[str, list[tuple[float, float]]] = {}
         for seed in range(1, 2 if bench.quick else bench.args.seeds + 1):
             for name in names:

@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import subprocess
+import sys
+import textwrap
 
 import pytest
 import torch
@@ -11,8 +14,9 @@ from hypothesis import strategies as st
 from microgpt import ByteTokenizer, CharTokenizer, load, train
 from microgpt.data.tokenizer import BPETokenizer
 from microgpt.engine.commands.export import main
-from microgpt.engine.exchange import export as exporting
-from microgpt.engine.exchange.export import export_hf
+from microgpt.engine.exchange.export import export
+from microgpt.engine.exchange.formats import ExportFormat
+from microgpt.engine.exchange.formats import hf as hf_format
 from microgpt.errors import CheckpointError, UsageError
 
 GPT2 = ["model.pos=learned", "model.norm=layernorm", "model.mlp=gelu_tanh", "model.bias=true", "model.qk_norm=false",
@@ -60,7 +64,7 @@ def test_transformers_opens_a_trained_model(transformers, tokenizers, tiny, tmp_
 
 def test_the_export_is_a_run_again_and_its_weights_are_identical(tokenizers, tiny, tmp_path):
     run = train(tiny(*PLAIN))
-    export_hf(run, tmp_path / "out")
+    export(run, tmp_path / "out")
     again = load(tmp_path / "out")
     a, b = run.model.state_dict(), again.model.state_dict()
     assert a.keys() == b.keys()
@@ -72,21 +76,21 @@ def test_the_export_is_a_run_again_and_its_weights_are_identical(tokenizers, tin
 def test_without_transformers_our_own_reader_checks_it(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     run = train(tiny(*PLAIN))
-    assert export_hf(run, tmp_path / "out") == 0.0
+    assert export(run, tmp_path / "out") == 0.0
     assert "opened by microgpt's own reader" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_an_export_that_does_not_match_does_not_appear(tiny, tmp_path, monkeypatch):
     run = train(tiny(*PLAIN))
-    reopened = exporting.reopened
+    reopened = hf_format.reopened
 
     def wrong(folder):
         name, logits, encode = reopened(folder)
         return name, lambda x: logits(x) + 1e-3, encode
 
-    monkeypatch.setattr(exporting, "reopened", wrong)
+    monkeypatch.setattr(hf_format, "reopened", wrong)
     with pytest.raises(CheckpointError, match=r"differ by 0\.001"):
-        export_hf(run, tmp_path / "out")
+        export(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".*.tmp"))
 
@@ -110,8 +114,114 @@ def test_a_folder_in_use_is_left_alone(tiny, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("mine")
     with pytest.raises(UsageError, match="exists"):
-        export_hf(run, tmp_path / "out")
+        export(run, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+MINE = """
+    from typing import Literal
+
+    import torch
+
+    from microgpt.engine.exchange.check import compare_logits
+    from microgpt.engine.exchange.formats import ExportFormat
+    from microgpt.errors import UsageError
+
+    class TorchFormat(ExportFormat, name="torch"):
+        '''One file of torch's.'''
+
+        file_name: str = "weights.pt"
+        "Name of the file."
+        precision: Literal["float32", "float16"] = "float32"
+        "Number format of the weights."
+
+        def check_run(self, run):
+            if run.config.tie_weights:
+                raise UsageError("tied weights", "model.tie_weights", "train with tie_weights=false")
+
+        def write(self, run, folder):
+            dtype = getattr(torch, self.precision)
+            path = folder / self.file_name
+            torch.save({name: t.to(dtype) for name, t in run.model.state_dict().items()}, path)
+            again = type(run.model)(run.config, run.model.vocab_size)
+            again.load_state_dict(torch.load(path, weights_only=True))
+            return compare_logits(run.model, lambda x: again.eval()(x)[0])
+
+        def next_step(self, out):
+            return f"torch.load({str(out / self.file_name)!r})"
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A user's file that adds the format `torch`."""
+    (tmp_path / "mine.py").write_text(textwrap.dedent(MINE))
+    yield str(tmp_path / "mine.py")
+    ExportFormat.members.pop("torch", None)
+    sys.modules.pop("microgpt_imported_mine", None)
+
+
+def test_a_format_of_ones_own_is_one_file(tiny, tmp_path, capsys, mine):
+    run = train(tiny(*PLAIN))
+    words = [str(tmp_path / "run"), str(tmp_path / "out"), "--import", mine, "--format", "torch"]
+    capsys.readouterr()
+    assert main([*words, "--file-name", "w.pt"]) == 0
+    assert f"next: torch.load('{tmp_path}/out/w.pt')" in capsys.readouterr().out
+    written = torch.load(tmp_path / "out" / "w.pt", weights_only=True)
+    assert all(torch.equal(tensor, written[name]) for name, tensor in run.model.state_dict().items())
+    assert main([words[0], str(tmp_path / "half"), *words[2:], "--precision", "float16"]) == 4
+    assert "the exported model's logits differ by" in capsys.readouterr().err
+    assert not (tmp_path / "half").exists()
+    assert main([words[0], str(tmp_path / "b"), *words[2:], "--precision", "float8"]) == 2
+    assert "--precision: no such choice 'float8'; " in capsys.readouterr().err
+    train(tiny(*PLAIN, "model.tie_weights=true", "model.init=gpt2", f"hydra.run.dir={tmp_path / 'tied'}"))
+    assert main([str(tmp_path / "tied"), str(tmp_path / "c"), *words[2:]]) == 2
+    assert "tied weights in model.tie_weights" in capsys.readouterr().err
+
+
+def test_help_and_errors_come_from_the_formats_and_import_nothing_heavy(tmp_path, capsys, mine):
+    code = (
+        "import sys\nfrom microgpt.engine.commands.export import main\n"
+        f"assert main(['--import', {mine!r}, '--help']) == 0\nassert 'torch' not in sys.modules"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "hf, safetensors, torch (default: hf)" in out
+    assert "  torch        One file of torch's.\n" in out
+    assert "torch: Name of the file. (default: weights.pt)" in " ".join(out.split())
+    mistakes = {
+        "--format tork": "no export format 'tork' in --format; did you mean 'torch'?",
+        "--format safetensors --card false": "--card is no option of 'safetensors' in the arguments; it has no options",
+        "--format hf --card maybe": "--card: 'maybe' is not true or false",
+        "--format": "argument --format: expected one argument",
+    }
+    for words, said in mistakes.items():
+        assert main(["run", "out", "--import", mine, *words.split()]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["run", "out", "--import", str(tmp_path / "gone.py")]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_an_option_cannot_take_the_commands_own_name(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(
+        "from microgpt.engine.exchange.formats import ExportFormat\n"
+        "class Own(ExportFormat, name='own'):\n    device: str = 'cpu'\n"
+    )
+    assert main(["run", "out", "--import", str(tmp_path / "own.py")]) == 2
+    assert "the option --device is the command's own" in capsys.readouterr().err
+
+
+def test_the_model_card_can_be_left_out(tiny, tmp_path, capsys):
+    train(tiny(*PLAIN))
+    capsys.readouterr()
+    assert main([str(tmp_path / "run"), str(tmp_path / "out"), "--card", "false"]) == 0
+    assert "README" not in capsys.readouterr().out
+    assert not (tmp_path / "out" / "README.md").exists()
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_every_format_has_a_file_of_its_own():
+    homes = {name: member.__module__ for name, member in ExportFormat.members.items()}
+    assert homes == {name: f"microgpt.engine.exchange.formats.{name}" for name in ("hf", "safetensors")}
 
 
 UNICODE = st.text(alphabet=st.characters(exclude_categories=("Cs",)))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from microgpt import load
 from microgpt.engine.commands.import_ import main
+from microgpt.engine.exchange.importers import Importer
 from microgpt.engine.exchange.nanogpt import read_checkpoint, read_meta, read_plain
 from microgpt.errors import CheckpointError, UsageError
 
@@ -149,5 +150,30 @@ def test_a_tokenizer_must_be_named_and_fit(tmp_path, capsys):
     assert "--meta" in capsys.readouterr().err
     (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"itos": {0: "a", 1: "b"}}))
     assert main(["nanogpt", str(ckpt), str(tmp_path / "out"), "--meta", str(tmp_path / "meta.pkl")]) == 4
-    assert "2 characters for a model of 17 tokens" in capsys.readouterr().err
+    assert "the tokenizer has 2 tokens, the model 17" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_another_project_is_one_file_of_the_users(tmp_path, capsys):
+    (tmp_path / "lab.py").write_text(
+        "from microgpt import GPT, CharTokenizer, GPTConfig\n"
+        "from microgpt.engine.exchange.importers import Importer\n"
+        "class Lab(Importer, name='lab'):\n"
+        "    letters: str = 'ab'\n"
+        "    'Its characters.'\n"
+        "    def read(self, checkpoint):\n"
+        "        width = int(checkpoint.read_text())\n"
+        "        return GPT(GPTConfig(n_embd=width, n_layer=1), 3).eval(), CharTokenizer(self.letters)\n"
+    )
+    (tmp_path / "ckpt").write_text("16")
+    words = ["lab", str(tmp_path / "ckpt"), str(tmp_path / "out"), "--import", str(tmp_path / "lab.py")]
+    try:
+        assert main([*words, "--letters", "abc"]) == 0
+        assert load(tmp_path / "out").config.n_embd == 16
+        capsys.readouterr()
+        assert main([*words, "--meta", "m"]) == 2
+        assert "--meta is no option of 'lab' in the arguments; it has --letters" in capsys.readouterr().err
+        assert main(["lap", *words[1:]]) == 2
+        assert "no project 'lap' in PROJECT; did you mean 'lab'?" in capsys.readouterr().err
+    finally:
+        Importer.members.pop("lab", None)

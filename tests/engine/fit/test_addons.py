@@ -15,8 +15,9 @@ from microgpt import train
 from microgpt.config import ConfigError
 from microgpt.engine.addons import CallbackConfig, LoggedRun, LoggerConfig, import_shipped
 from microgpt.engine.commands.knobs import knobs
+from microgpt.engine.commands.sources import Sources
 from microgpt.engine.compose.compose import compose_run
-from microgpt.engine.compose.conf import conf_dir, groups
+from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.engine.store import checkpoint
 from microgpt.errors import CheckpointError, MachineError, MicrogptError, UsageError
 
@@ -350,8 +351,11 @@ def test_a_run_that_fails_ends_its_records_as_failed(tiny: Tiny, mine: Callable[
 def test_every_shipped_member_has_a_yaml_and_its_knobs_are_in_the_help(
     group: str, family: type[LoggerConfig | CallbackConfig]
 ) -> None:
-    assert set(groups(conf_dir())[group]) == set(family.members) | {"none", *(["csv"] if group == "logger" else [])}
-    listed = {knob.name for knob in knobs()}
+    assert set(config_groups(shipped_yaml())[group]) == set(family.members) | {
+        "none",
+        *(["csv"] if group == "logger" else []),
+    }
+    listed = {knob.name for knob in knobs(Sources())}
     for name, member in family.members.items():
         own = compose_run([f"{group}={name}"]).config.to_dict()[group]
         assert own == {name: member().to_dict()}

@@ -1,12 +1,17 @@
 """A sweep trains each point once, one failure does not end it, and started again it does what is missing."""
 
+import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from microgpt.engine.commands.train import main
-from microgpt.engine.sweep import points as sweep
+from microgpt.engine.sweep import submitit_private
+from microgpt.engine.sweep.points import Sweep, sweep_of
+from microgpt.errors import MachineError
 
 Tiny = Callable[..., list[str]]
 
@@ -22,13 +27,18 @@ def swept(tiny: Tiny, tmp_path: Path) -> Callable[..., int]:
     return run
 
 
+def summaries(sweep: Path) -> list[dict[str, Any]]:
+    """summary.json of each point that has one, in their order."""
+    return [json.loads(path.read_text()) for path in sorted(sweep.glob("*/summary.json"))]
+
+
 def test_each_point_with_its_devices_is_trained_once(
     swept: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert swept("trainer.devices=2,1", "trainer.strategy=fsdp") == 0
-    assert [point.score() for point in sweep.points] == [pytest.approx(2.9, abs=1.0)] * 2
-    worlds = [point.path.joinpath("summary.json").read_text() for point in sweep.points]
-    assert ['"world_size": 2' in text for text in worlds] == [True, False]
+    found = summaries(tmp_path / "sweep")
+    assert [point["val/loss"] for point in found] == [pytest.approx(2.9, abs=1.0)] * 2
+    assert [point["world_size"] for point in found] == [2, 1]
     assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == ["0", "1"]
     table = capsys.readouterr().out
     assert "trainer.devices" in table.splitlines()[-4]
@@ -61,16 +71,19 @@ def test_a_failed_point_is_reported_and_repeated_alone(
 
 
 def test_a_search_finds_the_better_rate_and_replays_what_it_has_done(
-    swept: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    swept: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search = ("hydra/sweeper=optuna", "optim.lr=choice(1e-5,0.02)", "model.n_embd=choice(12,24)")
     assert swept(*search, "hydra.sweeper.n_trials=3") == 0
-    first = [point.score() for point in sweep.points]
+    first = [point["val/loss"] for point in summaries(tmp_path / "sweep")]
     assert len(set(first)) > 1
-    assert f"best of 3: val/loss {min(filter(None, first)):.4f} with optim.lr=" in capsys.readouterr().out
+    assert f"best of 3: val/loss {min(first):.4f} with optim.lr=" in capsys.readouterr().out
+    paths = [tmp_path / "sweep" / n / "summary.json" for n in "012"]
+    before = [path.stat().st_mtime_ns for path in paths]
     assert swept(*search, "hydra.sweeper.n_trials=4") == 0
-    assert [point.score() for point in sweep.points][:3] == first
-    assert [point.is_finished for point in sweep.points] == [True, True, True, False]
+    assert [point["val/loss"] for point in summaries(tmp_path / "sweep")][:3] == first
+    assert before == [path.stat().st_mtime_ns for path in paths]  # the first three answered from their folders
+    assert (tmp_path / "sweep" / "3" / "summary.json").is_file()
 
 
 @pytest.mark.parametrize("word", ["hydra/launcher=slurm", "hydra/sweeper=optuna", "sweep.detach=true"])
@@ -84,3 +97,28 @@ def test_an_array_has_one_shape(swept: Callable[..., int], capsys: pytest.Captur
     assert "points of different trainer.num_nodes or trainer.devices" in capsys.readouterr().err
     assert swept("hydra/launcher=slurm", "trainer.devices=auto", "seed=1,2") == 2
     assert "does not tell SLURM how many" in capsys.readouterr().err
+
+
+def test_a_launcher_finds_the_sweep_by_hydras_task_function() -> None:
+    sweep = Sweep()
+    assert sweep_of(sweep.train_point) is sweep
+    with pytest.raises(TypeError, match="is not the method train_point of a Sweep"):
+        sweep_of(print)
+
+
+@pytest.mark.parametrize(("module", "name"), submitit_private.NAMES)
+def test_a_name_of_submitit_that_is_gone_is_missed_by_name(
+    module: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.delattr(importlib.import_module(module), name)
+    with pytest.raises(MachineError, match=rf"submitit 1\.\d+\.\d+ has no {module}\.{name}, which microgpt") as error:
+        submitit_private.slurm_executor(str(tmp_path), 1) if name == "AutoExecutor" else submitit_private.submit_again(
+            len
+        )
+    assert error.value.fix == "pip install 'submitit>=1.5.3'"
+
+
+def test_the_versions_of_submitit_are_those_that_the_package_asks_for() -> None:
+    project = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'"submitit{submitit_private.CHECKED}"' in project

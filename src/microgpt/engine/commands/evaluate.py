@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from microgpt.engine.commands import common, opening
-from microgpt.engine.commands.knobs import member_names
+from microgpt.engine.commands.sources import member_names
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.files import read_capped
 from microgpt.text import one_line

@@ -6,7 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from microgpt.config import ConfigError
 from microgpt.engine.commands import common, opening
+from microgpt.engine.commands.options import Options, as_flags
+
+FAMILY = "microgpt.engine.exchange.formats.base.ExportFormat"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -14,33 +18,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     return common.run(export, argv)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(formats: Options) -> argparse.ArgumentParser:
     """The command's arguments."""
     p = common.Parser(
         prog="microgpt-export",
         description="Write a trained model for other programs, open what was written and compare its logits.",
+        epilog=f"formats:\n{formats.summary()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     opening.add_arguments(p)
     p.add_argument("out", metavar="OUT", type=Path, help="folder to make")
-    p.add_argument("--format", default="hf", choices=("hf", "safetensors"),
-                   help="hf: a folder that transformers opens; safetensors: our own model folder")  # fmt: skip
+    p.add_argument("--format", default="hf", metavar="F", help=f"{', '.join(formats.members)} (default: hf)")
+    formats.add_to(p)
     return p
 
 
 def export(arguments: list[str]) -> None:
     """Load the model, write it, check it, say how to open it."""
-    a = parser().parse_args(arguments)
-    from microgpt.engine.exchange.export import FORMATS
+    formats = Options(FAMILY, arguments)
+    a = parser(formats).parse_args(arguments)
+    chosen = formats.chosen(a.format, a, "--format")
+    from microgpt.engine.exchange.export import export as write
+    from microgpt.engine.exchange.formats import ExportFormat
 
-    difference = FORMATS[a.format](opening.open_run(a), a.out)
+    opening.import_parts(a)
+    try:
+        format = ExportFormat.choose(chosen)
+    except ConfigError as error:
+        raise as_flags(error) from None
+    assert isinstance(format, ExportFormat)
+    difference = write(opening.open_run(a), a.out, format)
     if a.json:
         print(json.dumps({"out": str(a.out), "format": a.format, "largest_difference": difference}))
         return
     print(f"wrote {a.out}; opened again, its logits differ by {difference:.3g} at most")
-    if a.format == "hf":
-        print(f"next: AutoModelForCausalLM.from_pretrained({str(a.out)!r}), or see {a.out}/README.md")
-    else:
-        print(f'next: microgpt-generate {a.out} --prompt "..."')
+    print(f"next: {format.next_step(a.out)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,13 @@
-"""`microgpt-train --help`: read from conf/ and from the sources, without importing torch, Lightning or Hydra."""
+"""`microgpt-train --help`: read from YAML and sources, the user's too, without importing torch, Lightning or Hydra."""
 
-from microgpt.engine.compose.conf import conf_dir, groups
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from microgpt.engine.commands.knobs import Knob, families, knobs
+from microgpt.engine.commands.sources import Sources, find_source, read_sources
+from microgpt.engine.commands.yaml_help import read_part
+from microgpt.engine.compose.groups import config_groups, shipped_yaml
+from microgpt.errors import UsageError
 
 USAGE = """\
 microgpt-train trains a small GPT on text.
@@ -14,19 +21,88 @@ microgpt-train trains a small GPT on text.
   microgpt-train plan=true                         what a run will cost, without training
 
 Options: -m/--multirun, --config-dir DIR (your own YAML), --cfg job, --debug, --help
+With --config-dir DIR and imports=[FILE.py], --help lists your own parts too.
 """
+SWEEP_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 
-def print_help() -> None:
-    """Print the usage, the choices for each part, and every knob with its default and meaning."""
-    from microgpt.engine.commands.knobs import knobs, parts
+def print_help(arguments: Sequence[str] = ()) -> None:
+    """Print the usage, the choices for each part, every knob, and how sweeps are started.
 
+    Args:
+        arguments: the command line; of it, --config-dir and imports=[...] add the user's own.
+
+    Raises:
+        UsageError: a folder or file of the user's cannot be read.
+    """
+    config_dir = find_config_dir(arguments)
+    files = [find_source(name, config_dir) for name in imported_names(arguments)]
+    sources = read_sources(files)
+    folders = [shipped_yaml(), *([config_dir] if config_dir else [])]
     print(USAGE)
     print("Parts:")
-    choices = dict(sorted((groups(conf_dir()) | parts()).items()))
-    width = max(map(len, choices))
-    for group, options in choices.items():
-        print(f"  {group + '=':<{width + 1}} {' '.join(options)}")
+    print_parts(folders, sources)
+    for cls, family in sources.extra_members():
+        print(f"  {family} {cls.member}, from your own file: {cls.doc}")
     print("\nKnobs:")
-    for knob in knobs():
-        print(f"  {knob.name}={knob.default}\n      {knob.doc}")
+    print_knobs(knobs(sources))
+    print("\nSweeps (-m):")
+    for group in SWEEP_GROUPS:
+        print_sweep_group(group, folders)
+
+
+def print_parts(folders: Iterable[Path], sources: Sources) -> None:
+    """Print each part and the words that choose it: the YAML files of a group, or the members of a family."""
+    choices = dict[str, set[str]]()
+    for folder in folders:
+        for group, options in config_groups(folder).items():
+            choices.setdefault(group, set()).update(options)
+    for path, members in families(sources).items():
+        choices.setdefault(path, set(members))
+    width = max(map(len, choices))
+    for group, words in sorted(choices.items()):
+        print(f"  {group + '=':<{width + 1}} {' '.join(sorted(words))}")
+
+
+def print_knobs(found: Iterable[Knob], indent: str = "  ") -> None:
+    """Print knobs, each with its default and, on a line of its own, its meaning."""
+    for knob in found:
+        print(f"{indent}{knob.name}={knob.default}")
+        if knob.doc:
+            print(f"{indent}    {knob.doc}")
+
+
+def print_sweep_group(group: str, folders: Iterable[Path]) -> None:
+    """Print the options of a group of Hydra's with their parameters."""
+    for file in sorted((f for folder in folders for f in (folder / group).glob("*.yaml")), key=lambda file: file.stem):
+        part = read_part(file, group)
+        parent = f" As {part.parent}, but:" if part.parent and part.parameters else ""
+        print(f"  {group}={part.name}\n      {part.summary}{parent}")
+        print_knobs(part.parameters, " " * 6)
+
+
+def find_config_dir(arguments: Sequence[str]) -> Path | None:
+    """The folder that --config-dir names.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name in ("--config-dir", "-cd"):
+            folder = Path(value if equals else following)
+            if not folder.is_dir():
+                fix = "name a folder that holds YAML files"
+                raise UsageError(f"no such folder {str(folder)!r}", "--config-dir", fix)
+            return folder
+    return None
+
+
+def imported_names(arguments: Sequence[str]) -> list[str]:
+    """The files and modules that an override `imports=[a.py,b]` names."""
+    found: list[str] = []
+    for word in arguments:
+        name, _, value = word.lstrip("+").partition("=")
+        if name == "imports":
+            found = [item.strip(" '\"") for item in value.strip("[] ").split(",") if item.strip(" '\"")]
+    return found

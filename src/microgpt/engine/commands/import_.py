@@ -5,8 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from microgpt.engine.commands import common
-from microgpt.errors import UsageError
+from microgpt.config import ConfigError
+from microgpt.engine.commands import common, opening
+from microgpt.engine.commands.options import Options, as_flags
+
+FAMILY = "microgpt.engine.exchange.importers.base.Importer"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -14,47 +17,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     return common.run(import_, argv)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(projects: Options) -> argparse.ArgumentParser:
     """The command's arguments."""
     p = common.Parser(
-        prog="microgpt-import", description="A model folder of another project's checkpoint. No code in it is run."
+        prog="microgpt-import",
+        description="Make a model folder of another project's checkpoint. No code in it is run.",
+        epilog=f"projects:\n{projects.summary()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("project", choices=("nanogpt",), help="whose checkpoint it is")
-    p.add_argument("checkpoint", metavar="CKPT", type=Path, help="nanoGPT's out/ckpt.pt")
+    p.add_argument("project", metavar="PROJECT", help=f"whose checkpoint it is: {', '.join(projects.members)}")
+    p.add_argument("checkpoint", metavar="CKPT", type=Path, help="the project's file")
     p.add_argument("out", metavar="OUT", type=Path, help="folder to make")
-    p.add_argument("--meta", metavar="FILE", type=Path, help="data/.../meta.pkl: the characters it was trained on")
-    p.add_argument("--tokenizer", metavar="NAME",
-                   help="of subwords: a tokenizer.json, its folder, or a name of the Hub (gpt2)")  # fmt: skip
+    opening.add_imports(p)
     p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    projects.add_to(p)
     return p
 
 
 def import_(arguments: list[str]) -> None:
-    """Read the checkpoint and the tokenizer, write the folder, say what can be done with it."""
-    a = parser().parse_args(arguments)
-    if (a.meta is None) == (a.tokenizer is None):
-        fix = "--meta data/.../meta.pkl for characters, --tokenizer gpt2 for GPT-2's subwords"
-        raise UsageError("a checkpoint of nanoGPT holds no tokenizer", "the arguments", f"give one: {fix}")
-    from microgpt.data.tokenizer import HFTokenizer, Tokenizer
-    from microgpt.engine.exchange.export import new_folder
-    from microgpt.engine.exchange.nanogpt import read_checkpoint, read_meta
-    from microgpt.errors import CheckpointError
-    from microgpt.model import save_model
-    from microgpt.model.files.hf import locate
+    """Read the checkpoint and its tokenizer, write the folder, say what can be done with it."""
+    projects = Options(FAMILY, arguments)
+    a = parser(projects).parse_args(arguments)
+    chosen = projects.chosen(a.project, a, "PROJECT")
+    from microgpt.engine.exchange.importing import import_checkpoint
 
-    model = read_checkpoint(a.checkpoint)
-    tokenizer: Tokenizer
-    if a.meta is not None:
-        tokenizer = read_meta(a.meta)
-    else:
-        place = Path(a.tokenizer)
-        file = place if place.is_file() else locate(a.tokenizer) / "tokenizer.json"
-        tokenizer = HFTokenizer.from_file(file, model.vocab_size)
-    if tokenizer.vocab_size != model.vocab_size:
-        what = f"{tokenizer.vocab_size} characters for a model of {model.vocab_size} tokens"
-        raise CheckpointError(what, str(a.meta), "name the meta.pkl of the data that it was trained on")
-    with new_folder(a.out) as folder:
-        save_model(folder, model, tokenizer.to_dict())
+    opening.import_parts(a)
+    try:
+        model = import_checkpoint(a.checkpoint, a.out, chosen)
+    except ConfigError as error:
+        raise as_flags(error) from None
     print(f"wrote {a.out}: {model.num_params():,} parameters, {model.vocab_size} tokens")
     print(f'next: microgpt-generate {a.out} --prompt "..."')
 

@@ -1,33 +1,12 @@
-"""The knobs as the sources declare them: name, default and the line of doc below each. Nothing is imported for it."""
+"""Every knob of a run with its default and meaning, read from the sources by following RunConfig's annotations."""
 
 import ast
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-PACKAGE = Path(__file__).parents[2]
-NODES = (
-    # node, file, class; what is chosen by a group is listed for each choice
-    ("", "engine/config.py", "RunConfig"),
-    ("data.", "data/config.py", "DataConfig"),
-    ("model.", "model/config.py", "GPTConfig"),
-    ("lora.", "model/lora.py", "LoRAConfig"),
-    ("trainer.", "engine/config.py", "TrainerConfig"),
-    ("eval.", "engine/trained/evaluate.py", "EvalConfig"),
-    ("sample.", "engine/trained/sample.py", "SampleConfig"),
-    ("checkpoint.", "engine/store/checkpoint/layout.py", "CheckpointConfig"),
-    ("sweep.", "engine/config.py", "SweepConfig"),
-    ("optim.", "engine/optim/base.py", "OptimConfig"),
-)
-FAMILIES = (
-    # node, folder; under a node that ends in * stand any number of members, each under a name
-    ("model.pos.", "model/pos"), ("model.norm.", "model/norm"), ("model.mlp.", "model/mlp"),
-    ("optim.", "engine/optim"), ("optim.schedule.", "engine/schedule"),
-    ("logger.*.", "engine/fit/loggers"), ("callbacks.*.", "engine/fit/stock_callbacks"),
-)  # fmt: skip
-WORDS = ("model.norm", "model.mlp")
-"""Parts that are one word without a YAML file."""
+from microgpt.engine.commands.sources import Declaration, Field, Sources
+
+ROOT = "microgpt.engine.config.RunConfig"
 
 
 @dataclass(frozen=True)
@@ -39,68 +18,45 @@ class Knob:
     doc: str
 
 
-def knobs() -> list[Knob]:
-    """Every knob with a line of doc."""
-    found: list[Knob] = []
-    for prefix, file, name in NODES:
-        found += [knob for cls in classes(PACKAGE / file) if cls.name == name for knob in declared(cls, prefix)]
-    for prefix, folder in FAMILIES:
-        for member, cls in members(folder):
-            node, note = prefix, f" ({prefix[:-1]}={member})"
-            if prefix.endswith("*."):
-                node, note = f"{prefix[:-2]}{member}.", ""
-            found += [Knob(k.name, k.default, k.doc + note) for k in declared(cls, node)]
+def knobs(sources: Sources, root: str = ROOT) -> list[Knob]:
+    """Every knob under a configuration class: node by node, a family's members after what they share."""
+    cls = sources.find(root)
+    return [] if cls is None else list(_knobs(sources, sources.fields(cls), ""))
+
+
+def families(sources: Sources, root: str = ROOT) -> dict[str, list[str]]:
+    """The families under a configuration class: path as typed -> names of the members."""
+    found: dict[str, list[str]] = {}
+
+    def visit(cls: Declaration, prefix: str) -> None:
+        for field in sources.fields(cls):
+            target = sources.config_of(field)
+            if target is None:
+                continue
+            if target.family:
+                members = sources.members(target)
+                found[prefix + field.name] = list(dict.fromkeys(member.member for member in members))
+            visit(target, f"{prefix}{field.name}.")
+
+    if (cls := sources.find(root)) is not None:
+        visit(cls, "")
     return found
 
 
-def parts() -> dict[str, list[str]]:
-    """The parts that have no YAML files, as typed, and their choices."""
-    return {prefix[:-1]: [name for name, _ in members(folder)] for prefix, folder in FAMILIES if prefix[:-1] in WORDS}
+def declared(sources: Sources, cls: Declaration, prefix: str = "") -> list[Knob]:
+    """The knobs of one class, those it inherits included."""
+    return [Knob(prefix + f.name, default(sources, f), f.doc) for f in sources.fields(cls)]
 
 
-def members(folder: str) -> Iterator[tuple[str, ast.ClassDef]]:
-    """The members of a family by name, and their classes."""
-    for path in sorted((PACKAGE / folder).glob("*.py")):
-        for cls in classes(path):
-            if member := member_name(cls):
-                yield member, cls
-
-
-def member_names(folder: str) -> list[str]:
-    """The parts that the files of a folder of the package define, by name."""
-    return sorted(name for name, _ in members(folder))
-
-
-def member_name(cls: ast.ClassDef) -> str:
-    """The `name=` in a class's header; empty where there is none."""
-    value = next((keyword.value for keyword in cls.keywords if keyword.arg == "name"), None)
-    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
-
-
-def classes(path: Path) -> Iterator[ast.ClassDef]:
-    """The classes of a source file."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef):
-            yield node
-
-
-def declared(cls: ast.ClassDef, prefix: str) -> Iterator[Knob]:
-    """The fields of a class that are followed by a line of doc."""
-    for field, doc in zip(cls.body, cls.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and field.value is not None
-            and isinstance(doc, ast.Expr)
-            and isinstance(doc.value, ast.Constant)
-        ):
-            yield Knob(prefix + field.target.id, literal(field.value), str(doc.value.value))
-
-
-@functools.cache
-def defaults_of_parts() -> dict[str, str]:
-    """The call that makes a part's config, as in `RoPEConfig()`, -> the part as it is typed."""
-    return {f"{cls.name}()": name for _, folder in FAMILIES for name, cls in members(folder)}
+def default(sources: Sources, field: Field) -> str:
+    """A field's default as it is typed on the command line; of a part, its name."""
+    if field.default is None:
+        return "???"
+    if isinstance(field.default, ast.Call):
+        made = sources.resolve(ast.unparse(field.default.func), field.file)
+        if made is not None and made.member:
+            return made.member
+    return literal(field.default)
 
 
 def literal(value: ast.expr) -> str:
@@ -108,9 +64,34 @@ def literal(value: ast.expr) -> str:
     try:
         plain = ast.literal_eval(value)
     except ValueError:
-        return defaults_of_parts().get(ast.unparse(value), ast.unparse(value))
+        return ast.unparse(value)
     if plain is None or isinstance(plain, bool):
         return {None: "null", True: "true", False: "false"}[plain]
     if isinstance(plain, (list, tuple)):
         return "[" + ",".join(map(str, plain)) + "]"
     return str(plain)
+
+
+def _knobs(sources: Sources, fields: list[Field], prefix: str, note: str = "") -> Iterator[Knob]:
+    """The knobs of a node: its own, then those of the nodes and families inside it."""
+    inside = []
+    for field in fields:
+        target = sources.config_of(field)
+        if target is not None:
+            inside.append((field, target))
+        if target is None or (target.family and field.doc):
+            choices = f" One of {', '.join(m.member for m in sources.members(target))}." if target else ""
+            yield Knob(prefix + field.name, default(sources, field), f"{field.doc}{choices}{note}")
+    for field, target in inside:
+        path = prefix + field.name
+        if not target.family:
+            yield from _knobs(sources, sources.fields(target), f"{path}.", note)
+            continue
+        yield from _knobs(sources, sources.fields(target), f"{path}.", note)
+        shared = sources.lineage(target)
+        for member in sources.members(target):
+            ancestors = [each for each in reversed(sources.lineage(member)) if each not in shared]
+            own = list({f.name: f for each in ancestors for f in each.own_fields()}.values())
+            is_keyed = ast.unparse(field.annotation).startswith(("dict[", "Mapping["))
+            place = f"{path}.{member.member}." if is_keyed else f"{path}."
+            yield from _knobs(sources, own, place, note if is_keyed else f"{note} ({path}={member.member})")

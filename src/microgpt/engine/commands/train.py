@@ -1,14 +1,16 @@
 """`microgpt-train [OVERRIDES] [-m]`: composes conf/, trains, evaluates, writes the run folder.
 
 A single run is composed and checked before its folder is made, so that a typo leaves nothing behind. A sweep (`-m`) is
-checked point by point, then handed to Hydra, whose launchers run `task` for each point.
+checked point by point, then handed to Hydra, whose launchers train each point.
 """
 
+import argparse
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import microgpt
 from microgpt.engine.commands import common
@@ -17,6 +19,9 @@ from microgpt.engine.process import signals
 from microgpt.engine.process.stopping import GoOn
 from microgpt.engine.process.waiting import Load, give_way_if_busy
 from microgpt.errors import UsageError
+
+if TYPE_CHECKING:
+    from microgpt.engine.sweep.points import Sweep
 
 BEGAN = time.perf_counter()
 LOAD = Load()
@@ -30,14 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train_command(arguments: list[str]) -> None:
     """Train one run, or hand a sweep to Hydra."""
     if "-h" in arguments or "--help" in arguments:
-        print_help()
+        print_help(arguments)
         return
     if "--version" in arguments:
         print(f"microgpt {microgpt.__version__}")
         return
-    from hydra._internal.utils import get_args_parser
+    from microgpt.engine.compose.hydra_private import arguments_parser
 
-    parser = get_args_parser()
+    parser = arguments_parser()
     parser.error = common.misused  # type: ignore[method-assign]
     args = parser.parse_intermixed_args(arguments)
     config_dir = Path(args.config_dir) if args.config_dir else None
@@ -53,36 +58,41 @@ def train_command(arguments: list[str]) -> None:
         return
     if args.multirun:
         give_way_if_busy(LOAD)
-    from microgpt.engine.compose.compose import check_sweep, lenient
-    from microgpt.engine.sweep import points as sweep
+    hand_to_hydra(arguments, args)
+
+
+def hand_to_hydra(arguments: list[str], args: argparse.Namespace) -> None:
+    """Run a sweep, or print what Hydra is asked for."""
+    from microgpt.engine.compose.compose import check_sweep
+    from microgpt.engine.compose.overrides import as_hydra_takes_them
+    from microgpt.engine.sweep.points import Sweep
 
     if args.multirun:
         words = ["--config-dir", args.config_dir] if args.config_dir else []
         signals.at_stop(GoOn(["-m", *words, *args.overrides]))
-        check_sweep(args.overrides, config_dir)
+        check_sweep(args.overrides, Path(args.config_dir) if args.config_dir else None)
     known = set(args.overrides)
-    sweep.points.clear()
     flags = [word for word in arguments if word not in known]
-    call_hydra([*flags, *lenient(args.overrides)])  # Hydra wants the overrides together
+    sweep = Sweep()
+    call_hydra([*flags, *as_hydra_takes_them(args.overrides)], sweep)  # Hydra wants the overrides together
     if sweep.points and not sweep.points[0].config.sweep.detach:
         sweep.report()
 
 
-def call_hydra(arguments: list[str]) -> None:
-    """Run Hydra's own main over `task`, as if these were the command line."""
+def call_hydra(arguments: list[str], sweep: "Sweep") -> None:
+    """Run Hydra's own main, which trains the sweep's points, as if these were the command line."""
     import hydra
 
-    from microgpt.engine.compose.compose import register_schemas
-    from microgpt.engine.compose.conf import conf_dir
+    from microgpt.engine.compose.groups import shipped_yaml
+    from microgpt.engine.compose.schema import register_schemas
     from microgpt.engine.sweep import launchers
-    from microgpt.engine.sweep.points import task
 
     register_schemas()
     launchers.register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are: we print them
     previous, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
+        hydra.main(version_base="1.3", config_path=str(shipped_yaml()), config_name="train")(sweep.train_point)()
     finally:
         sys.argv = previous
 

@@ -1,18 +1,14 @@
-"""conf/ and a list of overrides become a checked `RunConfig`. The one place that composes with Hydra.
+"""conf/ and a list of overrides become a checked `RunConfig`.
 
-Hydra composes; `microgpt.config` decodes. The schema that Hydra composes onto is derived from the dataclasses, so
-every knob exists and no YAML restates a default. An override of a knob that does not exist is passed on as an
-addition, so that the decoder can report it with every other fault and with a suggestion.
+Hydra composes onto a schema (see `schema`), `microgpt.config` decodes. An override of a knob that does not exist is
+passed on as an addition, so that the decoder can report it with every other fault and a suggestion.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,40 +16,23 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from microgpt.config import Choice, Config, ConfigError, Fault, defaults, did_you_mean, fields
-from microgpt.engine.addons import CallbackConfig, LoggerConfig, import_shipped
-from microgpt.engine.compose.conf import conf_dir, groups
+from microgpt.config import ConfigError, Fault, defaults, did_you_mean, fields
+from microgpt.engine.compose.groups import config_groups, shipped_yaml
+from microgpt.engine.compose.hydra_private import sweep_points
+from microgpt.engine.compose.overrides import as_hydra_takes_them, explain
+from microgpt.engine.compose.schema import families, register_schemas
+from microgpt.engine.compose.words import fold_knobs
 from microgpt.engine.config import RunConfig, flatten
-from microgpt.engine.optim import OptimConfig
-from microgpt.engine.process import cluster
-from microgpt.engine.schedule import ScheduleConfig
 from microgpt.errors import UsageError
-from microgpt.model.pos import PositionConfig
 from microgpt.registry import import_part
-
-FAMILIES: dict[str, type[Choice]] = {
-    "pos": PositionConfig, "optim": OptimConfig, "schedule": ScheduleConfig,
-    "logger": LoggerConfig, "callbacks": CallbackConfig,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed configuration, checked, and where the run goes."""
+    """A composed and checked configuration, and the folder that the run goes to."""
 
     config: RunConfig
     run_dir: Path
-
-
-def register_schemas() -> None:
-    """Put every knob and its default, derived from the dataclasses, into Hydra's store; and what YAML computes with."""
-    OmegaConf.register_new_resolver("run_name", cluster.run_name, replace=True)
-    import_shipped()
-    store = ConfigStore.instance()
-    store.store(group="schema", name="train", node=defaults(RunConfig))
-    for family, choice in FAMILIES.items():
-        for name, member in choice.members.items():
-            store.store(group=f"schema/{family}", name=name, node=defaults(member))
 
 
 def compose_run(overrides: Sequence[str], config_dir: Path | None = None) -> Composed:
@@ -74,11 +53,11 @@ def compose_run(overrides: Sequence[str], config_dir: Path | None = None) -> Com
         search = [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="train"):
-            tree = compose("train", [*search, *lenient(overrides)], return_hydra_config=True)
+        with initialize_config_dir(str(shipped_yaml()), version_base="1.3", job_name="train"):
+            tree = compose("train", [*search, *as_hydra_takes_them(overrides)], return_hydra_config=True)
             HydraConfig.instance().set_config(tree)
             run_dir = Path(tree.hydra.run.dir)
-            del_hydra(tree)
+            drop_hydra_node(tree)
             return Composed(decode(tree, config_dir), run_dir)
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, overrides) from None
@@ -100,73 +79,25 @@ def decode(tree: DictConfig, config_dir: Path | None = None) -> RunConfig:
 
 
 def point_elsewhere(fault: Fault) -> Fault:
-    """For a key that no node near it knows: the group it may be meant for, or the node that has a knob of that name."""
+    """For an unknown key that resembles none beside it, suggest the knob or group of that name elsewhere."""
     if fault.what != "unknown key" or fault.fix.startswith("did you mean"):
         return fault
     name = fault.path.rsplit(".", 1)[-1]
     places = [key for key in flatten(defaults(RunConfig)) if key.rsplit(".", 1)[-1] == name]
-    places += [f"optim.{name}"] if any(name in fields(optim) for optim in OptimConfig.members.values()) else []
+    for path, family in families().items():
+        places += [f"{path}.{name}"] if any(name in fields(member) for member in family.members.values()) else []
     if places:
         return replace(fault, fix=f"did you mean {places[0]!r}?")
-    near = did_you_mean(fault.path, groups(conf_dir()))
+    near = did_you_mean(fault.path, config_groups(shipped_yaml()))
     return replace(fault, fix=near) if near.startswith("did you mean") else fault
 
 
-def del_hydra(tree: DictConfig) -> None:
-    """Remove Hydra's own node, which is no part of a run, and what `lenient` added for it."""
+def drop_hydra_node(tree: DictConfig) -> None:
+    """Remove Hydra's own node, which is no part of a run, and fold in what was composed for it."""
     OmegaConf.set_readonly(tree, False)
     OmegaConf.set_struct(tree, False)
     tree.pop("hydra", None)
     fold_knobs(tree)
-
-
-NAMED_PART, BY_NAME = re.compile(r"^((?:logger|callbacks)\.\w+)=(?=[A-Za-z])(?!null$)"), r"\1.name="
-"""`callbacks.a=` before a word, which is the name of a member."""
-
-
-def lenient(overrides: Sequence[str]) -> list[str]:
-    """The overrides as Hydra takes them: `a.b=1` becomes `++a.b=1`, so that an unknown key reaches the decoder, which
-    reports it with every other fault; `experiment=null` becomes `~experiment`; `callbacks.a=b` becomes
-    `++callbacks.a.name=b`, so that knobs of `b` can follow; and `model.mlp.width=1`, a knob of a part that is one
-    word, becomes `++model.mlp_knobs.width=1`, for `fold_knobs`."""
-    known, knob = groups(conf_dir()), re.compile(rf"^({'|'.join(words(RunConfig))})\.(?!name=)")
-    return [
-        "~experiment"
-        if override == "experiment=null"
-        else override.replace("=null", "=none")
-        if override in ("logger=null", "callbacks=null")
-        else override
-        if override.split("=", 1)[0] in known
-        or not re.match(r"[A-Za-z_][\w.]*=", override)
-        or override.startswith(("hydra.", "hydra/"))
-        else "++" + knob.sub(r"\1_knobs.", NAMED_PART.sub(BY_NAME, override))
-        for override in overrides
-    ]
-
-
-def as_typed(override: str) -> str:
-    """The override that `lenient` made this one from."""
-    return override.lstrip("+").replace("_knobs.", ".", 1)
-
-
-def words(cls: type[Config], prefix: str = "") -> Iterator[str]:
-    """The knobs, such as `model.mlp`, that choose a part by one word and have no YAML files."""
-    for key, annotation in fields(cls).items():
-        if isinstance(annotation, type) and issubclass(annotation, Choice):
-            yield from [prefix + key] if annotation.is_word else []
-        elif isinstance(annotation, type) and issubclass(annotation, Config):
-            yield from words(annotation, f"{prefix}{key}.")
-
-
-def fold_knobs(tree: DictConfig) -> None:
-    """Give the parts that are one word the knobs that `lenient` put beside them: Hydra would replace the word."""
-    for path in words(RunConfig):
-        knobs, chosen = OmegaConf.select(tree, f"{path}_knobs"), OmegaConf.select(tree, path)
-        if knobs is not None:
-            node, _, name = path.rpartition(".")
-            word = chosen if OmegaConf.is_config(chosen) else {"name": chosen}
-            OmegaConf.select(tree, node).pop(f"{name}_knobs")
-            OmegaConf.update(tree, path, OmegaConf.merge(word, knobs), merge=False)
 
 
 def refuse_shadowed_files(config_dir: Path) -> None:
@@ -175,35 +106,8 @@ def refuse_shadowed_files(config_dir: Path) -> None:
         raise UsageError(f"no such folder {str(config_dir)!r}", "--config-dir", "name a folder that holds YAML files")
     for path in sorted(config_dir.rglob("*.yaml")):
         name = path.relative_to(config_dir)
-        if (conf_dir() / name).is_file():
+        if (shipped_yaml() / name).is_file():
             raise UsageError(f"{name} has the name of a shipped file", str(config_dir), "give it a name of its own")
-
-
-def explain(error: Exception, overrides: Sequence[str]) -> UsageError:
-    """Hydra's error as one line of ours, with a suggestion."""
-    text = str(error)
-    missing = re.search(r"Could not (?:find|load) '([^']+/[^']+)'", text)
-    if missing:
-        known = groups(conf_dir())
-        group = next((name for name in known if missing[1].startswith(f"{name}/")), missing[1].rpartition("/")[0])
-        option = missing[1].removeprefix(f"{group}/")
-        return ConfigError([Fault(group, f"no such choice {option!r}", did_you_mean(option, known.get(group, ())))])
-    unknown = re.search(r"Could not override '([^'@]+)'", text)
-    if unknown and (key := unknown.group(1)) not in groups(conf_dir()):
-        return ConfigError([Fault(key, "no such group", did_you_mean(key, groups(conf_dir())))])
-    ambiguous = re.match(r"Ambiguous value for argument '(?:\+\+)?([^']*)'", text)
-    if ambiguous:
-        fix = "add -m to sweep over several values, or quote one that has a comma: 'key=\"a,b\"'"
-        return UsageError(f"several values, {ambiguous.group(1)!r}", "a single run", fix)
-    viable = re.search(r"(NoViableAlt|no viable alternative|mismatched input|extraneous input|token recognition)", text)
-    if viable:
-        culprit = next((word for word in overrides if not _readable(word)), " ".join(overrides))
-        return UsageError(f"cannot read {culprit!r}", "the overrides", "write key=value, and quote special characters")
-    parse = re.match(r"Error parsing override '(.*)'", text)
-    if parse:
-        fix = "write key=value, and quote values with special characters: 'key=\"a, b\"'"
-        return UsageError(f"cannot read {parse.group(1)!r}", "the overrides", fix)
-    return UsageError(next(iter(text.strip().splitlines()), type(error).__name__), "the overrides", "see --help")
 
 
 def check_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> None:
@@ -219,14 +123,5 @@ def check_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> Non
     task = [override for override in parsed if not override.get_key_element().startswith("hydra")]
     if any(override.is_sweep_override() and not override.is_discrete_sweep() for override in task):
         task = [override for override in task if not override.is_sweep_override()]
-    for batch in BasicSweeper.split_arguments(task, max_batch_size=None):
-        for point in batch:
-            compose_run(point, config_dir)
-
-
-def _readable(override: str) -> bool:
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
-        return False
-    return True
+    for point in sweep_points(task):
+        compose_run(point, config_dir)

@@ -21,7 +21,6 @@ log = logging.getLogger("microgpt")
 
 OURS = "MICROGPT_RANK"
 """Set for the ranks that this package started."""
-_asked = False
 _NO_TASK = 0xFFFFFFF0  # from here on, SLURM's step numbers mean the batch script and the interactive shell
 
 
@@ -174,15 +173,13 @@ def leave_job(number: int, *, every_rank: bool = False) -> None:
     """In a SLURM task that signal `number` stopped: requeue the job and end this process, so that it goes on later.
 
     Returns where that is not to be done: outside SLURM, at a Ctrl-C, when the job is being cancelled or SLURM requeues
-    it itself, and when SLURM refuses.
+    it itself, and when SLURM refuses. Nothing asks twice: a farewell, which calls this, is said once.
 
     Args:
         every_rank: do it whichever rank this is, as the others may not have noticed; else rank 0 does.
     """
-    global _asked
-    if _asked or not is_task() or number == signal.SIGINT:
+    if not is_task() or number == signal.SIGINT:
         return
-    _asked = True
     if place().is_first or every_rank:
         job = job_id()
         state = _slurm("squeue", "--noheader", "--format=%T", f"--jobs={job}")

@@ -1,7 +1,7 @@
-"""Launchers of a sweep's points: some at a time on this machine, or as an array of SLURM jobs.
+"""Launchers of a sweep's points: several at a time on this machine, or as an array of SLURM jobs.
 
-Hydra takes plugins from the package `hydra_plugins` alone, and imports that in every Hydra program of an environment.
-These are registered under a name of it when microgpt runs a sweep, and nowhere else.
+Hydra looks for plugins in the package `hydra_plugins`, which every Hydra program of an environment imports. Ours are
+registered under that name only when microgpt runs a sweep.
 """
 
 import contextlib
@@ -22,11 +22,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from microgpt import files
-from microgpt.engine.process import launch as ranks
-from microgpt.engine.process import signals
-from microgpt.engine.sweep import points as sweep
-from microgpt.engine.sweep.points import Point
+from microgpt.engine.process import launch, signals
+from microgpt.engine.sweep.points import JOB, Point, Sweep, TrainPoint, sweep_of
 from microgpt.engine.sweep.search import OptunaSweeper
+from microgpt.engine.sweep.submitit_private import slurm_executor
 from microgpt.errors import MachineError, UsageError
 from microgpt.text import one_line
 
@@ -34,24 +33,25 @@ log = logging.getLogger("microgpt")
 
 
 class PointLauncher(Launcher):
-    """Prepares every point, leaves the finished ones alone, and has the others trained by `train`."""
+    """Composes every point, leaves the finished ones alone, and calls `train` for the others."""
 
     config: DictConfig
     hydra_context: HydraContext
+    sweep: Sweep
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.config = hydra_context, config
+        self.hydra_context, self.config, self.sweep = hydra_context, config, sweep_of(task_function)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()
         loader = self.hydra_context.config_loader
         points = [
-            sweep.compose_point(self.config, loader, overrides, initial_job_idx + i)
+            self.sweep.compose_point(self.config, loader, overrides, initial_job_idx + i)
             for i, overrides in enumerate(job_overrides)
         ]
         for point in points:
             if point.is_finished:
-                print(f"{point.label}: finished before", flush=True)
+                self.say(point, "finished before")
         if todo := [point for point in points if not point.is_finished]:
             self.train(todo)
         return [point.result() for point in points]
@@ -59,6 +59,10 @@ class PointLauncher(Launcher):
     def train(self, points: list[Point]) -> None:
         """Train the points; one that fails leaves its error in its folder."""
         raise TypeError(f"{type(self).__name__} trains nothing")
+
+    def say(self, point: Point, news: str) -> None:
+        """Print news of a point."""
+        print(f"{self.sweep.label(point)}: {news}", flush=True)
 
 
 class LocalLauncher(PointLauncher):
@@ -75,25 +79,25 @@ class LocalLauncher(PointLauncher):
         for point in points:
             point.write_down()
         waiting, running = list(points), dict[int, tuple[Point, subprocess.Popen[bytes]]]()
-        with ranks.processes() as started, contextlib.ExitStack() as outputs:
+        with launch.processes() as started, contextlib.ExitStack() as outputs:
             while waiting or running:
                 for slot in set(range(self.n_jobs)) - running.keys():
                     if waiting:
                         point = waiting.pop(0)
                         output = outputs.enter_context((point.path / "output.log").open("ab"))
-                        process = ranks.start(point.path, self.environment(slot, point), output)
+                        process = launch.start(point.path, self.environment(slot, point), output)
                         started.append(process)
                         running[slot] = point, process
-                        print(f"{point.label}: started, see {point.path}/output.log", flush=True)
+                        self.say(point, f"started, see {point.path}/output.log")
                 for slot, (point, process) in list(running.items()):
                     if process.poll() is not None:
                         del running[slot]
                         score = point.score()
-                        print(f"{point.label}: {'failed' if score is None else f'val/loss {score:.4f}'}", flush=True)
+                        self.say(point, "failed" if score is None else f"val/loss {score:.4f}")
                 time.sleep(0.05)
 
     def environment(self, slot: int, point: Point) -> dict[str, object]:
-        """What a point's process finds in its environment: its share of the cores, and its own GPUs."""
+        """The environment of a point's process: its share of the cores, and GPUs of its own."""
         import torch
 
         env: dict[str, object] = {}
@@ -108,12 +112,12 @@ class LocalLauncher(PointLauncher):
 
 
 class SlurmLauncher(PointLauncher):
-    """The points as one array of SLURM jobs, through submitit (https://github.com/facebookincubator/submitit).
+    """The points as one array of SLURM jobs, submitted with submitit.
 
     Args:
         submitit_folder: where submitit keeps its files.
         gpus_per_device: 1 asks for as many GPUs on each node as `trainer.devices`, 0 for none.
-        max_num_timeout: only a limit of submitit's own; we requeue by ourselves.
+        max_num_timeout: how often submitit itself may requeue a job; our jobs requeue themselves.
         parameters: of sbatch, by submitit's names.
     """
 
@@ -133,8 +137,8 @@ class SlurmLauncher(PointLauncher):
             point.write_down()
         jobs = self.submit(points, shape)
         for point, job in zip(points, jobs, strict=True):
-            files.write(point.path / sweep.JOB, f"{job.job_id} {job.paths.stdout}\n")
-            print(f"{point.label}: job {job.job_id}, run folder {point.path}", flush=True)
+            files.write(point.path / JOB, f"{job.job_id} {job.paths.stdout}\n")
+            self.say(point, f"job {job.job_id}, run folder {point.path}")
         array = jobs[0].job_id.split("_")[0]
         print(f"follow: squeue -j {array}; tail -f {points[0].path}/train.log; end: scancel {array}", flush=True)
         if points[0].config.sweep.detach:
@@ -168,31 +172,27 @@ class SlurmLauncher(PointLauncher):
         Raises:
             MachineError: SLURM refuses, or there is none.
         """
-        try:
-            import submitit
-        except ImportError:
-            raise MachineError("no package submitit", "", "pip install 'microgpt[slurm]'") from None
         given = dict(self.parameters)
         if self.gpus_per_device:
             given["gpus_per_node"] = self.gpus_per_device * shape[1]
         named = {key if key in self.COMMON else f"slurm_{key}": value for key, value in given.items()}
         try:
-            executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
+            executor = slurm_executor(self.folder, self.max_num_timeout)
             executor.update_parameters(nodes=shape[0], tasks_per_node=shape[1], **named)
-            return list(executor.map_array(sweep.Train(), [str(point.path.resolve()) for point in points]))
-        except (RuntimeError, OSError, ValueError, NameError, submitit.core.utils.FailedJobError) as error:
+            return list(executor.map_array(TrainPoint(), [str(point.path.resolve()) for point in points]))
+        except (RuntimeError, OSError, ValueError, NameError) as error:  # submitit's own errors are RuntimeErrors
             said = one_line(error, 4000)[-400:]
             fix = "see sinfo, and hydra.launcher.partition, .timeout_min, .mem_gb, .additional_parameters"
             raise MachineError(f"SLURM takes no jobs ({said})", "", fix) from None
 
 
 def refuse_queued(points: list[Point]) -> None:
-    """Refuse to submit points again that wait or run.
+    """Refuse to submit points that are queued or running already.
 
     Raises:
         UsageError: naming their jobs.
     """
-    known = {point: point.path / sweep.JOB for point in points}
+    known = {point: point.path / JOB for point in points}
     jobs = [file.read_text(encoding="utf-8").split()[0] for file in known.values() if file.is_file()]
     if not jobs:
         return

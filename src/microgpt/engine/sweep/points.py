@@ -1,7 +1,7 @@
-"""The points of a sweep: what each is to train, whether it is done, and what came of them all.
+"""The points of a sweep: what each trains, whether it is done, and what came of them all.
 
-A point is a run folder with its configuration written down (`store.launch_file`). Restarting a sweep in its
-folder finds the points again: finished ones are left alone, the others continue or are repeated.
+A point is a run folder with its configuration written down (`store.launch_file`). A sweep that is started again in
+its folder finds the points there: finished ones are left alone, the others continue or are repeated.
 """
 
 import copy
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,11 +23,15 @@ from microgpt.engine.process import signals
 from microgpt.engine.process.stopping import located
 from microgpt.engine.store.launch_file import Launch, launched_config, read_error, write_launch
 from microgpt.engine.store.run_folder import RunDir
+from microgpt.engine.sweep.submitit_private import submit_again
 from microgpt.engine.worker import run_launched
 from microgpt.errors import CheckpointError, MachineError, MicrogptError
 from microgpt.registry import imported
 
 log = logging.getLogger("microgpt")
+
+JOB = ".job"
+"""In a point's folder: the id of the SLURM job that trains it, and where its output goes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +45,8 @@ class Point:
     is_finished: bool = False
     "Whether it was, when the sweep was started."
 
-    @property
-    def label(self) -> str:
-        """The point in short: its number and what tells it from the others."""
-        others = [point.overrides for point in points if point is not self]
-        telling = [word for word in self.overrides if not others or any(word not in other for other in others)]
-        return f"#{self.number} {' '.join(telling)}"
-
     def write_down(self) -> None:
-        """Write down what the point is to train, as it was composed: a job trains this, however long it is queued."""
+        """Write down the configuration as it was composed: a job trains this, however long it is queued."""
         arguments = [*self.overrides, f"hydra.run.dir={self.path}"]
         write_launch(self.path, Launch(self.config.to_dict(), imported(), arguments))
 
@@ -58,43 +56,118 @@ class Point:
         return None if summary is None else float(summary.get("val/loss", math.nan))
 
     def result(self) -> JobReturn:
-        """What Hydra wants to know of a point. A failed one returns nothing: `report` says why, for all of them."""
+        """The point's outcome for Hydra. A failed one has no value: `Sweep.report` says why, for all of them."""
         result = JobReturn(overrides=list(self.overrides), working_dir=str(self.path), status=JobStatus.COMPLETED)
         result.return_value = self.score()
         return result
 
+    def failure(self) -> MicrogptError:
+        """Why the point has not finished."""
+        left = read_error(self.path)
+        if left is not None:
+            return left
+        job = self.path / JOB
+        where = f"; see {job.read_text(encoding='utf-8').split()[-1]}" if job.is_file() else ""
+        return MachineError(f"its process ended without a word{where}")
 
-JOB = ".job"
-"""In a point's folder: the id of the SLURM job that trains it, and where its output goes."""
-points: list[Point] = []
-"""The points of the sweep that this process has started, in their order."""
 
+class Sweep:
+    """The points that this process has started, in their order.
 
-def prepare(tree: DictConfig, overrides: Sequence[str], path: Path, number: int) -> Point:
-    """A point as composed, checked against what its folder holds.
-
-    Raises:
-        ConfigError: the point cannot be trained.
-        CheckpointError: the folder holds a point that was made with other knobs.
+    Hydra is given the method `train_point` as its task function and hands it to the launcher, which finds the sweep
+    by it (`sweep_of`).
     """
-    from microgpt.engine.compose.compose import as_typed, decode, del_hydra
 
-    tree = copy.deepcopy(tree)
-    del_hydra(tree)
-    config = decode(tree)
-    old, finished = launched_config(path), RunDir(path).read_summary() is not None
-    if finished and old is not None:
-        if differences := science_differences(old, config.to_dict()):
-            fix = "start the sweep as before, or take another hydra.sweep.dir"
-            raise CheckpointError(f"the point there has other knobs ({', '.join(differences[:4])})", str(path), fix)
-        finished = {**old, "sweep": 0} == {**config.to_dict(), "sweep": 0}
-    point = Point(number, tuple(map(as_typed, overrides)), path, config, finished and old is not None)
-    points.append(point)
-    return point
+    def __init__(self) -> None:
+        self.points: list[Point] = []
+
+    def train_point(self, tree: DictConfig) -> float | None:
+        """Train one point in this process, as Hydra's own launcher asks. Returns what sweepers minimise."""
+        hydra = HydraConfig.get()
+        located(Path(hydra.sweep.dir), "hydra.sweep.dir")
+        point = self.add(tree, list(hydra.overrides.task), Path(hydra.runtime.output_dir), hydra.job.num)
+        if point.is_finished:
+            log.info("%s is finished", self.label(point))
+        else:
+            point.write_down()
+            TrainPoint()(str(point.path))
+        return point.score()
+
+    def compose_point(self, tree: DictConfig, loader: Any, overrides: Sequence[str], number: int) -> Point:
+        """Compose a point as Hydra's own launcher does, and add it.
+
+        Args:
+            tree: of the sweep, with its hydra node.
+            loader: Hydra's config loader.
+        """
+        tree = loader.load_sweep_config(tree, list(overrides))
+        OmegaConf.set_struct(tree, False)
+        tree.hydra.job.id, tree.hydra.job.num = str(number), number
+        folder = Path(str(OmegaConf.select(tree, "hydra.sweep.dir")))
+        located(folder, "hydra.sweep.dir")
+        return self.add(tree, overrides, folder / str(OmegaConf.select(tree, "hydra.sweep.subdir")), number)
+
+    def add(self, tree: DictConfig, overrides: Sequence[str], path: Path, number: int) -> Point:
+        """Add a point as composed, checked against what its folder holds.
+
+        Raises:
+            ConfigError: the point cannot be trained.
+            CheckpointError: the folder holds a point that was made with other knobs.
+        """
+        from microgpt.engine.compose.compose import decode, drop_hydra_node
+        from microgpt.engine.compose.words import as_typed
+
+        tree = copy.deepcopy(tree)
+        drop_hydra_node(tree)
+        config = decode(tree)
+        old, finished = launched_config(path), RunDir(path).read_summary() is not None
+        if finished and old is not None:
+            if differences := science_differences(old, config.to_dict()):
+                fix = "start the sweep as before, or take another hydra.sweep.dir"
+                raise CheckpointError(f"the point there has other knobs ({', '.join(differences[:4])})", str(path), fix)
+            finished = {**old, "sweep": 0} == {**config.to_dict(), "sweep": 0}
+        self.points.append(Point(number, tuple(map(as_typed, overrides)), path, config, finished and old is not None))
+        return self.points[-1]
+
+    def label(self, point: Point) -> str:
+        """A point in short: its number and the overrides that tell it from the others."""
+        others = [other.overrides for other in self.points if other is not point]
+        telling = [word for word in point.overrides if not others or any(word not in other for other in others)]
+        return f"#{point.number} {' '.join(telling)}"
+
+    def report(self) -> None:
+        """Print the table of the points, and which of them failed.
+
+        Raises:
+            MicrogptError: some failed; of the kind of the first.
+        """
+        from microgpt.engine.compare.compare import summarise
+        from microgpt.engine.compare.tables import FORMATS
+
+        done = [point for point in self.points if point.score() is not None]
+        if done:
+            print()
+            sys.stdout.write(FORMATS["table"](summarise([point.path for point in done])))
+        failed = [(point, point.failure()) for point in self.points if point not in done]
+        for point, error in failed:
+            print(f"microgpt: error: point {self.label(point)}: {error} (run folder {point.path})", file=sys.stderr)
+        if failed:
+            folder = self.points[0].path.parent
+            kind = type(failed[0][1])
+            fix = f"start the sweep again with hydra.sweep.dir={folder} to repeat these alone"
+            raise kind(f"{len(failed)} of {len(self.points)} points failed", str(folder), fix)
 
 
-class Train:
-    """Trains a prepared point, given its folder; what submitit calls in a job.
+def sweep_of(task: Any) -> Sweep:
+    """The sweep whose `train_point` is the task function that Hydra hands on."""
+    sweep = getattr(task, "__self__", None)
+    if not isinstance(sweep, Sweep):
+        raise TypeError(f"{task!r} is not the method train_point of a Sweep")
+    return sweep
+
+
+class TrainPoint:
+    """Trains the point in a folder; submitit calls it in a job.
 
     An error is reported and left in the folder, not raised: the other points go on.
     """
@@ -115,65 +188,5 @@ class Train:
         return None if run is None else run.summary.get("val/loss")
 
     def checkpoint(self, path: str) -> Any:
-        """What submitit requeues when a signal comes before ours are handled: the same again."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self, path)
-
-
-def task(tree: DictConfig) -> float | None:
-    """Train one point in this process: what Hydra's own launcher calls. Returns what sweepers minimise."""
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra = HydraConfig.get()
-    located(Path(hydra.sweep.dir), "hydra.sweep.dir")
-    point = prepare(tree, list(hydra.overrides.task), Path(hydra.runtime.output_dir), hydra.job.num)
-    if point.is_finished:
-        log.info("%s is finished", point.label)
-    else:
-        point.write_down()
-        Train()(str(point.path))
-    return point.score()
-
-
-def report() -> None:
-    """Print the table of the points, and which of them failed.
-
-    Raises:
-        MicrogptError: some failed; of the kind of the first.
-    """
-    from microgpt.engine.compare.compare import summarise
-    from microgpt.engine.compare.tables import FORMATS
-
-    done = [point for point in points if point.score() is not None]
-    if done:
-        print()
-        sys.stdout.write(FORMATS["table"](summarise([point.path for point in done])))
-    failed = [(point, failure(point)) for point in points if point not in done]
-    for point, error in failed:
-        print(f"microgpt: error: point {point.label}: {error} (run folder {point.path})", file=sys.stderr)
-    if failed:
-        folder = points[0].path.parent
-        kind = type(failed[0][1])
-        fix = f"start the sweep again with hydra.sweep.dir={folder} to repeat these alone"
-        raise kind(f"{len(failed)} of {len(points)} points failed", str(folder), fix)
-
-
-def failure(point: Point) -> MicrogptError:
-    """Why a point has not finished."""
-    left = read_error(point.path)
-    if left is not None:
-        return left
-    job = point.path / JOB
-    where = f"; see {job.read_text(encoding='utf-8').split()[-1]}" if job.is_file() else ""
-    return MachineError(f"its process ended without a word{where}")
-
-
-def compose_point(launcher_config: DictConfig, loader: Any, overrides: Sequence[str], number: int) -> Point:
-    """Compose a point as Hydra's own launcher does, and prepare it."""
-    tree = loader.load_sweep_config(launcher_config, list(overrides))
-    OmegaConf.set_struct(tree, False)
-    tree.hydra.job.id, tree.hydra.job.num = str(number), number
-    folder = Path(str(OmegaConf.select(tree, "hydra.sweep.dir")))
-    located(folder, "hydra.sweep.dir")
-    return prepare(tree, overrides, folder / str(OmegaConf.select(tree, "hydra.sweep.subdir")), number)
+        """What submitit requeues when a signal comes before our handlers stand: the same again."""
+        return submit_again(self, path)

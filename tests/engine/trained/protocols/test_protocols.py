@@ -9,7 +9,7 @@ import torch
 
 from microgpt import train
 from microgpt.engine.commands import evaluate
-from microgpt.engine.commands.knobs import member_names
+from microgpt.engine.commands.sources import member_names
 from microgpt.engine.trained.evaluate import EvalConfig
 from microgpt.engine.trained.evaluate import evaluate as score_model
 from microgpt.engine.trained.protocols import EvalProtocol

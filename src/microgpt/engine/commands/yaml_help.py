@@ -1,0 +1,67 @@
+"""What a launcher's or sweeper's YAML says of itself: its first comment, and each parameter with the comment beside it.
+
+# Several points at a time on this machine.
+n_jobs: 2 # points at a time
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from microgpt.engine.commands.knobs import Knob
+from microgpt.errors import UsageError
+
+_COMMENTED = re.compile(r"^(\w+):(?:\s.*)?\s#\s*(.*)$")
+
+
+@dataclass(frozen=True)
+class YamlPart:
+    """An option of a group such as hydra/launcher.
+
+    Attributes:
+        summary: the file's first line of comment.
+        parent: the option of the same group that it builds on; empty for none.
+        parameters: its own; `doc` is empty where the parent explains them.
+    """
+
+    name: str
+    summary: str
+    parent: str
+    parameters: tuple[Knob, ...]
+
+
+def read_part(file: Path, group: str) -> YamlPart:
+    """Read one option of a group.
+
+    Raises:
+        UsageError: the file holds no mapping.
+    """
+    import yaml
+
+    text = file.read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text)
+        if not isinstance(values, dict):
+            raise ValueError("it holds no mapping")
+    except (ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read it ({' '.join(str(error).split())[:200]})", str(file), "write YAML") from None
+    lines = text.splitlines()
+    docs = {match[1]: match[2] for line in lines if (match := _COMMENTED.match(line))}
+    summary = lines[0].removeprefix("#").strip() if lines and lines[0].startswith("#") else ""
+    parents = [entry for entry in values.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    values.pop("_target_", None)
+    prefix = group.replace("/", ".")
+    parameters = tuple(Knob(f"{prefix}.{key}", _typed(value), docs.get(key, "")) for key, value in values.items())
+    return YamlPart(file.stem, summary, parents[0] if parents else "", parameters)
+
+
+def _typed(value: Any) -> str:
+    """A value as it is typed in an override."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_typed(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_typed, value)) + "]"
+    return str(value)

@@ -1,0 +1,34 @@
+"""Hydra's private names, all that this package uses."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from microgpt.engine.process.private_names import private_name
+
+CHECKED = ">=1.3.2,<1.4"
+"""The versions of hydra-core that were checked to have these names."""
+NAMES = (
+    ("hydra._internal.utils", "get_args_parser"),
+    ("hydra._internal.core_plugins.basic_sweeper", "BasicSweeper"),
+)
+
+
+def arguments_parser() -> argparse.ArgumentParser:
+    """The parser of Hydra's own command line: overrides, -m, --config-dir, --cfg and the like."""
+    parser: argparse.ArgumentParser = _get(0)()
+    return parser
+
+
+def sweep_points(overrides: Sequence[Any]) -> list[list[str]]:
+    """The points of a sweep over all combinations, each as the overrides of a single run.
+
+    Args:
+        overrides: parsed, as `OverridesParser.parse_overrides` returns them.
+    """
+    batches: list[list[list[str]]] = _get(1).split_arguments(list(overrides), max_batch_size=None)
+    return [point for batch in batches for point in batch]
+
+
+def _get(index: int) -> Any:
+    return private_name("hydra-core", CHECKED, *NAMES[index])

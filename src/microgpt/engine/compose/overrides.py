@@ -1,0 +1,78 @@
+"""Overrides as Hydra takes them, and Hydra's errors about them as one line of ours."""
+
+import re
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from microgpt.config import ConfigError, Fault, did_you_mean
+from microgpt.engine.compose.groups import config_groups, shipped_yaml
+from microgpt.engine.compose.words import beside_its_word
+from microgpt.errors import UsageError
+
+
+def as_hydra_takes_them(overrides: Sequence[str]) -> list[str]:
+    """Let unknown keys through: `a.b=1` becomes `++a.b=1`, `experiment=null` becomes `~experiment`, and `logger=null`
+    becomes `logger=none`.
+
+    An unknown key then reaches the decoder, which reports it with every other fault and a suggestion.
+    """
+    known = config_groups(shipped_yaml())
+    taken = []
+    for override in overrides:
+        is_key = re.match(r"[A-Za-z_][\w.]*=", override)
+        if override == "experiment=null":
+            taken.append("~experiment")
+        elif override in ("logger=null", "callbacks=null"):
+            taken.append(override.replace("=null", "=none"))
+        elif is_key and override.split("=", 1)[0] not in known and not override.startswith("hydra."):
+            taken.append(f"++{beside_its_word(override)}")
+        else:
+            taken.append(override)
+    return taken
+
+
+def explain(error: Exception, overrides: Sequence[str]) -> UsageError:
+    """Hydra's error as one line of ours, with a suggestion."""
+    text = str(error)
+    return (
+        _missing_part(text)
+        or _unreadable(text, overrides)
+        or UsageError(next(iter(text.strip().splitlines()), type(error).__name__), "the overrides", "see --help")
+    )
+
+
+def _missing_part(text: str) -> UsageError | None:
+    """For a word that chooses no part."""
+    known = config_groups(shipped_yaml())
+    if missing := re.search(r"Could not (?:find|load) '([^']+/[^']+)'", text):
+        group = next((name for name in known if missing[1].startswith(f"{name}/")), missing[1].rpartition("/")[0])
+        option = missing[1].removeprefix(f"{group}/")
+        return ConfigError([Fault(group, f"no such choice {option!r}", did_you_mean(option, known.get(group, ())))])
+    unknown = re.search(r"Could not override '([^'@]+)'", text)
+    if unknown and (key := unknown[1]) not in known:
+        return ConfigError([Fault(key, "no such group", did_you_mean(key, known))])
+    return None
+
+
+def _unreadable(text: str, overrides: Sequence[str]) -> UsageError | None:
+    """For an override that Hydra's grammar refuses."""
+    if ambiguous := re.match(r"Ambiguous value for argument '(?:\+\+)?([^']*)'", text):
+        fix = "add -m to sweep over several values, or quote one that has a comma: 'key=\"a,b\"'"
+        return UsageError(f"several values, {ambiguous[1]!r}", "a single run", fix)
+    if re.search(r"(NoViableAlt|no viable alternative|mismatched input|extraneous input|token recognition)", text):
+        culprit = next((word for word in overrides if not _is_readable(word)), " ".join(overrides))
+        return UsageError(f"cannot read {culprit!r}", "the overrides", "write key=value, and quote special characters")
+    if parse := re.match(r"Error parsing override '(.*)'", text):
+        fix = "write key=value, and quote values with special characters: 'key=\"a, b\"'"
+        return UsageError(f"cannot read {parse[1]!r}", "the overrides", fix)
+    return None
+
+
+def _is_readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True

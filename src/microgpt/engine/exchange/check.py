@@ -1,0 +1,47 @@
+"""Check an export: what was written must give the model's logits and the tokenizer's tokens."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from microgpt.data.tokenizer import Tokenizer
+from microgpt.errors import CheckpointError
+from microgpt.model import GPT
+
+Logits = Callable[[Tensor], Tensor]
+"""int64 (B, T) -> (B, T, V)."""
+Encode = Callable[[str], list[int]]
+TOLERANCE = 1e-5
+"Largest difference of logits that is accepted, per unit of the largest logit (or of 1)."
+
+
+@torch.no_grad()
+def compare_logits(model: GPT, logits: Logits) -> float:
+    """The largest difference of logits over random tokens that fill the context.
+
+    Raises:
+        CheckpointError: it is larger than rounding explains.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(model.vocab_size, (2, model.config.block_size), generator=generator)  # (B, T)
+    expected = model(x)[0].float()
+    difference = float((expected - logits(x).float()).abs().max())
+    bound = TOLERANCE * max(1.0, float(expected.abs().max()))
+    bound = bound if model.wte.weight.dtype in (torch.float32, torch.float64) else 1e3 * bound
+    if not difference <= bound:
+        what = f"the exported model's logits differ by {difference:.3g}, more than {bound:.3g}"
+        raise CheckpointError(what, "the export", "nothing was written; report this with the model's config.json")
+    return difference
+
+
+def compare_tokens(tokenizer: Tokenizer, encode: Encode) -> None:
+    """Refuse an exported tokenizer that cuts texts differently.
+
+    Raises:
+        CheckpointError: a text has other tokens.
+    """
+    ids = torch.randint(tokenizer.vocab_size, (200,), generator=torch.Generator().manual_seed(0))
+    for text in (tokenizer.decode(ids), "The cat's hat, naïve café.\n\n  日本語 🎩\t1234", ""):
+        if encode(text) != tokenizer.with_unknown("skip").encode(text):
+            raise CheckpointError(f"the exported tokenizer cuts {text[:40]!r} differently", "the export")
