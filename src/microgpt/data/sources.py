@@ -57,8 +57,8 @@ class Source:
             yield from _decoded(part, encoding, errors)
 
 
-def find_source(config: DataConfig, cache: Path) -> Source:
-    """The text that the config names; a corpus that is not at hand is downloaded into `cache`.
+def find_source(config: DataConfig, downloads: Path) -> Source:
+    """The text that the config names; a corpus that is not at hand is downloaded into the folder `downloads`.
 
     Raises:
         DataError: nothing is there, or it cannot be had.
@@ -66,7 +66,7 @@ def find_source(config: DataConfig, cache: Path) -> Source:
     if config.path is not None:
         return _own_text(config.path, config.encoding)
     if config.url is not None:
-        path = fetch(config.corpus, config.url, cache / "corpora", config.size, config.sha256)
+        path = fetch(config.corpus, config.url, downloads, config.size, config.sha256)
         return Source(config.corpus, (path,))
     if config.corpus not in BUILT_IN:
         fix = f"{did_you_mean(config.corpus, BUILT_IN)}, or give data.url or data.path"

@@ -14,7 +14,8 @@ from microgpt.errors import CheckpointError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from microgpt.data.corpus import Corpus, EncodedText
+    from microgpt.data.corpus import Corpus
+    from microgpt.data.encoded_text import EncodedText
     from microgpt.data.tokenizer import Tokenizer
     from microgpt.engine.trained.evaluate import Score
 
