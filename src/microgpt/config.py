@@ -13,14 +13,15 @@ The type says what is accepted, the default what is meant when nothing is said, 
 import contextlib
 import dataclasses
 import difflib
-import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_transform
 
+from microgpt.bounds import OneOf as OneOf
+from microgpt.bounds import Range as Range
 from microgpt.errors import UsageError
 
 
@@ -46,32 +47,6 @@ class ConfigError(UsageError):
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = faults
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers an annotated field accepts: `min <= x <= max`, `above < x < below`."""
-
-    min: float | None = None
-    max: float | None = None
-    above: float | None = None
-    below: float | None = None
-
-    def __contains__(self, x: float) -> bool:
-        low = (self.min is None or x >= self.min) and (self.above is None or x > self.above)
-        high = (self.max is None or x <= self.max) and (self.below is None or x < self.below)
-        return low and high and (isinstance(x, int) or math.isfinite(x))
-
-    def __str__(self) -> str:
-        bounds = (("at least", self.min), ("at most", self.max), ("above", self.above), ("below", self.below))
-        return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """The names that an annotated text may be; asked anew for each value, as a family of parts may have grown."""
-
-    names: Callable[[], Iterable[str]]
 
 
 Count = Annotated[int, Range(min=1)]

@@ -142,9 +142,10 @@ def test_a_change_of_its_code_is_seen_by_the_cache(own_parts: None, words: Path,
     assert again.train.tolist() == first.train.tolist()
     assert sorted((tmp_path / "cache" / "encoded").iterdir()) == kept
 
-    words.write_text(words.read_text().replace(r'" ?\w+|\s|."', r'"\w|\s|."'))
-    sys.modules.pop(f"microgpt_imported_{words.stem}")
-    import_part(str(words))
+    edited = tmp_path / "edited" / words.name
+    edited.parent.mkdir()
+    edited.write_text(words.read_text().replace(r'" ?\w+|\s|."', r'"\w|\s|."'))
+    import_part(str(edited))
     changed = prepare(DataConfig(tokenizer="words", **knobs))  # type: ignore[arg-type]
     assert len(changed.train) > 2 * len(first.train)
     assert changed.tokenizer.decode(changed.train) == first.tokenizer.decode(first.train)
