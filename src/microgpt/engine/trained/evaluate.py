@@ -137,7 +137,7 @@ def windows_at_once(knob: int | None, block_size: int, vocab_size: int) -> int:
 
 
 def yardsticks(train: Any, scored: Any, vocab_size: int) -> dict[str, float]:
-    """What counting alone reaches on `scored`, in nats per token, so that a reader knows what a loss means."""
+    """The baselines' loss on `scored`, in nats per token, which tells a reader what a model's loss is worth."""
     return {
         "token frequencies": order0(train, scored, vocab_size),
         "5-gram counts": ngram(train, scored, vocab_size, order=5),
