@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from microgpt.config import did_you_mean
 from microgpt.data.config import DataConfig
 from microgpt.data.download import fetch
 from microgpt.errors import DataError
 from microgpt.files import sha256_of
-from microgpt.text import escaped
+from microgpt.text import did_you_mean, escaped
 
 CHUNK = 1 << 17  # stays in the processor's cache between one pass over it and the next
 _NOT_TEXT = re.compile(

@@ -42,12 +42,15 @@ def write_launch(path: Path, config: "RunConfig", tree: "DictConfig", arguments:
     from omegaconf import OmegaConf
 
     from microgpt.engine.store.run_folder import write_text
-    from microgpt.registry import imported
+    from microgpt.registry import portable_imports
 
     path.mkdir(parents=True, exist_ok=True)
     forget_launch(path)
-    launch = {"config": config.to_dict(), "tree": OmegaConf.to_yaml(tree)}
-    write_text(path / LAUNCH, json.dumps({**launch, "imports": imported(), "arguments": list(arguments)}))
+    launch = {
+        "config": config.to_dict(), "tree": OmegaConf.to_yaml(tree),
+        "imports": portable_imports(config.imports), "arguments": list(arguments),
+    }  # fmt: skip
+    write_text(path / LAUNCH, json.dumps(launch))
 
 
 def launched_config(path: Path) -> dict[str, Any] | None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 
-from microgpt.config import did_you_mean
 from microgpt.errors import CheckpointError, DataError, UsageError
-from microgpt.text import shown
+from microgpt.text import did_you_mean, shown
 
 if TYPE_CHECKING:
     from microgpt.data.config import DataConfig

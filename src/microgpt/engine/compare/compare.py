@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from microgpt.config import did_you_mean
 from microgpt.engine.compare.runs import Run, find_runs
 from microgpt.errors import UsageError
+from microgpt.text import did_you_mean
 
 HIGHER_IS_BETTER = ("accuracy", "tokens_per_second", "mfu")
 """Last words of metrics of which more is better; of every other, less."""
