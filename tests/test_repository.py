@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from microgpt.config import Choice
 from microgpt.engine.compose.compose import FAMILIES, compose_run
 from microgpt.engine.compose.conf import conf_dir, groups
 from microgpt.model import GPT
+from microgpt.registry import Choice
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src" / "microgpt").rglob("*.py"))

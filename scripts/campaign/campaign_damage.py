@@ -18,7 +18,8 @@ import torch
 from campaign_rig import checkpoint, composed, ended, forked, identity, train, write_text
 
 from microgpt.engine.commands import common, evaluate, generate
-from microgpt.engine.store.hashed_file import write_tensors
+from microgpt.engine.store.checkpoint.tensors import write_tensors
+from microgpt.files import sha256
 from microgpt.model.files import folder as model_folder
 
 SECONDS, BYTES = 2.0, 1 << 30
@@ -184,13 +185,13 @@ def sealed(run: Path) -> None:
         values = json.loads(manifest.read_text())
         for name in checkpoint.FILES:
             if (step / name).is_file():
-                values["files"][name] = {"size": (step / name).stat().st_size, "sha256": checkpoint.sha256(step / name)}
+                values["files"][name] = {"size": (step / name).stat().st_size, "sha256": sha256(step / name)}
         manifest.write_text(json.dumps(values))
     config = run / "model" / "config.json"
     values = json.loads(config.read_text())
     for key, name in (("weights_sha256", "model.safetensors"), ("tokenizer_sha256", "tokenizer.json")):
         if (run / "model" / name).is_file():
-            values[key] = checkpoint.sha256(run / "model" / name)
+            values[key] = sha256(run / "model" / name)
     values["config_sha256"] = model_folder._digest(values)
     config.write_text(json.dumps(values))
 
@@ -289,7 +290,7 @@ def malicious(canary: Path) -> list[Case]:
 
     def group(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         """Change the optimizer's state, given as plain Python."""
-        from microgpt.engine.store import state_files as plain
+        from microgpt.engine.store.checkpoint import state as plain
 
         def spoil(run: Path) -> None:
             kept, values = checkpoint.read(run / STEP_DIR)

@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 import microgpt.engine.train as engine
 from microgpt.engine.fit.callbacks import save
 from microgpt.engine.process import signals
-from microgpt.engine.store import hashed_file as tensorfile
 from microgpt.errors import MachineError
 
 STEPS = 24
@@ -190,13 +189,13 @@ class failing_disk:  # noqa: N801 - used as a function
                 return Raw(self, "x")
             return builtins.open(self, mode, *args, **kwargs)  # noqa: PTH123
 
-        self._kept = (tensorfile.Path.open, os.fsync, Path.mkdir, Path.rename)
+        self._kept = (Path.open, os.fsync, Path.mkdir, Path.rename)
         fsync, mkdir, rename = self._kept[1:]
-        tensorfile.Path.open = opened  # type: ignore[method-assign]
+        Path.open = opened  # type: ignore[method-assign]
         os.fsync = lambda d: (disk.hit(), fsync(d))[1]
         Path.mkdir = lambda s, *a, **k: (disk.hit(), mkdir(s, *a, **k))[1]  # type: ignore[method-assign]
         Path.rename = lambda s, t: (disk.hit(), rename(s, t))[1]  # type: ignore[method-assign]
         return self
 
     def __exit__(self, *_: object) -> None:
-        tensorfile.Path.open, os.fsync, Path.mkdir, Path.rename = self._kept  # type: ignore[method-assign]
+        Path.open, os.fsync, Path.mkdir, Path.rename = self._kept  # type: ignore[method-assign]

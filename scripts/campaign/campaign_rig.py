@@ -21,6 +21,7 @@ from microgpt.engine.commands import common
 from microgpt.engine.compose.compose import Composed, compose_run
 from microgpt.engine.fit.callbacks import save
 from microgpt.engine.store import checkpoint
+from microgpt.files import sha256
 
 TINY = (
     "model=gpt-nano model.n_layer=1 model.n_head=2 model.n_embd=16 model.block_size=16 data.batch_size=16 "
@@ -133,7 +134,7 @@ def identity(folder: Path) -> dict[str, str]:
     """The checksums of the newest checkpoint's tensors and of the model folder: equal when every bit is."""
     newest = checkpoint.checkpoints(folder / "checkpoints")[0]
     files = checkpoint.manifest(newest)["files"]
-    model = checkpoint.sha256(folder / "model" / "model.safetensors")
+    model = sha256(folder / "model" / "model.safetensors")
     return {"step": newest.name, "model": model, **{name: files[name]["sha256"] for name in checkpoint.FILES[:2]}}
 
 

@@ -7,15 +7,14 @@ Each knob is declared once, in a subclass of `Config` that stands beside the cod
         "Base of the wavelengths."
 
 The type says what is accepted, the default what is meant when nothing is said, the line below what it does.
-`Choice` is for families of interchangeable parts: naming a subclass registers it. No torch, no Hydra here.
+Families of interchangeable parts are in `microgpt.registry`. No torch, no Hydra here.
 """
 
 import contextlib
 import dataclasses
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_transform
@@ -23,6 +22,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_tra
 from microgpt.bounds import OneOf as OneOf
 from microgpt.bounds import Range as Range
 from microgpt.errors import UsageError
+from microgpt.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,13 @@ class Config:
     """Base of every configuration: a frozen, keyword-only dataclass that checks itself when made.
 
     Values are converted where nothing is lost (2 to 2.0, 1e4 to 10000, a list to a tuple, a mapping to a nested
-    Config, a name to a `Choice`).
+    Config, a name to a `microgpt.registry.Choice`).
 
     Raises:
         ConfigError: with every fault found, not just the first.
     """
+
+    is_family: ClassVar[bool] = False  # whether a field of this type takes one of several classes, chosen by name
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -92,65 +94,26 @@ class Config:
         Raises:
             ConfigError: with every fault: unknown keys, wrong types, values out of range.
         """
-        faults = [
-            Fault(str(key), "unknown key", did_you_mean(str(key), fields(cls)))
-            for key in values
-            if key not in fields(cls)
-        ]
-        known = {key: value for key, value in values.items() if key in fields(cls)}
+        unknown = [str(key) for key in values if key not in fields(cls)]
+        faults = [Fault(key, "unknown key", did_you_mean(key, fields(cls))) for key in unknown]
         try:
-            config = cls(**known)
+            config = cls(**{key: value for key, value in values.items() if key in fields(cls)})
         except ConfigError as error:
             faults.extend(error.faults)
         if faults:
             raise ConfigError(faults)
         return config
 
+    @classmethod
+    def from_value(cls, value: Any) -> Self:
+        """Make a config from the value of a field of this type; raises a ConfigError as `from_dict` does."""
+        if isinstance(value, Mapping):
+            return cls.from_dict(value)
+        raise ConfigError([Fault("", f"{value!r} is not a group of knobs", f"it holds {', '.join(fields(cls))}")])
+
     def to_dict(self) -> dict[str, Any]:
         """The plain mapping that `from_dict` reads: str, int, float, bool, None, list and dict alone."""
         return {key: _plain(getattr(self, key)) for key in fields(type(self))}
-
-
-class Choice(Config):
-    """A config that is one of a family, told apart by `name`.
-
-    A direct subclass starts a family; a subclass of that with `name=` joins it. Where a field has the family as its
-    type, a name or a mapping with the key `name` chooses the member.
-    """
-
-    name: ClassVar[str]
-    family: ClassVar[str]
-    members: ClassVar[dict[str, type[Any]]]
-
-    def __init_subclass__(cls, *, name: str = "", family: str = "", **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if Choice in cls.__bases__:
-            cls.family, cls.members = family, {}
-        elif name:
-            known = cls.members.get(name)
-            if known is not None and known.__qualname__ != cls.__qualname__:
-                raise TypeError(f"{cls.family} {name!r} is already {known.__module__}.{known.__qualname__}")
-            cls.name = name
-            cls.members[name] = cls
-
-    @classmethod
-    def choose(cls, value: Any) -> "Choice":
-        """The member of this family that a name or a mapping stands for."""
-        if isinstance(value, cls):
-            return value
-        values = {"name": value} if isinstance(value, str) else value
-        if not isinstance(values, Mapping):
-            raise ConfigError([Fault("", f"{value!r} is no {cls.family}", f"one of {', '.join(sorted(cls.members))}")])
-        values = dict(values)
-        name = values.pop("name", None)
-        if name not in cls.members:
-            fix = did_you_mean(str(name), cls.members)
-            raise ConfigError([Fault("name" if not isinstance(value, str) else "", f"no {cls.family} {name!r}", fix)])
-        member: Choice = cls.members[name].from_dict(values)
-        return member
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, **super().to_dict()}
 
 
 _FIELDS: dict[type[Config], dict[str, Any]] = {}
@@ -165,25 +128,17 @@ def fields(cls: type[Config]) -> dict[str, Any]:
 
 
 def defaults(cls: type[Config]) -> dict[str, Any]:
-    """Every knob of `cls` with its default as plain data; fields that are a `Choice` stay out, as they are chosen."""
+    """Every knob of `cls` with its default as plain data; fields of which a member is chosen stay out."""
     tree: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         annotation = fields(cls)[field.name]
-        if isinstance(annotation, type) and issubclass(annotation, Choice):
-            continue
         if isinstance(annotation, type) and issubclass(annotation, Config):
-            tree[field.name] = defaults(annotation)
+            if not annotation.is_family:
+                tree[field.name] = defaults(annotation)
         else:
             make = field.default_factory
             tree[field.name] = _plain(field.default if make is dataclasses.MISSING else make())
     return tree
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The suggestion for a mistyped word: the nearest known one, else all of them."""
-    options = sorted(known)
-    near = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else f"one of {', '.join(options)}"
 
 
 def _plain(value: Any) -> Any:
@@ -249,15 +204,10 @@ def _convert_config(value: Any, annotation: type[Config], path: str, faults: lis
     if isinstance(value, annotation):
         return value
     try:
-        if issubclass(annotation, Choice):
-            return annotation.choose(value)
-        if isinstance(value, Mapping):
-            return annotation.from_dict(value)
+        return annotation.from_value(value)
     except ConfigError as error:
         faults.extend(fault.under(path) for fault in error.faults)
         return value
-    faults.append(Fault(path, f"{value!r} is not a group of knobs", f"it holds {', '.join(fields(annotation))}"))
-    return value
 
 
 def _convert_scalar(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:

@@ -16,6 +16,7 @@ from microgpt import train
 from microgpt.engine.commands import train as command
 from microgpt.engine.store import checkpoint
 from microgpt.engine.store import run_folder as rundir
+from microgpt.engine.store.checkpoint import writing
 from microgpt.errors import MachineError, UsageError
 
 Tiny = Callable[..., list[str]]
@@ -77,7 +78,7 @@ def test_a_disk_that_fills_is_5_and_the_newest_checkpoint_survives(
         return call
 
     if victim == "checkpoint":
-        monkeypatch.setattr(checkpoint, "write_tensors", later(checkpoint.write_tensors))
+        monkeypatch.setattr(writing, "write_tensors", later(writing.write_tensors))
     elif victim == "metrics.csv":
         monkeypatch.setattr(runlog.csv, "writer", later(runlog.csv.writer))
     elif victim == "events":

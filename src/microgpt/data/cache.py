@@ -3,20 +3,19 @@
 What cannot be read back whole counts as absent. A folder that cannot be written only means that nothing is kept.
 """
 
-import contextlib
-import hashlib
 import json
 import os
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from microgpt import files
 from microgpt.data.tokenizer import Tokenizer, tokenizer_from_dict
 from microgpt.errors import CheckpointError
 
@@ -27,6 +26,7 @@ _FORMAT = 1
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, CheckpointError)
 Made = TypeVar("Made", contravariant=True)
 Kept = TypeVar("Kept", covariant=True)
+_JSON_LIMIT = 1 << 26  # bytes
 
 
 class Entry(Protocol[Made, Kept]):
@@ -71,11 +71,11 @@ class TokenizerEntry:
     key: str
 
     def write(self, folder: Path, made: Tokenizer) -> None:
-        with _renamed(folder / f"{self.key}.tokenizer.json") as file:
-            file.write(json.dumps(made.to_dict()).encode())
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write(folder / f"{self.key}.tokenizer.json", json.dumps(made.to_dict()))
 
     def read(self, folder: Path) -> Tokenizer:
-        return tokenizer_from_dict(json.loads((folder / f"{self.key}.tokenizer.json").read_text("ascii")))
+        return tokenizer_from_dict(files.read_json(folder / f"{self.key}.tokenizer.json", _JSON_LIMIT))
 
 
 @dataclass(frozen=True)
@@ -88,19 +88,19 @@ class IdsEntry:
 
     def write(self, folder: Path, made: Iterable[Ids]) -> None:
         crc32, unknown = 0, Counter[str]()
-        with _renamed(folder / f"{self.key}.ids") as file:
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.writing(folder / f"{self.key}.ids") as file:
             for ids, strange in made:
                 data = ids.data.cast("B")
                 crc32 = zlib.crc32(data, crc32)
                 unknown += strange
                 file.write(data)
         codes = {str(ord(character)): count for character, count in unknown.items()}
-        with _renamed(folder / f"{self.key}.json") as file:
-            file.write(json.dumps({"crc32": crc32, "unknown": codes}).encode())
+        files.write(folder / f"{self.key}.json", json.dumps({"crc32": crc32, "unknown": codes}))
 
     def read(self, folder: Path) -> Ids:
         path = folder / f"{self.key}.ids"
-        facts = json.loads((folder / f"{self.key}.json").read_text("ascii"))
+        facts = files.read_json(folder / f"{self.key}.json", _JSON_LIMIT)
         unknown = Counter({chr(int(code)): int(count) for code, count in facts["unknown"].items()})
         if _crc32(path) != facts["crc32"]:
             raise ValueError("not the indices that were written")
@@ -121,21 +121,7 @@ def cache_folder(named: str | None) -> Path:
 
 def key(*facts: Any) -> str:
     """A file name made of what an entry depends on."""
-    return hashlib.sha256(json.dumps([_FORMAT, *facts]).encode()).hexdigest()[:32]
-
-
-@contextlib.contextmanager
-def _renamed(path: Path) -> Iterator[Any]:
-    """A file under a temporary name beside its place, which takes its name when all is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    return files.sha256_of([json.dumps([_FORMAT, *facts]).encode()])[:32]
 
 
 def _crc32(path: Path) -> int:

@@ -1,6 +1,5 @@
 """Fetching a corpus once: over https, checked for size and hash before it gets its name. Needs no torch."""
 
-import hashlib
 import http.client
 import sys
 import tempfile
@@ -15,7 +14,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
+from microgpt import files
 from microgpt.errors import DataError
+from microgpt.text import mb
 
 Opener = Callable[[str], AbstractContextManager[Any]]
 """Opens an address as `urllib.request.urlopen` does."""
@@ -48,7 +49,7 @@ def fetch(
         DataError: it cannot be had or is not what it should be; then nothing bears its name.
     """
     # The address is part of the name: a corpus of the same name from elsewhere is another file.
-    place = folder / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.txt"
+    place = folder / f"{name}-{files.sha256_of([url.encode()])[:8]}.txt"
     by_hand = f"put the text there by hand as {place}, or train on a file of your own with data.path="
     if place.is_file():
         if fault := _fault(place, size, sha256):
@@ -56,12 +57,10 @@ def fetch(
         return place
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as scratch:
-            text = Path(scratch, "text")
+        with files.replacing(place) as text:
             _download(name, url, text, size, opener or _https)
             if fault := _fault(text, size, sha256):
                 raise DataError(f"{name} {fault}", url, by_hand)
-            text.replace(place)
     except _FAILURES as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
@@ -71,20 +70,25 @@ def fetch(
 
 def _download(name: str, url: str, text: Path, size: int | None, opener: Opener) -> None:
     zipped = urllib.parse.urlsplit(url).path.endswith(".zip")
-    raw = text.with_name("archive") if zipped else text
-    with opener(url) as response, raw.open("wb") as file:
-        announced = response.headers.get("Content-Length", "")
-        total = int(announced) if announced.isdigit() else None
-        got = _copy(response, file, size or _LARGEST, _Progress(name, total))
-    if total is not None and got < min(total, size or _LARGEST):
-        raise EOFError(f"the connection ended after {got} of {total} bytes")
-    if zipped:
-        with zipfile.ZipFile(raw) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            if len(members) != 1:
-                raise zipfile.BadZipFile(f"{len(members)} files in the archive where one is expected")
-            with archive.open(members[0]) as packed, text.open("wb") as file:
-                _copy(packed, file, size or _LARGEST)
+    with tempfile.TemporaryFile(dir=text.parent) if zipped else text.open("wb") as raw:
+        with opener(url) as response:
+            announced = response.headers.get("Content-Length", "")
+            total = int(announced) if announced.isdigit() else None
+            got = _copy(response, raw, size or _LARGEST, _Progress(name, total))
+        if total is not None and got < min(total, size or _LARGEST):
+            raise EOFError(f"the connection ended after {got} of {total} bytes")
+        if zipped:
+            _unpack(raw, text, size or _LARGEST)
+
+
+def _unpack(raw: IO[bytes], text: Path, most: int) -> None:
+    """Write the one file of an archive to `text`."""
+    with zipfile.ZipFile(raw) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        if len(members) != 1:
+            raise zipfile.BadZipFile(f"{len(members)} files in the archive where one is expected")
+        with archive.open(members[0]) as packed, text.open("wb") as file:
+            _copy(packed, file, most)
 
 
 class _Progress:
@@ -97,15 +101,14 @@ class _Progress:
             print(f"downloading {name}{self._of()}", file=sys.stderr)
 
     def _of(self) -> str:
-        return f" of {self.total / 1e6:.1f} MB" if self.total else ""
+        return f" of {mb(self.total, 1)}" if self.total else ""
 
     def update(self, got: int, done: bool = False) -> None:
         if self.live and (done or time.monotonic() - self.shown > 0.2):
             self.shown = time.monotonic()
             end = "\n" if done else ""
-            print(
-                f"\rdownloading {self.name}: {got / 1e6:.1f}{self._of() or ' MB'}", end=end, file=sys.stderr, flush=True
-            )
+            amount = f"{got / 1e6:.1f}{self._of()}" if self.total else mb(got, 1)
+            print(f"\rdownloading {self.name}: {amount}", end=end, file=sys.stderr, flush=True)
 
 
 def _copy(source: IO[bytes], target: IO[bytes], most: int, progress: _Progress | None = None) -> int:
@@ -129,8 +132,7 @@ def _fault(path: Path, size: int | None, sha256: str | None) -> str:
             f"has {actual} bytes or more where {size} are right" if actual > size else f"has {actual} bytes, not {size}"
         )
     if sha256 is not None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = files.sha256(path)
         if found != sha256:
             return f"has the SHA-256 {found[:16]}..., not {sha256[:16]}..."
     return ""

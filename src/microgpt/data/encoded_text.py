@@ -4,7 +4,6 @@ The indices of a large text are written to the cache and memory-mapped from ther
 megabytes.
 """
 
-import hashlib
 import sys
 import warnings
 from collections import Counter
@@ -23,6 +22,7 @@ from microgpt.data.decoded_text import DecodedText
 from microgpt.data.tokenizer import Tokenizer
 from microgpt.data.tokenizer.base import FitKnobs
 from microgpt.errors import DataError
+from microgpt.files import sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def code_hash(kind: type[Tokenizer]) -> str | None:
     modules = {base.__module__ for base in kind.__mro__ if issubclass(base, Tokenizer)}
     files = [getattr(sys.modules.get(name), "__file__", None) for name in modules if not name.startswith("microgpt.")]
     try:
-        return " ".join(sorted(hashlib.sha256(Path(str(file)).read_bytes()).hexdigest() for file in files))
+        return " ".join(sorted(sha256(Path(str(file))) for file in files))
     except OSError:
         return None
 

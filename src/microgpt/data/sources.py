@@ -6,7 +6,6 @@ Newlines stay as they are, a byte order mark goes, several files are joined in t
 import codecs
 import difflib
 import glob
-import hashlib
 import io
 import os
 import re
@@ -15,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from microgpt.config import did_you_mean
 from microgpt.data.config import DataConfig
 from microgpt.data.download import fetch
 from microgpt.errors import DataError
+from microgpt.files import sha256_of
+from microgpt.text import did_you_mean, escaped
 
 CHUNK = 1 << 17  # stays in the processor's cache between one pass over it and the next
 _NOT_TEXT = re.compile(
@@ -38,14 +38,15 @@ class Source:
 
     def digest(self) -> tuple[str, tuple[int, ...]]:
         """The SHA-256 of all bytes joined, and each part's size."""
-        sha256, sizes = hashlib.sha256(), []
-        for part in self.parts:
-            size = 0
-            for chunk in _chunks(part):
-                sha256.update(chunk)
-                size += len(chunk)
-            sizes.append(size)
-        return sha256.hexdigest(), tuple(sizes)
+        sizes = [0] * len(self.parts)
+
+        def chunks() -> Iterator[bytes]:
+            for i, part in enumerate(self.parts):
+                for chunk in _chunks(part):
+                    sizes[i] += len(chunk)
+                    yield chunk
+
+        return sha256_of(chunks()), tuple(sizes)
 
     def texts(self, encoding: str, errors: str = "strict") -> Iterator[str]:
         """The text in pieces of a chunk of file each.
@@ -205,6 +206,5 @@ def _unreadable(error: Exception, path: Path | bytes) -> DataError:
 
 
 def _shown(path: Path | bytes) -> str:
-    """A path for a line of text: what does not print is escaped."""
-    text = str(path) if isinstance(path, Path) else "the corpus"
-    return text if text.isprintable() else ascii(text)
+    """A path for a line of text."""
+    return escaped(str(path)) if isinstance(path, Path) else "the corpus"

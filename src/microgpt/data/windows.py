@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microgpt.config import did_you_mean
 from microgpt.data import rng
 from microgpt.data.dataset import as_ids, check_length
 from microgpt.data.permutation import permute
 from microgpt.errors import UsageError
+from microgpt.text import did_you_mean
 
 _AHEAD = 4096  # samples drawn at once: the call costs more than the numbers
 _DEVICE_SHARE = 4  # a corpus moves to the device when it takes at most this part of the free memory

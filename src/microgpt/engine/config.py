@@ -12,6 +12,7 @@ from microgpt.engine.trained.evaluate import EvalConfig
 from microgpt.engine.trained.sample import SampleConfig
 from microgpt.model.config import GPTConfig
 from microgpt.model.lora import LoRAConfig
+from microgpt.text import brief
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
 
@@ -146,20 +147,12 @@ def science_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """The knobs in which two configs (as `to_dict` gives them) would learn differently: `key: old -> new`."""
     before, after = flatten(old), flatten(new)
     return [
-        f"{key[:60]}: {short(before.get(key))} -> {short(after.get(key))}"
+        f"{key[:60]}: {brief(before.get(key))} -> {brief(after.get(key))}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
         and key not in MACHINE_KNOBS
         and not key.startswith(tuple(f"{node}." for node in MACHINE_NODES))
     ]
-
-
-def short(value: Any) -> str:
-    """A value for a line of text; it may come from a file of anyone's."""
-    if isinstance(value, (dict, list)):
-        return f"{len(value)} entries" if len(value) > 8 else str(value)[:60]
-    text = repr(value) if not isinstance(value, str) or not value.isalnum() else value
-    return text if len(text) <= 40 else f"{text[:16]}..."
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

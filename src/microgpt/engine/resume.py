@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from microgpt.data.corpus import Corpus
-from microgpt.engine.config import Precision, RunConfig, science_differences, short
+from microgpt.engine.config import Precision, RunConfig, science_differences
 from microgpt.engine.machine import device as machine
 from microgpt.engine.process import cluster
 from microgpt.engine.store import checkpoint
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.errors import CheckpointError, UsageError
-from microgpt.text import printable
+from microgpt.text import brief, printable
 
 log = logging.getLogger("microgpt")
 
@@ -105,7 +105,7 @@ def check_same_science(config: RunConfig, manifest: dict[str, Any], run_dir: Run
     differences = science_differences(manifest["config"], config.to_dict())
     old, new = manifest["fingerprint"], {"corpus": corpus.sha256, "vocab_size": corpus.tokenizer.vocab_size}
     differences += [
-        f"{name}: {short(old.get(name))} -> {short(new[name])}" for name in new if old.get(name) != new[name]
+        f"{name}: {brief(old.get(name))} -> {brief(new[name])}" for name in new if old.get(name) != new[name]
     ]
     if differences:
         shown = ", ".join(differences[:6]) + (f" and {len(differences) - 6} more" if len(differences) > 6 else "")
@@ -116,7 +116,7 @@ def check_same_science(config: RunConfig, manifest: dict[str, Any], run_dir: Run
 
 def how_exactly(old: dict[str, Any], new: dict[str, Any], deterministic: bool) -> str:
     """Say whether a run continues bit for bit, given the fingerprints before and now."""
-    differences = [f"{name}: {short(old.get(name))} -> {new[name]}" for name in new if old.get(name) != new[name]]
+    differences = [f"{name}: {brief(old.get(name))} -> {new[name]}" for name in new if old.get(name) != new[name]]
     if differences:
         return f"continues correctly, not bit for bit ({printable('; '.join(differences))})"
     if new["compiled"] and not deterministic:

@@ -17,10 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from microgpt import files
 from microgpt.engine.process import cluster, garbage, signals
 from microgpt.engine.process.stopping import GoOn
 from microgpt.engine.process.waiting import Load, give_way_if_busy
 from microgpt.errors import CheckpointError, DataError, MachineError, MicrogptError, NonFiniteError, UsageError
+from microgpt.text import one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from microgpt.engine.trained.run import Run
 
 LAUNCH = ".launch.json"
+LAUNCH_LIMIT = 1 << 24  # bytes
 CHILD = "MICROGPT_CHILD"
 """Set where stdin is a pipe that closes when the process that waits for this one is gone."""
 KINDS = {kind.exit_code: kind for kind in (UsageError, DataError, CheckpointError, MachineError, NonFiniteError)}
@@ -39,18 +42,21 @@ def write_launch(path: Path, config: "RunConfig", tree: "DictConfig", arguments:
     from omegaconf import OmegaConf
 
     from microgpt.engine.store.run_folder import write_text
-    from microgpt.registry import imported
+    from microgpt.registry import portable_imports
 
     path.mkdir(parents=True, exist_ok=True)
     forget_launch(path)
-    launch = {"config": config.to_dict(), "tree": OmegaConf.to_yaml(tree)}
-    write_text(path / LAUNCH, json.dumps({**launch, "imports": imported(), "arguments": list(arguments)}))
+    launch = {
+        "config": config.to_dict(), "tree": OmegaConf.to_yaml(tree),
+        "imports": portable_imports(config.imports), "arguments": list(arguments),
+    }  # fmt: skip
+    write_text(path / LAUNCH, json.dumps(launch))
 
 
 def launched_config(path: Path) -> dict[str, Any] | None:
     """The configuration that was written down in a folder, as plain data; None where there is none."""
     try:
-        config = json.loads((path / LAUNCH).read_text(encoding="utf-8"))["config"]
+        config = files.read_json(path / LAUNCH, LAUNCH_LIMIT)["config"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return config if isinstance(config, dict) else None
@@ -73,7 +79,7 @@ def run_launched(path: Path) -> "Run | None":
     rank = cluster.place().rank
     try:
         try:
-            launch = json.loads((path / LAUNCH).read_text(encoding="utf-8"))
+            launch = files.read_json(path / LAUNCH, LAUNCH_LIMIT)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"no launch to go by ({error})", str(path), "start it with microgpt-train") from None
         signals.at_stop(signals.farewell() or GoOn(launch["arguments"], path))
@@ -93,15 +99,15 @@ def run_launched(path: Path) -> "Run | None":
         )
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:500]
-        _leave_error(path, rank, {"exit_code": 1, "what": f"{type(error).__name__}: {said}", "at": "", "fix": ""})
+        what = f"{type(error).__name__}: {one_line(error, 500)}"
+        _leave_error(path, rank, {"exit_code": 1, "what": what, "at": "", "fix": ""})
         raise
 
 
 def read_error(path: Path, rank: int = 0) -> MicrogptError | None:
     """The error that a rank left in its run folder, if it did."""
     try:
-        left: dict[str, Any] = json.loads((path / f".error-{rank}.json").read_text(encoding="utf-8"))
+        left = files.read_json(path / f".error-{rank}.json", LAUNCH_LIMIT)
         return KINDS.get(left["exit_code"], MicrogptError)(str(left["what"]), str(left["at"]), str(left["fix"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -109,7 +115,7 @@ def read_error(path: Path, rank: int = 0) -> MicrogptError | None:
 
 def _leave_error(path: Path, rank: int, error: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # a full disk must not hide the error itself
-        (path / f".error-{rank}.json").write_text(json.dumps(error), encoding="utf-8")
+        files.write(path / f".error-{rank}.json", json.dumps(error))
 
 
 def end_with_parent() -> None:

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from microgpt.errors import CheckpointError, MachineError
+from microgpt.files import sha256
 from microgpt.model import load_model, save_model
-from microgpt.model.files.folder import _digest, sha256
+from microgpt.model.files.folder import _digest
 
 TOKENIZER = {"type": "char", "characters": "abc\u00e9\n"}
 
@@ -228,7 +229,7 @@ def test_huge_json_is_not_read(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format '2', and this version reads 1"),
+        ({"format": 2}, "format 2, and this version reads 1"),
         ({"format": None}, "format"),
         ({"vocab_size": 12}, r"wte.weight has the shape \(11, 16\), the config says \(12, 16\)"),
         ({"vocab_size": -1}, "vocab_size"),

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
 import numpy as np
 
-from microgpt.config import did_you_mean
 from microgpt.errors import CheckpointError, DataError, UsageError
 from microgpt.registry import Part
+from microgpt.text import did_you_mean, shown
 
 Unknown = Literal["error", "skip", "replace"]
 """What to do with a character outside the vocabulary: stop, leave it out, or put a stand-in."""
@@ -187,12 +187,6 @@ def tokenizer_from_dict(values: Any, unknown: Unknown = "error") -> Tokenizer:
     if type(version) is not int or version != FORMAT:
         raise CheckpointError(f"format {shown(version)}", "the tokenizer", f"this version reads format {FORMAT}")
     return Tokenizer.named(kind).from_dict(values).with_unknown(unknown)
-
-
-def shown(value: Any) -> str:
-    """A foreign value, short and printable."""
-    text = ascii(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def unknown_error(characters: Iterable[str], position: int, where: str) -> DataError:

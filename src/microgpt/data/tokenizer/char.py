@@ -7,9 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown, shown, unknown_error
+from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown, unknown_error
 from microgpt.data.tokenizer.hf_format import letters_json
 from microgpt.errors import CheckpointError, DataError, UsageError
+from microgpt.text import shown
 
 _CODE_POINTS = sys.maxunicode + 1
 _STAND_INS = "\ufffd? "

@@ -12,12 +12,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown, shown, unknown_error
+from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown, unknown_error
 from microgpt.data.tokenizer.hf_format import BYTE_OF
 from microgpt.errors import CheckpointError, MachineError, UsageError
+from microgpt.files import read_capped
+from microgpt.text import one_line, shown
 
 LIMIT = 64 << 20
-"Characters that a tokenizer.json may have."
+"Bytes that a tokenizer.json may have."
 END_TOKENS = ("<|endoftext|>", "</s>", "<|end_of_text|>")
 
 
@@ -56,13 +58,11 @@ class HFTokenizer(Tokenizer, name="hf"):
             CheckpointError: there is none, or it is damaged.
         """
         try:
-            if path.stat().st_size > LIMIT:
-                raise CheckpointError(f"more than {LIMIT:,} bytes", str(path), "it is no tokenizer.json")
-            return cls(path.read_text(encoding="utf-8"), size)
+            return cls(read_capped(path, LIMIT).decode(), size)
         except FileNotFoundError:
             fix = "take the model from a folder that has one; a tokenizer.model or vocab.json alone is not read"
             raise CheckpointError("no such file", str(path), fix) from None
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot be read ({error})", str(path), "copy the folder again") from None
 
     @classmethod
@@ -173,7 +173,7 @@ def _backend(text: str) -> Any:
     except BaseException as error:  # the library's own panics are no Exception
         if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
             raise
-        raise CheckpointError(f"no tokenizer.json ({str(error)[:150]})", "the tokenizer", "copy it again") from None
+        raise CheckpointError(f"no tokenizer.json ({one_line(error, 150)})", "the tokenizer", "copy it again") from None
     backend.no_truncation()
     backend.no_padding()
     return backend

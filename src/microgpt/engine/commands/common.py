@@ -11,7 +11,7 @@ from typing import NoReturn, TextIO
 from microgpt.config import ConfigError
 from microgpt.engine.process import cluster, garbage, signals
 from microgpt.errors import MachineError, MicrogptError, UsageError
-from microgpt.text import printable
+from microgpt.text import cut, one_line, printable
 
 
 def run(
@@ -65,17 +65,16 @@ def run(
 
 def explained(error: Exception) -> MicrogptError:
     """The error as one that is meant for the user."""
-    text = " ".join(str(error).split())[:300]
     if isinstance(error, MicrogptError):
         return error
     if isinstance(error, OSError):
         silence(sys.stdout)
         where = str(error.filename or "the output")
-        return MachineError(error.strerror or text, where, "check the disk, the path and its permissions")
+        return MachineError(error.strerror or one_line(error), where, "check the disk, the path and its permissions")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         fix = "lower trainer.micro_batch_size, model.block_size or the size of the model"
         return MachineError("not enough memory", "this machine", fix)
-    return MicrogptError(f"{type(error).__name__}: {text}", "", "run again with --debug for the traceback")
+    return MicrogptError(f"{type(error).__name__}: {one_line(error)}", "", "run again with --debug for the traceback")
 
 
 def silence(stream: TextIO) -> None:
@@ -103,4 +102,4 @@ def misused(message: str) -> NoReturn:
 def complain(line: str) -> None:
     """Print one error line to stderr."""
     text = printable(line.replace("\n", "\\n").replace("\t", " "))
-    print(f"microgpt: error: {text[:2000]}", file=sys.stderr, flush=True)
+    print(f"microgpt: error: {cut(text, 2000)}", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ NODES = (
     ("trainer.", "engine/config.py", "TrainerConfig"),
     ("eval.", "engine/trained/evaluate.py", "EvalConfig"),
     ("sample.", "engine/trained/sample.py", "SampleConfig"),
-    ("checkpoint.", "engine/store/checkpoint.py", "CheckpointConfig"),
+    ("checkpoint.", "engine/store/checkpoint/layout.py", "CheckpointConfig"),
     ("sweep.", "engine/config.py", "SweepConfig"),
     ("optim.", "engine/optim/base.py", "OptimConfig"),
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from microgpt.engine.compare.compare import Comparison, Group, short
 from microgpt.engine.compare.runs import read_curves
 from microgpt.errors import MachineError
+from microgpt.text import cut, escaped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -177,8 +178,7 @@ def _label(group: Group) -> str:
 
 def _cut(text: str, width: int = 60) -> str:
     """Short enough for a figure, and without `$`, which matplotlib would read as mathematics."""
-    text = "".join(c if c.isprintable() else "?" for c in text).replace("$", r"\$")
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    return cut(escaped(text), width).replace("$", r"\$")
 
 
 def _xy(curve: list[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from microgpt.engine.compare.compare import Comparison, Difference, Group
 from microgpt.engine.trained.metrics import Metric
+from microgpt.text import count_text, escaped
 
 DASH = "-"
 "A cell that has nothing to say."
@@ -106,7 +107,7 @@ def left_out(comparison: Comparison) -> list[str]:
     """Lines that name the runs which are not counted, and why; none when all are."""
     if not comparison.incomplete:
         return []
-    lines = [f"  {_printable(str(run.path))}: {run.missing}" for run in comparison.incomplete]
+    lines = [f"  {escaped(str(run.path))}: {run.missing}" for run in comparison.incomplete]
     return ["", f"Not counted ({len(lines)}):", *lines]
 
 
@@ -115,7 +116,7 @@ def _header(comparison: Comparison) -> list[str]:
     names |= {f"val/{name}": name for name in Metric.members}
     extras = [names.get(key, key) for key in _extras(comparison)]
     paired = ["to best", "95% interval"] if len(comparison.groups) > 1 else []
-    return [*map(_printable, comparison.knobs), "n", _printable(comparison.metric), *extras, *paired]
+    return [*map(escaped, comparison.knobs), "n", escaped(comparison.metric), *extras, *paired]
 
 
 def _rows(comparison: Comparison) -> list[list[str]]:
@@ -123,7 +124,7 @@ def _rows(comparison: Comparison) -> list[list[str]]:
 
 
 def _row(comparison: Comparison, group: Group) -> list[str]:
-    knobs = [_printable(_cell(group.knobs[key])) if key in group.knobs else DASH for key in comparison.knobs]
+    knobs = [escaped(_cell(group.knobs[key])) if key in group.knobs else DASH for key in comparison.knobs]
     extras = [_quantity(group.average(key), key) for key in _extras(comparison)]
     paired = _paired(group.difference) if len(comparison.groups) > 1 else []
     return [*knobs, str(group.n), _plus_minus(group.mean, group.std), *extras, *paired]
@@ -160,15 +161,11 @@ def _signed(value: float) -> str:
     return ("+" if value >= 0 else "") + _number(value)
 
 
-_UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
-
-
 def _quantity(value: float | None, key: str) -> str:
     if value is None:
         return DASH
     if key == "params":
-        size, unit = next(((size, unit) for size, unit in _UNITS if value >= size), (1, ""))
-        return f"{value / size:.3g}{unit}"
+        return count_text(value)
     if key == "train_seconds":
         return f"{value:,.1f}"
     return f"{value:,.0f}" if key == "tokens_per_second" else _number(value)
@@ -178,11 +175,6 @@ def _cell(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _printable(text: str) -> str:
-    """Without control characters and bidirectional overrides: configs come from elsewhere."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _markdown(text: str) -> str:

@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from microgpt.config import Choice, ConfigError, Fault, defaults, did_you_mean, fields
+from microgpt.config import ConfigError, Fault, defaults, fields
 from microgpt.engine.compose.conf import conf_dir, groups
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.optim import OptimConfig
@@ -28,7 +28,8 @@ from microgpt.engine.process import cluster
 from microgpt.engine.schedule import ScheduleConfig
 from microgpt.errors import UsageError
 from microgpt.model.pos import PositionConfig
-from microgpt.registry import import_part
+from microgpt.registry import Choice, import_part
+from microgpt.text import did_you_mean
 
 FAMILIES: dict[str, type[Choice]] = {"pos": PositionConfig, "optim": OptimConfig, "schedule": ScheduleConfig}
 

@@ -1,8 +1,6 @@
 """A trained model becomes a folder that others open. It is opened to check it, and appears when its logits match."""
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from microgpt import files
 from microgpt.data.tokenizer import Tokenizer
 from microgpt.engine.exchange.card import model_card
 from microgpt.engine.trained.run import Run, load
 from microgpt.errors import CheckpointError, MachineError, UsageError
 from microgpt.model import GPT, save_model
 from microgpt.model.files import hf
+from microgpt.text import one_line
 
 Logits = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-5
@@ -75,17 +75,12 @@ def new_folder(out: Path) -> Iterator[Path]:
     """A hidden folder beside `out`, which takes its name when all went well and is removed when not."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} exists", "OUT", "name a new folder, or an empty one")
-    hidden = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.tmp")
     try:
-        shutil.rmtree(hidden, ignore_errors=True)
-        hidden.mkdir(parents=True)
-        yield hidden
-        hidden.replace(out)
+        with files.new_folder(out.absolute()) as hidden:
+            yield hidden
     except OSError as error:
         fix = "make room, or choose a folder that can be written"
         raise MachineError(f"cannot write the export ({error})", str(out), fix) from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def reopened(folder: Path) -> tuple[str, Logits, Callable[[str], list[int]] | None]:
@@ -103,7 +98,7 @@ def reopened(folder: Path) -> tuple[str, Logits, Callable[[str], list[int]] | No
         theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise CheckpointError(f"transformers does not open it ({str(error)[:200]})", str(folder)) from error
+        raise CheckpointError(f"transformers does not open it ({one_line(error, 200)})", str(folder)) from error
     finally:
         verbosity.set_verbosity(level)
         if bars:

@@ -16,8 +16,10 @@ from torch import Tensor
 from microgpt.config import ConfigError
 from microgpt.data.tokenizer import CharTokenizer
 from microgpt.errors import CheckpointError, UsageError
+from microgpt.files import read_capped
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.files.folder import Hollow
+from microgpt.text import one_line, shown
 
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 META_LIMIT = 64 << 20
@@ -50,8 +52,8 @@ def read_checkpoint(path: Path) -> GPT:
     except FileNotFoundError:
         raise CheckpointError("no such file", str(path), "name nanoGPT's ckpt.pt") from None
     except Exception as error:  # torch raises many kinds, for a damaged file and for one that would run code
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
-        raise CheckpointError(f"not a file of plain weights ({reason})", str(path), "name nanoGPT's ckpt.pt") from None
+        what = f"not a file of plain weights ({one_line(error, 150)})"
+        raise CheckpointError(what, str(path), "name nanoGPT's ckpt.pt") from None
     arguments, weights = (state.get(key) if isinstance(state, dict) else None for key in ("model_args", "model"))
     if not isinstance(arguments, dict) or not isinstance(weights, dict):
         raise CheckpointError("no model_args and model", str(path), "it is no checkpoint of nanoGPT's train.py")
@@ -63,9 +65,9 @@ def read_checkpoint(path: Path) -> GPT:
         renamed.pop("lm_head.weight", None)  # it is the table of tokens
         return fill(config, vocab_size, renamed, path)
     except ConfigError as error:
-        raise CheckpointError(f"model_args.{error.faults[0]}"[:300], str(path)) from None
+        raise CheckpointError(one_line(f"model_args.{error.faults[0]}"), str(path)) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"model_args are not nanoGPT's ({error!r})"[:300], str(path)) from None
+        raise CheckpointError(one_line(f"model_args are not nanoGPT's ({error!r})"), str(path)) from None
 
 
 def read_arguments(arguments: Mapping[str, Any]) -> tuple[GPTConfig, int]:
@@ -107,15 +109,13 @@ def read_meta(path: Path) -> CharTokenizer:
         CheckpointError: it holds anything but nanoGPT's plain dictionaries.
     """
     try:
-        if path.stat().st_size > META_LIMIT:
-            raise ValueError("too large")
-        meta = read_plain(path.read_bytes())
+        meta = read_plain(read_capped(path, META_LIMIT))
         letters = meta["itos"]
         return CharTokenizer([letters[i] for i in range(len(letters))])
     except FileNotFoundError:
         raise CheckpointError("no such file", str(path), "name the meta.pkl of the data folder") from None
     except Exception as error:
-        what = f"no plain dictionaries of characters ({error!r})"[:200]
+        what = f"no plain dictionaries of characters ({shown(error, 150)})"
         raise CheckpointError(what, str(path), "name the meta.pkl that nanoGPT's prepare.py wrote") from None
 
 

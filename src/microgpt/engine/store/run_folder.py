@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from microgpt import files
 from microgpt.errors import CheckpointError, MachineError, MicrogptError, UsageError
 from microgpt.model.files.untrusted import read_json
+from microgpt.text import mb
 
 SUMMARY_LIMIT = 1 << 20
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES, errno.EPERM, errno.ESTALE}
@@ -75,10 +77,7 @@ class RunDir:
         made = [path for path in (*reversed(self.path.parents), self.path) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with probe.open("wb") as file:
-                file.write(b"\0" * 4096)
-                file.flush()
-                os.fsync(file.fileno())
+            files.write(probe, b"\0" * 4096)
             probe.unlink()
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -101,8 +100,7 @@ class RunDir:
         free = shutil.disk_usage(self.path).free
         if needed > free:
             raise MachineError(
-                f"{free / 1e6:,.0f} MB are free, and {keep + 2} checkpoints of {checkpoint_bytes / 1e6:,.0f} MB need "
-                f"{needed / 1e6:,.0f} MB",
+                f"{mb(free)} are free, and {keep + 2} checkpoints of {mb(checkpoint_bytes)} need {mb(needed)}",
                 str(self.path),
                 "free some space, choose another hydra.run.dir, or lower checkpoint.keep",
             )
@@ -118,11 +116,11 @@ class RunDir:
         made = self.create()
         try:
             with self.lock(), disk_errors(self.path):
+                files.remove_leftovers(self.path)
                 yield
         except MicrogptError:
             if made and not self.config.exists():
-                for name in (self.log, self.path / ".tmp-config.yaml"):
-                    name.unlink(missing_ok=True)
+                self.log.unlink(missing_ok=True)
                 remove_empty(made)
             raise
 
@@ -174,14 +172,7 @@ def remove_empty(folders: list[Path]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file so that it is never seen half-written."""
-    hidden = path.with_name(f".tmp-{path.name}")
     try:
-        with hidden.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        hidden.replace(path)
+        files.write(path, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            hidden.unlink(missing_ok=True)
         raise MachineError(f"cannot write ({error.strerror})", str(path), "free some space and start again") from error

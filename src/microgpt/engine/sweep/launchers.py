@@ -21,12 +21,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from microgpt import files
 from microgpt.engine.process import launch as ranks
 from microgpt.engine.process import signals
 from microgpt.engine.sweep import points as sweep
 from microgpt.engine.sweep.points import Point
 from microgpt.engine.sweep.search import OptunaSweeper
 from microgpt.errors import MachineError, UsageError
+from microgpt.text import one_line
 
 log = logging.getLogger("microgpt")
 
@@ -131,7 +133,7 @@ class SlurmLauncher(PointLauncher):
             point.write_down()
         jobs = self.submit(points, shape)
         for point, job in zip(points, jobs, strict=True):
-            (point.path / sweep.JOB).write_text(f"{job.job_id} {job.paths.stdout}\n", encoding="utf-8")
+            files.write(point.path / sweep.JOB, f"{job.job_id} {job.paths.stdout}\n")
             print(f"{point.label}: job {job.job_id}, run folder {point.path}", flush=True)
         array = jobs[0].job_id.split("_")[0]
         print(f"follow: squeue -j {array}; tail -f {points[0].path}/train.log; end: scancel {array}", flush=True)
@@ -179,7 +181,7 @@ class SlurmLauncher(PointLauncher):
             executor.update_parameters(nodes=shape[0], tasks_per_node=shape[1], **named)
             return list(executor.map_array(sweep.Train(), [str(point.path.resolve()) for point in points]))
         except (RuntimeError, OSError, ValueError, NameError, submitit.core.utils.FailedJobError) as error:
-            said = " ".join(str(error).split())[-400:]
+            said = one_line(error, 4000)[-400:]
             fix = "see sinfo, and hydra.launcher.partition, .timeout_min, .mem_gb, .additional_parameters"
             raise MachineError(f"SLURM takes no jobs ({said})", "", fix) from None
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from microgpt.config import Config, Count, Natural, OneOf, did_you_mean
+from microgpt.config import Config, Count, Natural, OneOf
 from microgpt.data.baselines import ngram, order0
 from microgpt.engine.process import signals
 from microgpt.engine.trained.metrics import Metric, ScoredBatch, Totals
 from microgpt.engine.trained.protocols import EvalProtocol
 from microgpt.model import GPT
+from microgpt.text import did_you_mean
 
 
 class EvalConfig(Config):

@@ -11,9 +11,7 @@ accepts the weights that are there.
 """
 
 import contextlib
-import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,11 @@ from torch.overrides import TorchFunctionMode
 
 from microgpt.config import ConfigError
 from microgpt.errors import CheckpointError, MachineError
+from microgpt.files import replacing, sha256, sha256_of
 from microgpt.model.config import GPTConfig
 from microgpt.model.files import untrusted as plain
 from microgpt.model.gpt import GPT
+from microgpt.text import shown
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 FORMAT = 1
@@ -46,29 +46,24 @@ def save_model(folder: str | Path, model: GPT, tokenizer: Mapping[str, Any]) -> 
         MachineError: the disk is full or the folder cannot be written.
     """
     folder = Path(folder)
-    with _as_machine_error(folder), contextlib.ExitStack() as leftovers:
+    with _as_machine_error(folder), contextlib.ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
-        scratch = {name: folder / f".{name}.{os.getpid()}.tmp" for name in (WEIGHTS, TOKENIZER, CONFIG)}
-        for path in scratch.values():
-            leftovers.callback(path.unlink, missing_ok=True)
+        # The last one takes its name first: the config must be there before the weights that it describes.
+        hidden = {name: files.enter_context(replacing(folder / name)) for name in (WEIGHTS, CONFIG, TOKENIZER)}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, scratch[WEIGHTS], metadata={"format": "pt"})
-        scratch[TOKENIZER].write_text(json.dumps(dict(tokenizer)), encoding="utf-8")
-        scratch[WEIGHTS].chmod(scratch[TOKENIZER].stat().st_mode)  # safetensors lets nobody else read its files
+        save_file(weights, hidden[WEIGHTS], metadata={"format": "pt"})
+        hidden[TOKENIZER].write_text(json.dumps(dict(tokenizer)), encoding="utf-8")
+        hidden[WEIGHTS].chmod(hidden[TOKENIZER].stat().st_mode)  # safetensors lets nobody else read its files
         config = {
             "format": FORMAT,
             "model": model.config.to_dict(),
             "vocab_size": model.vocab_size,
-            "weights_sha256": sha256(scratch[WEIGHTS]),
+            "weights_sha256": sha256(hidden[WEIGHTS]),
             "replaces_sha256": sha256(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else None,
-            "tokenizer_sha256": sha256(scratch[TOKENIZER]),
+            "tokenizer_sha256": sha256(hidden[TOKENIZER]),
         }
         config["config_sha256"] = _digest(config)
-        scratch[CONFIG].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        for name in (TOKENIZER, CONFIG, WEIGHTS):
-            _flush(scratch[name])
-            scratch[name].replace(folder / name)
-        _flush(folder)
+        hidden[CONFIG].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[GPT, dict[str, Any], dict[str, Any]]:
@@ -95,21 +90,15 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[
     return model.to(device).eval(), tokenizer, config
 
 
-def sha256(path: Path) -> str:
-    """The hash of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _digest(config: Mapping[str, Any]) -> str:
     """The hash of config.json without the hash itself."""
     rest = {key: value for key, value in config.items() if key != "config_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return sha256_of([json.dumps(rest, sort_keys=True).encode()])
 
 
 def _architecture(config: Mapping[str, Any], path: Path) -> tuple[GPTConfig, int]:
     if config.get("format") != FORMAT:
-        what = f"format {str(config.get('format'))[:40]!r}, and this version reads {FORMAT}"
+        what = f"format {shown(config.get('format'))}, and this version reads {FORMAT}"
         raise CheckpointError(what, str(path), "it is no microgpt model, or one of another version")
     odd = sorted(KEYS ^ set(config))
     if odd:
@@ -117,7 +106,7 @@ def _architecture(config: Mapping[str, Any], path: Path) -> tuple[GPTConfig, int
         raise plain.damaged(path, f"the key {odd[0][:40]!r} {state}")
     vocab_size, model = config["vocab_size"], config["model"]
     if type(vocab_size) is not int or vocab_size < 1:
-        raise plain.damaged(path, f"vocab_size {str(vocab_size)[:40]} is not a whole number above 0")
+        raise plain.damaged(path, f"vocab_size {shown(vocab_size)} is not a whole number above 0")
     if not isinstance(model, dict):
         raise plain.damaged(path, "model is not a group of knobs")
     try:
@@ -183,15 +172,6 @@ class Hollow(TorchFunctionMode):
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **{**kwargs, "device": "meta"} if func in (torch.empty, torch.ones, torch.zeros) else kwargs)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file or folder is on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -3,14 +3,15 @@
 Every failure is a CheckpointError. Imports torch for its types alone.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from microgpt import files
 from microgpt.errors import CheckpointError
+from microgpt.text import one_line
 
 TYPES = {
     "F32": (torch.float32, 4),
@@ -20,8 +21,6 @@ TYPES = {
 }
 "Types of weights: safetensors' name -> torch's, bytes."
 HEADER_LIMIT = 1 << 22
-LISTS_LIMIT = 1_000_000
-"Lists and objects that a JSON file may have: each takes thirty times its two bytes."
 
 
 class Entry(NamedTuple):
@@ -33,9 +32,9 @@ class Entry(NamedTuple):
 
 def damaged(path: Path, what: str) -> CheckpointError:
     """The error for a file that cannot be trusted; what is quoted from it is cut and cannot drive a terminal."""
-    line = what.splitlines()[0][:300]
-    shown = "".join(character if character.isprintable() else "\ufffd" for character in line)
-    return CheckpointError(shown, str(path), "the file is damaged or not of this model: copy or make the folder again")
+    return CheckpointError(
+        one_line(what), str(path), "the file is damaged or not of this model: copy or make the folder again"
+    )
 
 
 def file_size(path: Path) -> int:
@@ -47,32 +46,13 @@ def file_size(path: Path) -> int:
 
 def read_json(path: Path, limit: int) -> dict[str, Any]:
     """The object in a JSON file of at most `limit` bytes."""
-    size = file_size(path)
-    if size > limit:
-        raise damaged(path, f"{size:,} bytes, more than the {limit:,} that it may have")
+    file_size(path)
     try:
-        return parse_object(path.read_bytes())
+        return files.read_json(path, limit)
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", str(path), "check its permissions") from None
     except ValueError as error:
-        raise damaged(path, f"not a JSON object: {error}") from None
-
-
-def parse_object(text: bytes) -> dict[str, Any]:
-    """A JSON object, strictly: UTF-8, no key twice, no NaN, no nesting deeper than Python's own.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if text.count(b"[") + text.count(b"{") > LISTS_LIMIT:
-        raise ValueError("too many lists")
-    try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"it is a {type(value).__name__}")
-    return value
+        raise damaged(path, str(error)) from None
 
 
 def read_safetensors_header(path: Path) -> tuple[dict[str, Entry], int]:
@@ -83,7 +63,7 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, Entry], int]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(HEADER_LIMIT, size - 8):
                 raise damaged(path, f"a header of {length:,} bytes in a file of {size:,}")
-            fields = parse_object(file.read(length))
+            fields = files.parse_object(file.read(length))
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", str(path), "check its permissions") from None
     except ValueError as error:
@@ -103,14 +83,3 @@ def _entry(name: str, value: Any, path: Path) -> Entry:
         if isinstance(dtype, str) and all(type(n) is int and n >= 0 for n in sizes):
             return Entry(dtype, tuple(sizes))
     raise damaged(path, f"the header's entry for {name[:60]!r} is malformed")
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from microgpt.config import did_you_mean
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.model.config import GPTConfig
+from microgpt.text import did_you_mean, shown
 
 ACTIVATIONS = {
     "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu2": "relu2",
@@ -151,7 +151,7 @@ def family_of(values: Mapping[str, Any], where: str) -> Family:
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in Family.members:
         fix = did_you_mean(str(kind), Family.members)
-        raise CheckpointError(f"model_type {str(kind)[:40]!r}, which our parts cannot express", where, fix)
+        raise CheckpointError(f"model_type {shown(kind)}, which our parts cannot express", where, fix)
     return Family.members[kind]
 
 
@@ -167,5 +167,5 @@ def typed(values: Mapping[str, Any], name: str, kind: type, default: Any) -> Any
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise TypeError(f"{name}={str(value)[:40]!r} is no {kind.__name__}")
+        raise TypeError(f"{name}={shown(value)} is no {kind.__name__}")
     return value

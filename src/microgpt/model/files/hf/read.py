@@ -18,6 +18,7 @@ from microgpt.model.files.folder import TABLES_LIMIT, Hollow, load_model
 from microgpt.model.files.hf.family import Family, Rule, family_of
 from microgpt.model.files.hf.source import CONFIG, Weights, locate
 from microgpt.model.gpt import GPT
+from microgpt.text import cut, shown
 
 HINT = "microgpt"
 "The key of config.json under which an export keeps our own config."
@@ -63,7 +64,7 @@ def read_model(folder: Path) -> GPT:
     family = family_of(values, str(folder / CONFIG))
     vocab_size = values.get("vocab_size")
     if type(vocab_size) is not int:
-        raise plain.damaged(folder / CONFIG, f"vocab_size {str(vocab_size)[:40]!r} is no whole number")
+        raise plain.damaged(folder / CONFIG, f"vocab_size {shown(vocab_size)} is no whole number")
     with Weights(folder) as weights:
         own = _own_config(values, family, vocab_size)
         if own is not None:
@@ -98,13 +99,13 @@ def _config(values: Mapping[str, Any], family: Family, folder: Path) -> GPTConfi
         if values.get("quantization_config") is not None:
             refused.append("quantization_config")
         if refused:
-            what = f"our parts cannot express {', '.join(refused)}"[:300]
+            what = cut(f"our parts cannot express {', '.join(refused)}", 300)
             raise CheckpointError(what, str(folder / CONFIG), "take a model without these")
         return GPTConfig.from_dict(knobs)
     except ConfigError as error:
-        raise plain.damaged(folder / CONFIG, str(error.faults[0])[:300]) from None
+        raise plain.damaged(folder / CONFIG, str(error.faults[0])) from None
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise plain.damaged(folder / CONFIG, str(error)[:300]) from None
+        raise plain.damaged(folder / CONFIG, str(error)) from None
 
 
 def _state(
@@ -155,13 +156,13 @@ def _joined(rule: Rule, family: Family, weights: Weights) -> Tensor | None:
             raise plain.damaged(weights.folder, f"the weight {name!r} is missing")
         entry, expected = weights[full], shape[::-1] if rule.is_transposed else shape
         if entry.shape != expected:
-            raise plain.damaged(weights.folder, f"{full} has the shape {entry.shape}, the config says {expected}"[:300])
+            raise plain.damaged(weights.folder, f"{full} has the shape {entry.shape}, the config says {expected}")
         if entry.dtype not in plain.TYPES:
             raise CheckpointError(f"{full} is of type {entry.dtype[:20]}", str(weights.folder), "dequantize it first")
         try:
             parts.append(weights.read(full))
         except (SafetensorError, OSError, RuntimeError) as error:
-            raise plain.damaged(weights.folder, str(error)[:200]) from None
+            raise plain.damaged(weights.folder, str(error)) from None
     return rule.join(parts)
 
 

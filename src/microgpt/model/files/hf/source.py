@@ -13,6 +13,7 @@ from torch import Tensor
 
 from microgpt.errors import CheckpointError, MachineError
 from microgpt.model.files import untrusted as plain
+from microgpt.text import one_line
 
 CONFIG, WEIGHTS, INDEX, TOKENIZER = "config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
 FILES = [CONFIG, WEIGHTS, INDEX, "model-*-of-*.safetensors", TOKENIZER]
@@ -43,8 +44,7 @@ def locate(name: str | Path) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(text, allow_patterns=FILES))
     except Exception as error:  # of several libraries: not found, gated, offline, disk full
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        what = f"cannot get {text!r} from the Hugging Face Hub ({reason})"
+        what = f"cannot get {text!r} from the Hugging Face Hub ({one_line(error, 200)})"
         raise MachineError(what, "model.pretrained", f"check the name and the connection, {by_hand}") from None
 
 

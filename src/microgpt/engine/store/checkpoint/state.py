@@ -1,4 +1,4 @@
-"""A nested training state as safetensors plus JSON, and back: no pickle, so that reading one can never run code.
+"""A nested training state as tensors and JSON, and back: no pickle, so that reading one can never run code.
 
 Tensors go to one mapping under numbered names; the rest becomes JSON in which `{"tensor": name}` stands for a tensor,
 `{"tuple": [...]}` for a tuple and `{"items": [[key, value], ...]}` for a dict, whose keys need not be strings.
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+
+from microgpt.files import parse_object
 
 Scalar = str | int | float | bool | None
 
@@ -39,11 +41,11 @@ def flatten(state: Any) -> tuple[str, dict[str, Tensor]]:
     return json.dumps(encode(state, "")), tensors
 
 
-def unflatten(text: str, tensors: Mapping[str, Tensor]) -> Any:
+def unflatten(text: bytes, tensors: Mapping[str, Tensor]) -> Any:
     """The state that `flatten` took apart.
 
     Raises:
-        ValueError: when the JSON does not describe one.
+        ValueError: the JSON describes none.
     """
 
     def decode(value: Any) -> Any:
@@ -60,10 +62,7 @@ def unflatten(text: str, tensors: Mapping[str, Tensor]) -> Any:
                 return {_key(decode(key)): decode(item) for key, item in items}
         raise ValueError(f"unexpected keys {sorted(value)[:4]}")
 
-    try:
-        return decode(json.loads(text))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    return decode(parse_object(text, allow_nan=True))
 
 
 def _is_pair(item: Any) -> bool:

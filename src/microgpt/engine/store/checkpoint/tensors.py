@@ -1,18 +1,19 @@
-"""A safetensors file written as a stream: one tensor in memory at a time, hashed on its way. Needs torch alone.
+"""Write safetensors one tensor at a time, hashing while writing.
 
-Format: https://github.com/huggingface/safetensors. The library's own writer hides its writes; these are Python's, so
-that each can be made to fail by a test, and the checksum is that of what was meant to be written.
+Format: https://github.com/huggingface/safetensors. The library's own writer holds all tensors in memory and hides its
+writes; these are Python's: a test can make each of them fail, and the hash covers what was meant to be written.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from microgpt.engine.store.checkpoint.layout import entry
+from microgpt.files import HashedFile
 
 NAMES = {
     torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16",
@@ -21,7 +22,7 @@ NAMES = {
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Write tensors by name to a new file and flush it to disk; returns its size and sha256.
+    """Write tensors by name to a new file and flush it to disk; returns its entry in the manifest.
 
     Raises:
         OSError: the disk is full or refuses.
@@ -45,33 +46,4 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         for name in order:
             data = tensors[name].detach().reshape(-1).cpu().contiguous()
             file.write(data.view(torch.uint8).numpy().data)
-    return file.entry
-
-
-class HashedFile:
-    """A new file that is hashed while it is written, and on disk when the `with` block ends."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.entry: dict[str, Any] = {}
-
-    def __enter__(self) -> "HashedFile":
-        self._file = self.path.open("xb", buffering=0)
-        self._sha256, self._size = hashlib.sha256(), 0
-        return self
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append; a raw write may take a part only, so that it is repeated until all is taken."""
-        view = memoryview(data).cast("B")
-        self._sha256.update(view)
-        self._size += len(view)
-        while len(view):
-            view = view[self._file.write(view) :]
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        try:
-            if kind is None:
-                os.fsync(self._file.fileno())
-                self.entry = {"size": self._size, "sha256": self._sha256.hexdigest()}
-        finally:
-            self._file.close()
+    return entry(file)
