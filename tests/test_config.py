@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 import pytest
 
-from microgpt.config import Choice, Config, ConfigError, Count, Fraction, Range, defaults, did_you_mean
+from microgpt.config import Config, ConfigError, Count, Fraction, Range, defaults
+from microgpt.registry import Choice
+from microgpt.text import did_you_mean
 
 
 class Shape(Choice, family="shape"):

@@ -11,7 +11,10 @@ SRC = Path(__file__).parents[1] / "src"
 FLOORS = (
     ("errors",),
     ("text", "files"),
-    ("config", "registry"),
+    ("bounds",),
+    ("conversion",),
+    ("config",),
+    ("registry",),
     ("data", "model"),
     ("engine.process", "engine.machine", "engine.store", "engine.schedule"),
     ("engine.optim",),
@@ -27,7 +30,6 @@ FLOORS = (
 )
 """Rooms from the ground up. A room uses those below it, and its neighbours where `NEIGHBOURS` says so."""
 NEIGHBOURS = {
-    ("registry", "config"): "a family of parts is a family of configurations",
     ("engine.fit", "engine.resume"): "training begins where a run stands",
 }
 CONVENIENCES = {

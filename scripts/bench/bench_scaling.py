@@ -27,9 +27,10 @@ from bench_rig import Bench, alternate
 
 import microgpt.engine.train as engine
 from microgpt import CharTokenizer
-from microgpt.data import cache
-from microgpt.data.corpus import Corpus, EncodedText
+from microgpt.data.cache import Cache, IdsEntry
+from microgpt.data.corpus import Corpus
 from microgpt.data.dataset import as_ids
+from microgpt.data.encoded_text import EncodedText
 from microgpt.data.windows import Windows
 
 SIZES = (10**6, 10**7, 10**8, 10**9)
@@ -70,10 +71,10 @@ def synthetic(place: Path, size: int) -> np.ndarray:
     """So many random indices, kept and opened as the indices of a large text are: memory-mapped."""
     rng = np.random.default_rng(size)
     pieces = ((rng.integers(0, 65, min(PIECE, size - low), np.uint8), Counter[str]()) for low in range(0, size, PIECE))
-    name = f"synthetic-{size}"
-    if not cache.save_ids(place, name, pieces):
+    cache, kept = Cache(place), IdsEntry(f"synthetic-{size}", np.dtype(np.uint8))
+    if not cache.put(kept, pieces):
         raise RuntimeError(f"{place} does not take {size:,} bytes: set TMPDIR to a larger disk")
-    entry = cache.load_ids(place, name, np.dtype(np.uint8))
+    entry = cache.get(kept)
     assert entry is not None
     return entry[0]
 

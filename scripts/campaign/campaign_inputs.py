@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 import microgpt.config
 import microgpt.engine.train as engine
-from microgpt.config import Choice, Config, ConfigError, Fault, fields
+from microgpt.config import Config, ConfigError, Fault, fields
 from microgpt.data.config import DataConfig
 from microgpt.data.corpus import prepare
 from microgpt.data.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from_dict
 from microgpt.engine.config import RunConfig, largest_divisor
 from microgpt.errors import MicrogptError
+from microgpt.registry import Choice
 
 TEXT = "text.txt"
 BLOCK = 500

@@ -7,85 +7,24 @@ Each knob is declared once, in a subclass of `Config` that stands beside the cod
         "Base of the wavelengths."
 
 The type says what is accepted, the default what is meant when nothing is said, the line below what it does.
-`Choice` is for families of interchangeable parts: naming a subclass registers it. No torch, no Hydra here.
+Families of interchangeable parts are in `microgpt.registry`. No torch, no Hydra here.
 """
 
-import contextlib
 import dataclasses
-import difflib
-import math
-import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_transform
+from typing import Annotated, Any, ClassVar, Self, dataclass_transform
 
-from microgpt.errors import UsageError
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing wrong with a configuration: where it stands, what it is, what to do."""
-
-    path: str
-    what: str
-    fix: str = ""
-
-    def __str__(self) -> str:
-        text = f"{self.path}: {self.what}" if self.path else self.what
-        return f"{text}; {self.fix}" if self.fix else text
-
-    def under(self, parent: str) -> "Fault":
-        return dataclasses.replace(self, path=f"{parent}.{self.path}" if self.path else parent)
-
-
-class ConfigError(UsageError):
-    """One or more faults in a configuration; `faults` holds them all, `str()` has one line each."""
-
-    def __init__(self, faults: list[Fault]) -> None:
-        super().__init__("\n".join(map(str, faults)))
-        self.faults = faults
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers an annotated field accepts: `min <= x <= max`, `above < x < below`."""
-
-    min: float | None = None
-    max: float | None = None
-    above: float | None = None
-    below: float | None = None
-
-    def __contains__(self, x: float) -> bool:
-        low = (self.min is None or x >= self.min) and (self.above is None or x > self.above)
-        high = (self.max is None or x <= self.max) and (self.below is None or x < self.below)
-        return low and high and (isinstance(x, int) or math.isfinite(x))
-
-    def __str__(self) -> str:
-        bounds = (("at least", self.min), ("at most", self.max), ("above", self.above), ("below", self.below))
-        return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What a knob does not decide, said where it is declared: `Annotated[int, MACHINE]`."""
-
-    why: str
-
-
-MACHINE = Mark("says only how fast or where")
-"""A knob that changes nothing that is learnt: a run may be resumed with another value."""
-COURSE = Mark("says how long, and what is watched and kept")
-"""A knob or node that changes no single step: a run may be resumed with another value."""
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """The names that an annotated text may be; asked anew for each value, as a family of parts may have grown."""
-
-    names: Callable[[], Iterable[str]]
-
+from microgpt.bounds import COURSE as COURSE
+from microgpt.bounds import MACHINE as MACHINE
+from microgpt.bounds import Mark
+from microgpt.bounds import OneOf as OneOf
+from microgpt.bounds import Range as Range
+from microgpt.conversion import ConfigError as ConfigError
+from microgpt.conversion import Fault as Fault
+from microgpt.conversion import convert
+from microgpt.text import did_you_mean
 
 Count = Annotated[int, Range(min=1)]
 Natural = Annotated[int, Range(min=0)]
@@ -100,11 +39,16 @@ class Config:
     """Base of every configuration: a frozen, keyword-only dataclass that checks itself when made.
 
     Values are converted where nothing is lost (2 to 2.0, 1e4 to 10000, a list to a tuple, a mapping to a nested
-    Config, a name to a `Choice`).
+    Config, a name to a `microgpt.registry.Choice`).
 
     Raises:
         ConfigError: with every fault found, not just the first.
     """
+
+    is_family: ClassVar[bool] = False
+    """Whether a field of this type takes one of several classes, chosen by name."""
+    is_group: ClassVar[bool] = False
+    """Whether a field of this type is filled by a Hydra group of YAML files, one for each part to choose."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -113,7 +57,7 @@ class Config:
     def __post_init__(self) -> None:
         faults: list[Fault] = []
         for key, annotation in fields(type(self)).items():
-            object.__setattr__(self, key, _convert(getattr(self, key), annotation, key, faults))
+            object.__setattr__(self, key, convert(getattr(self, key), annotation, key, faults))
         if not faults:
             faults.extend(self.check())
         if faults:
@@ -132,61 +76,28 @@ class Config:
         """
         unknown = [str(key) for key in values if key not in fields(cls)]
         faults = [Fault(key, "unknown key", did_you_mean(key, fields(cls))) for key in unknown]
-        known = {key: value for key, value in values.items() if key in fields(cls)}
         try:
-            config = cls(**known)
+            config = cls(**{key: value for key, value in values.items() if key in fields(cls)})
         except ConfigError as error:
             faults.extend(error.faults)
         if faults:
             raise ConfigError(faults)
         return config
 
+    @classmethod
+    def from_value(cls, value: Any) -> Self:
+        """Make a config from the value of a field of this type; raises a ConfigError as `from_dict` does."""
+        if isinstance(value, Mapping):
+            return cls.from_dict(value)
+        raise ConfigError([Fault("", f"{value!r} is not a group of knobs", f"it holds {', '.join(fields(cls))}")])
+
+    def to_value(self) -> Any:
+        """The plain value of a field of this type, which `from_value` reads."""
+        return self.to_dict()
+
     def to_dict(self) -> dict[str, Any]:
         """The plain mapping that `from_dict` reads: str, int, float, bool, None, list and dict alone."""
         return {key: _plain(getattr(self, key)) for key in fields(type(self))}
-
-
-class Choice(Config):
-    """A config that is one of a family, told apart by `name`.
-
-    A direct subclass starts a family; a subclass of that with `name=` joins it. Where a field has the family as its
-    type, a name or a mapping with the key `name` chooses the member. A family is a Hydra group with a YAML file for
-    each member; with `is_word=True` it needs none, and a member without knobs of its own is written as its bare name.
-    """
-
-    name: ClassVar[str]
-    family: ClassVar[str]
-    is_word: ClassVar[bool]
-    members: ClassVar[dict[str, type[Any]]]
-
-    def __init_subclass__(cls, *, name: str = "", family: str = "", is_word: bool = False, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if Choice in cls.__bases__:
-            cls.family, cls.is_word, cls.members = family, is_word, {}
-        elif name:
-            known = cls.members.get(name)
-            if known is not None and known.__qualname__ != cls.__qualname__:
-                raise TypeError(f"{cls.family} {name!r} is already {known.__module__}.{known.__qualname__}")
-            cls.name = name
-            cls.members[name] = cls
-
-    @classmethod
-    def choose(cls, value: Any) -> "Choice":
-        """The member of this family that a name or a mapping stands for."""
-        if isinstance(value, cls):
-            return value
-        values = {"name": value} if isinstance(value, str) else value
-        if not isinstance(values, Mapping):
-            raise ConfigError([Fault("", f"{value!r} is no {cls.family}", f"one of {', '.join(sorted(cls.members))}")])
-        values = dict(values)
-        name = values.pop("name", None)
-        if not isinstance(name, str) or name not in cls.members:
-            fix = did_you_mean(str(name), cls.members)
-            raise ConfigError([Fault("name" if not isinstance(value, str) else "", f"no {cls.family} {name!r}", fix)])
-        return cls.members[name].from_dict(values)  # type: ignore[no-any-return]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, **super().to_dict()}
 
 
 _FIELDS: dict[type[Config], dict[str, Any]] = {}
@@ -201,15 +112,16 @@ def fields(cls: type[Config]) -> dict[str, Any]:
 
 
 def defaults(cls: type[Config]) -> dict[str, Any]:
-    """Every knob of `cls` with its default as plain data, but for those that a Hydra group fills."""
+    """Every knob of `cls` with its default as plain data; fields of which a member is chosen stay out."""
     tree: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         annotation = fields(cls)[field.name]
         if typing.get_origin(annotation) is Annotated:
             annotation = typing.get_args(annotation)[0]
-        if (is_choice := isinstance(annotation, type) and issubclass(annotation, Choice)) and not annotation.is_word:
+        is_node = isinstance(annotation, type) and issubclass(annotation, Config)
+        if is_node and annotation.is_group:
             continue
-        if not is_choice and isinstance(annotation, type) and issubclass(annotation, Config):
+        if is_node and not annotation.is_family:
             tree[field.name] = defaults(annotation)
         else:
             make = field.default_factory
@@ -232,119 +144,11 @@ def marked(cls: type[Config], path: str = "") -> dict[str, Mark]:
     return found
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The suggestion for a mistyped word: the nearest known one, else all of them."""
-    options = sorted(known)
-    near = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else f"one of {', '.join(options)}"
-
-
 def _plain(value: Any) -> Any:
-    if isinstance(value, Choice) and value.is_word and not fields(type(value)):
-        return value.name
     if isinstance(value, Config):
-        return value.to_dict()
+        return value.to_value()
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return value
-
-
-def _convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:
-    """`value` as `annotation` wants it; what cannot be converted is returned as it is and reported in `faults`."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        value = _convert(value, args[0], path, faults)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        for bound in args[1:]:
-            if is_number and isinstance(bound, Range) and value not in bound:
-                faults.append(Fault(path, f"{value!r} is out of range", f"it must be {bound}"))
-            if isinstance(bound, OneOf) and value not in (names := list(bound.names())):
-                faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), names)))
-        return value
-    if origin in (Union, types.UnionType):
-        return _convert_union(value, args, path, faults)
-    if origin is Literal:
-        if isinstance(value, bool) and str(value).lower() in args:  # YAML reads a bare true as a boolean
-            value = str(value).lower()
-        if value not in args:
-            faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), map(str, args))))
-        return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)) or (args[-1] is not Ellipsis and len(value) != len(args)):
-            size = "" if args[-1] is Ellipsis else f" of {len(args)}"
-            faults.append(Fault(path, f"{value!r} is not a list{size}", "write it as [a, b]"))
-            return value
-        items = args[:1] * len(value) if args[-1] is Ellipsis else args
-        return tuple(_convert(v, a, f"{path}[{i}]", faults) for i, (v, a) in enumerate(zip(value, items, strict=True)))
-    if origin is Mapping:
-        return _convert_named(value, args[1], path, faults)
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        return _convert_config(value, annotation, path, faults)
-    return _convert_scalar(value, annotation, path, faults)
-
-
-def _convert_union(value: Any, args: tuple[Any, ...], path: str, faults: list[Fault]) -> Any:
-    if value is None and type(None) in args:
-        return None
-    attempts: list[list[Fault]] = []
-    for option in args:
-        if option is type(None):
-            continue
-        found: list[Fault] = []
-        converted = _convert(value, option, path, found)
-        if not found:
-            return converted
-        attempts.append(found)
-    # A fault of range says more than a fault of type, and the last option is the one with names to choose from.
-    faults.extend(next((a for a in attempts if "out of range" in a[0].what), attempts[-1]))
-    return value
-
-
-def _convert_config(value: Any, annotation: type[Config], path: str, faults: list[Fault]) -> Any:
-    if isinstance(value, annotation):
-        return value
-    try:
-        if issubclass(annotation, Choice):
-            return annotation.choose(value)
-        if isinstance(value, Mapping):
-            return annotation.from_dict(value)
-    except ConfigError as error:
-        faults.extend(fault.under(path) for fault in error.faults)
-        return value
-    faults.append(Fault(path, f"{value!r} is not a group of knobs", f"it holds {', '.join(fields(annotation))}"))
-    return value
-
-
-def _convert_named(value: Any, family: type[Choice], path: str, faults: list[Fault]) -> Any:
-    """Members of a family by a name of their own, which says the member too unless `name` does; null leaves one out."""
-    if not isinstance(value, Mapping):
-        faults.append(Fault(path, f"{value!r} is not a group of {family.family}s", "write {name: {knob: value}}"))
-        return value
-    parts = {str(key): {"name": key, **part} if isinstance(part, Mapping) else part for key, part in value.items()}
-    return {key: _convert(part, family, f"{path}.{key}", faults) for key, part in parts.items() if part is not None}
-
-
-def _convert_scalar(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:
-    number = value
-    if isinstance(value, str) and annotation in (int, float):
-        with contextlib.suppress(ValueError):
-            number = float(value)
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if annotation is int and is_number and abs(number) < 2**63 and number == int(number):
-        return int(number)
-    if annotation is float and is_number and (isinstance(number, float) or abs(number) < 2**1000):
-        return float(number)
-    if annotation is str and (is_number or isinstance(value, Path)):
-        return str(value)
-    if annotation is Any or (type(value) is annotation and not is_number):
-        return value
-    large = "a number that fits in 64 bits" if is_number and abs(number) >= 2**63 else _name(annotation)
-    faults.append(Fault(path, f"{value!r} is not {large}"))
-    return value
-
-
-def _name(annotation: Any) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -54,11 +54,10 @@ def writing(path: Path) -> Iterator["HashedFile"]:
 def replacing(path: Path) -> Iterator[Path]:
     """A hidden path beside `path`: the file written there takes the name `path` when the `with` block ends.
 
-    Nested blocks end from the inside out: their files take their names in that order, or none after the first failure.
+    Nested blocks end from the inside out: their files take their names in that order, none after the first failure.
 
     Raises:
-        OSError: the disk is full or refuses; `path` holds what it held. Where only the last flush failed, of the
-            folder, it holds the whole new file.
+        OSError: the disk is full or refuses; `path` holds what it held, or the new file if only the last flush failed.
     """
     hidden = _hidden(path)
     try:
@@ -116,8 +115,7 @@ class HashedFile:
     """A new file that is hashed while it is written, and on disk when the `with` block ends."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.size = 0
+        self.path, self.size = path, 0
         self._sha256 = hashlib.sha256()
 
     @property

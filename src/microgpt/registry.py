@@ -1,15 +1,87 @@
-"""Families of parts: a class joins one by its name, a module by lying in its folder, a user's file by an import."""
+"""Families of interchangeable parts: a part is registered by being there, and chosen by its name.
+
+A part is a subclass of its family, which is a `Choice` where parts have knobs and a `Part` where they have none, in a
+file of the family's package or in a file of the user's own, which `imports=[file.py]` names. Nothing else lists it.
+"""
 
 import importlib
 import importlib.util
+import os.path
 import pkgutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from microgpt.config import did_you_mean
+from microgpt.config import Config, ConfigError, Fault, fields
 from microgpt.errors import UsageError
+from microgpt.files import sha256_of
+from microgpt.text import did_you_mean
+
+_PREFIX = "microgpt_imported_"
+"""How the modules of users' files are called in `sys.modules`, which alone remembers them."""
+
+
+class Choice(Config):
+    """A config that is one of a family, told apart by `name`.
+
+    A direct subclass starts a family; a subclass of that with `name=` joins it. Where a field has the family as its
+    type, a name or a mapping with the key `name` chooses the member:
+
+        class PositionConfig(Choice, family="position scheme"): ...
+        class RoPEConfig(PositionConfig, name="rope"): ...
+
+    A family is a Hydra group with a YAML file for each member. With `is_word=True` it needs none, and a member without
+    knobs of its own is written as its bare name.
+    """
+
+    is_family = is_group = True
+    is_word: ClassVar[bool] = False
+    name: ClassVar[str]
+    family: ClassVar[str]
+    members: ClassVar[dict[str, type[Any]]]
+
+    def __init_subclass__(cls, *, name: str = "", family: str = "", is_word: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if Choice in cls.__bases__:
+            cls.family, cls.members = family, {}
+            cls.is_word, cls.is_group = is_word, not is_word
+        elif name:
+            known = cls.members.get(name)
+            if known is not None and known.__qualname__ != cls.__qualname__:
+                raise TypeError(f"{cls.family} {name!r} is already {known.__module__}.{known.__qualname__}")
+            cls.name = name
+            cls.members[name] = cls
+
+    @classmethod
+    def choose(cls, value: Any) -> Self:
+        """The member of this family that a name or a mapping stands for.
+
+        Raises:
+            ConfigError: there is no such member, or its knobs are wrong.
+        """
+        if isinstance(value, cls):
+            return value
+        values = {"name": value} if isinstance(value, str) else value
+        if not isinstance(values, Mapping):
+            raise ConfigError([Fault("", f"{value!r} is no {cls.family}", f"one of {', '.join(sorted(cls.members))}")])
+        values = dict(values)
+        name = values.pop("name", None)
+        if not isinstance(name, str) or name not in cls.members:
+            fix = did_you_mean(str(name), cls.members)
+            raise ConfigError([Fault("name" if not isinstance(value, str) else "", f"no {cls.family} {name!r}", fix)])
+        member: Self = cls.members[name].from_dict(values)
+        return member
+
+    @classmethod
+    def from_value(cls, value: Any) -> Self:
+        return cls.choose(value)
+
+    def to_value(self) -> Any:
+        return self.name if self.is_word and not fields(type(self)) else self.to_dict()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, **super().to_dict()}
 
 
 class Part:
@@ -57,46 +129,54 @@ def import_siblings(package: str, path: Iterable[str]) -> None:
         importlib.import_module(f"{package}.{module.name}")
 
 
-_modules: dict[str, None] = {}
-_imported: dict[str, Path] = {}
-"""The files that were asked for -> where they were found."""
-
-
 def import_part(name: str, config_dir: Path | None = None) -> None:
-    """Import a user's module or `.py` file, so that the parts it defines are registered.
+    """Import a user's module or `.py` file once, so that the parts it defines are registered.
+
+    Args:
+        config_dir: where a relative file is looked for after the working directory.
 
     Raises:
-        UsageError: when there is no such file or module, or it fails to import.
+        UsageError: there is no such file or module, or it fails to import.
     """
     if not name.endswith(".py"):
         try:
             importlib.import_module(name)
-            _modules[name] = None
         except ImportError as error:
             raise UsageError(f"cannot import {name!r} ({error})", "imports", "name a module or a .py file") from None
         return
     places = [Path(name), *([config_dir / name] if config_dir else [])]
-    places += [_imported[name]] if name in _imported else []  # found before, in a folder that is not known now
     path = next((place for place in places if place.is_file()), None)
-    if path is None:
+    if path is not None:
+        _import_file(path.resolve())
+    elif _imported_file(name) is None:  # not even found before, in a folder that is not known now
         raise UsageError(f"no such file {name!r}", "imports", f"looked for {' and '.join(map(str, places))}")
-    _imported[name] = path.resolve()
-    module_name = f"microgpt_imported_{path.stem}"
-    loaded = sys.modules.get(module_name)
-    if loaded is not None and loaded.__file__ == str(path.resolve()):
+
+
+def portable_imports(names: Iterable[str]) -> list[str]:
+    """The names of imported modules and files as another process can import them: files by their absolute paths."""
+    return [str(_imported_file(name) or name) if name.endswith(".py") else name for name in names]
+
+
+def _import_file(path: Path) -> None:
+    name = f"{_PREFIX}{path.stem}_{sha256_of([bytes(path)])[:8]}"
+    if name in sys.modules:
         return
-    spec = importlib.util.spec_from_file_location(module_name, path.resolve())
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is no Python file", "imports", "name a .py file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[module_name]
+        del sys.modules[name]
         raise UsageError(f"{type(error).__name__}: {error}", str(path), "make the file import cleanly") from error
 
 
-def imported() -> list[str]:
-    """What was imported so far, as another process can import it: module names and absolute paths."""
-    return [*_modules, *map(str, dict.fromkeys(_imported.values()))]
+def _imported_file(name: str) -> Path | None:
+    """The file that was imported by this name or by a longer path that ends in it; of several, the last one."""
+    found = [Path(str(module.__file__)) for key, module in list(sys.modules.items()) if key.startswith(_PREFIX)]
+    here = Path(name).resolve()
+    if here in found:
+        return here
+    end = [part for part in Path(os.path.normpath(name)).parts if part != ".."]
+    return next((path for path in reversed(found) if list(path.parts[-len(end) :]) == end), None)

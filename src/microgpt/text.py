@@ -1,4 +1,4 @@
-"""Text for people: safe to show, cut to a line, with sizes and durations named in one way. No imports.
+"""Text for people: safe to show, cut to a line, with sizes and durations named in one way.
 
 What a model, a file or an error says may come from anyone: it must neither drive the terminal nor fill it.
 
@@ -8,6 +8,9 @@ What a model, a file or an error says may come from anyone: it must neither driv
     shown(value)        a foreign value, quoted
     brief(value)        a knob's value, in a list of differences
 """
+
+import difflib
+from collections.abc import Iterable
 
 _DROPPED = [c for c in (*range(0x20), *range(0x7F, 0xA0)) if c not in (0x0A, 0x09)]
 _BIDI = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -47,6 +50,13 @@ def brief(value: object) -> str:
 def cut(text: str, most: int) -> str:
     """`text`, whose end is replaced by `...` where it has more than `most` characters."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The suggestion for a mistyped word: the nearest known one, else all of them."""
+    options = sorted(known)
+    near = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else f"one of {', '.join(options)}"
 
 
 def mib(n_bytes: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from microgpt import train
 from microgpt.config import defaults
 from microgpt.data.config import DataConfig
 from microgpt.data.sources import BUILT_IN
@@ -33,3 +34,15 @@ def test_the_knobs_load_without_torch():
     code = "import sys, microgpt.data.config; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
+
+
+def test_a_corpus_of_ones_own_is_one_yaml(tiny, book, tmp_path):
+    mine = tmp_path / "mine" / "data"
+    mine.mkdir(parents=True)
+    (mine / "cats.yaml").write_text(f"# Cats.\ncorpus: cats\npath: {book}\ntokenizer: byte\nval_fraction: 0.25\n")
+    overrides = [word for word in tiny("data=cats") if not word.startswith("data.path=")]
+    run = train(overrides, config_dir=tmp_path / "mine")
+    assert run.tokenizer.vocab_size == 256
+    assert run.summary["train_tokens"] == book.stat().st_size * 3 // 4
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]
+    assert (written["corpus"], written["path"]) == ("cats", str(book))

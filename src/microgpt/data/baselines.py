@@ -1,6 +1,6 @@
-"""What counting reaches, in nats per token: the yardsticks beside a model's loss. Needs numpy alone.
+"""N-gram baselines in nats per token, which a model's loss is compared with. Needs numpy alone.
 
-Both are fitted on the training split and scored on another, on every token but its first, as a model is.
+They are fitted on the training split and scored on another, on every token but its first, as a model is.
 """
 
 from typing import Any
@@ -59,7 +59,7 @@ def ngram(train: Any, scored: Any, vocab_size: int, order: int = 5) -> float:
 def counted(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The different keys in order, the place among them of each key, and how often each is there.
 
-    What `np.unique` says by sorting is said by a table as soon as there are not many more possible keys than keys.
+    A table is faster than the sorting of `np.unique` unless far more keys are possible than there are.
 
     Args:
         keys: integers from 0 to size - 1.

@@ -1,18 +1,17 @@
-"""Encoded texts on disk: found again by the hash of the text and the tokenizer, memory-mapped. Needs numpy alone.
+"""Fitted tokenizers and encoded texts on disk, by the hash of all they depend on. Needs numpy alone.
 
-An entry is `<key>.ids`, the raw indices, and `<key>.json`, written last, which describes them. What cannot be read
-back whole counts as absent. A folder that cannot be written only means that nothing is kept.
+What cannot be read back whole counts as absent. A folder that cannot be written only means that nothing is kept.
 """
 
-import contextlib
 import json
 import os
 import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,13 +19,98 @@ from microgpt import files
 from microgpt.data.tokenizer import Tokenizer, tokenizer_from_dict
 from microgpt.errors import CheckpointError
 
-Pieces = Iterable[tuple[np.ndarray, Counter[str]]]
+Ids = tuple[np.ndarray, Counter[str]]
+"""Indices of a text, and its unknown characters with their counts."""
+
 _FORMAT = 1
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, CheckpointError)
+Made = TypeVar("Made", contravariant=True)
+Kept = TypeVar("Kept", covariant=True)
 _JSON_LIMIT = 1 << 26  # bytes
 
 
-def folder(named: str | None) -> Path:
-    """The cache folder: `named`, else $MICROGPT_CACHE, else microgpt in $XDG_CACHE_HOME or ~/.cache."""
+class Entry(Protocol[Made, Kept]):
+    """A kind of thing to keep: its files in the cache's folder."""
+
+    def write(self, folder: Path, made: Made) -> None: ...
+
+    def read(self, folder: Path) -> Kept: ...
+
+
+class Cache:
+    """A folder of entries.
+
+    Args:
+        folder: made when missing; None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def get(self, entry: Entry[Any, Kept]) -> Kept | None:
+        """What was kept; None when it is absent or damaged."""
+        try:
+            return None if self.folder is None else entry.read(self.folder)
+        except _DAMAGE:
+            return None
+
+    def put(self, entry: Entry[Made, Any], made: Made) -> bool:
+        """Keep it; False when there is no folder or the disk does not take it."""
+        try:
+            if self.folder is not None:
+                entry.write(self.folder, made)
+            return self.folder is not None
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
+class TokenizerEntry:
+    """`<key>.tokenizer.json`."""
+
+    key: str
+
+    def write(self, folder: Path, made: Tokenizer) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write(folder / f"{self.key}.tokenizer.json", json.dumps(made.to_dict()))
+
+    def read(self, folder: Path) -> Tokenizer:
+        return tokenizer_from_dict(files.read_json(folder / f"{self.key}.tokenizer.json", _JSON_LIMIT))
+
+
+@dataclass(frozen=True)
+class IdsEntry:
+    """`<key>.ids`, the raw indices, written piece by piece and memory-mapped when read; and `<key>.json`, written last,
+    which describes them."""
+
+    key: str
+    dtype: np.dtype[Any]
+
+    def write(self, folder: Path, made: Iterable[Ids]) -> None:
+        crc32, unknown = 0, Counter[str]()
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.writing(folder / f"{self.key}.ids") as file:
+            for ids, strange in made:
+                data = ids.data.cast("B")
+                crc32 = zlib.crc32(data, crc32)
+                unknown += strange
+                file.write(data)
+        codes = {str(ord(character)): count for character, count in unknown.items()}
+        files.write(folder / f"{self.key}.json", json.dumps({"crc32": crc32, "unknown": codes}))
+
+    def read(self, folder: Path) -> Ids:
+        path = folder / f"{self.key}.ids"
+        facts = files.read_json(folder / f"{self.key}.json", _JSON_LIMIT)
+        unknown = Counter({chr(int(code)): int(count) for code, count in facts["unknown"].items()})
+        if _crc32(path) != facts["crc32"]:
+            raise ValueError("not the indices that were written")
+        # Copy-on-write: torch wants memory that may be written, and the file must stay as it is.
+        return np.memmap(path, self.dtype, mode="c"), unknown
+
+
+def cache_folder(named: str | None) -> Path:
+    """The folder for downloads and entries: `named`, else $MICROGPT_CACHE, else microgpt in $XDG_CACHE_HOME or
+    ~/.cache."""
     if named := named or os.environ.get("MICROGPT_CACHE"):
         return Path(named).expanduser().absolute()
     try:
@@ -38,52 +122,6 @@ def folder(named: str | None) -> Path:
 def key(*facts: Any) -> str:
     """A file name made of what an entry depends on."""
     return files.sha256_of([json.dumps([_FORMAT, *facts]).encode()])[:32]
-
-
-def load_ids(place: Path, name: str, dtype: np.dtype[Any]) -> tuple[np.ndarray, Counter[str]] | None:
-    """The entry's indices, memory-mapped, and its count of unknown characters; None when it is absent or damaged."""
-    path = place / f"{name}.ids"
-    try:
-        facts = files.read_json(place / f"{name}.json", _JSON_LIMIT)
-        unknown = Counter({chr(int(code)): int(count) for code, count in facts["unknown"].items()})
-        if _crc32(path) != facts["crc32"]:
-            return None
-        # Copy-on-write: torch wants memory that may be written, and the file must stay as it is.
-        return np.memmap(path, dtype, mode="c"), unknown
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return None
-
-
-def save_ids(place: Path, name: str, pieces: Pieces) -> bool:
-    """Write an entry piece by piece; False when the disk does not take it."""
-    crc32, unknown = 0, Counter[str]()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with files.writing(place / f"{name}.ids") as file:
-            for ids, strange in pieces:
-                data = ids.data.cast("B")
-                crc32 = zlib.crc32(data, crc32)
-                unknown += strange
-                file.write(data)
-        codes = {str(ord(character)): count for character, count in unknown.items()}
-        files.write(place / f"{name}.json", json.dumps({"crc32": crc32, "unknown": codes}))
-    except OSError:
-        return False
-    return True
-
-
-def load_tokenizer(place: Path, name: str) -> Tokenizer | None:
-    """A tokenizer that was fitted before; None when it is absent or damaged."""
-    try:
-        return tokenizer_from_dict(files.read_json(place / f"{name}.tokenizer.json", _JSON_LIMIT))
-    except (OSError, ValueError, CheckpointError):
-        return None
-
-
-def save_tokenizer(place: Path, name: str, tokenizer: Tokenizer) -> None:
-    with contextlib.suppress(OSError):
-        place.mkdir(parents=True, exist_ok=True)
-        files.write(place / f"{name}.tokenizer.json", json.dumps(tokenizer.to_dict()))
 
 
 def _crc32(path: Path) -> int:

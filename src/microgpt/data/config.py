@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
-from microgpt.config import MACHINE, Config, Count, Fault, Fraction, OneOf, Range, did_you_mean
+from microgpt.config import MACHINE, Config, Count, Fault, Fraction, OneOf, Range
+from microgpt.text import did_you_mean
 
 ENCODINGS = ("utf-8", "utf-16", "utf-32", "ascii", "latin-1", "cp1252", "cp1250", "cp1251", "iso8859-15", "koi8-r",
              "mac-roman", "shift_jis", "euc-jp", "gb18030", "gbk", "big5", "euc-kr")  # fmt: skip

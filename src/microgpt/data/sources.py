@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from microgpt.config import did_you_mean
 from microgpt.data.config import DataConfig
 from microgpt.data.download import fetch
 from microgpt.errors import DataError
 from microgpt.files import sha256_of
-from microgpt.text import escaped
+from microgpt.text import did_you_mean, escaped
 
 CHUNK = 1 << 17  # stays in the processor's cache between one pass over it and the next
 _NOT_TEXT = re.compile(
@@ -59,8 +58,8 @@ class Source:
             yield from _decoded(part, encoding, errors)
 
 
-def find_source(config: DataConfig, cache: Path) -> Source:
-    """The text that the config names; a corpus that is not at hand is downloaded into `cache`.
+def find_source(config: DataConfig, downloads: Path) -> Source:
+    """The text that the config names; a corpus that is not at hand is downloaded into the folder `downloads`.
 
     Raises:
         DataError: nothing is there, or it cannot be had.
@@ -68,7 +67,7 @@ def find_source(config: DataConfig, cache: Path) -> Source:
     if config.path is not None:
         return _own_text(config.path, config.encoding)
     if config.url is not None:
-        path = fetch(config.corpus, config.url, cache / "corpora", config.size, config.sha256)
+        path = fetch(config.corpus, config.url, downloads, config.size, config.sha256)
         return Source(config.corpus, (path,))
     if config.corpus not in BUILT_IN:
         fix = f"{did_you_mean(config.corpus, BUILT_IN)}, or give data.url or data.path"

@@ -1,4 +1,4 @@
-"""Which windows of the text a step trains on, and their gathering as whole tensors. Needs torch and numpy alone.
+"""The windows of the text that each step trains on, gathered as whole tensors. Needs torch and numpy alone.
 
 The order is a pure function: sample number `k = step * batch_size + j` of a run is the window `offset(seed, k)`. No
 sampler has a state, so resuming needs nothing saved, and any number of ranks and micro-batches draws the same samples.
@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microgpt.config import did_you_mean
 from microgpt.data import rng
 from microgpt.data.dataset import as_ids, check_length
 from microgpt.data.permutation import permute
 from microgpt.errors import UsageError
+from microgpt.text import did_you_mean
 
-_AHEAD = 4096  # samples whose windows are drawn at once, as a draw costs more than what is drawn
+_AHEAD = 4096  # samples drawn at once: the call costs more than the numbers
 _DEVICE_SHARE = 4  # a corpus moves to the device when it takes at most this part of the free memory
 
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from microgpt.config import Choice
 from microgpt.engine.store.run_folder import write_text
 from microgpt.errors import MachineError
+from microgpt.registry import Choice
 
 SHIPPED = ("microgpt.engine.fit.loggers", "microgpt.engine.fit.stock_callbacks")
 """Packages whose modules register the shipped members. They are imported by name, as they stand above this file."""
@@ -67,7 +67,7 @@ class LoggerConfig(Choice, family="logger"):
     """What pip must install for them; by default the packages."""
 
     @classmethod
-    def choose(cls, value: Any) -> Choice:
+    def choose(cls, value: Any) -> Self:
         import_shipped()
         return super().choose(value)
 
@@ -94,7 +94,7 @@ class CallbackConfig(Choice, family="callback"):
     """What pip must install for them; by default the packages."""
 
     @classmethod
-    def choose(cls, value: Any) -> Choice:
+    def choose(cls, value: Any) -> Self:
         import_shipped()
         return super().choose(value)
 

@@ -1,4 +1,4 @@
-"""The last lines of a run: the score and what it means, a sample, and what to type next."""
+"""The last lines of a run: the score beside baselines, a sample, and the next commands."""
 
 import logging
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microgpt.config import Config, Natural, Positive, did_you_mean
+from microgpt.config import Config, Natural, Positive
 from microgpt.errors import UsageError
 from microgpt.model.gpt import GPT
 from microgpt.model.kernels.linear import Linear
+from microgpt.text import did_you_mean
 
 
 class LoRAConfig(Config):

@@ -11,7 +11,7 @@ import pytest
 
 from microgpt import load, train
 from microgpt.config import ConfigError
-from microgpt.data import DataConfig
+from microgpt.data import DataConfig, prepare
 from microgpt.data.tokenizer import Tokenizer, tokenizer_from_dict
 from microgpt.engine.commands import evaluate, export
 from microgpt.errors import CheckpointError
@@ -130,3 +130,22 @@ def test_a_model_folder_names_a_tokenizer_that_is_not_here(own_parts: None) -> N
     Tokenizer.members.pop("byte")
     with pytest.raises(CheckpointError, match=r"no tokenizer 'byte' is known in tokenizer.json; import the file"):
         tokenizer_from_dict({"type": "byte", "format": 1})
+
+
+def test_a_change_of_its_code_is_seen_by_the_cache(own_parts: None, words: Path, tiny: Tiny, tmp_path: Path) -> None:
+    knobs = {"path": str(tmp_path / "book.txt"), "vocab_size": 300, "cache_dir": str(tmp_path / "cache")}
+    import_part(str(words))
+    first = prepare(DataConfig(tokenizer="words", **knobs))  # type: ignore[arg-type]
+    kept = sorted((tmp_path / "cache" / "encoded").iterdir())
+    assert len(kept) == 5  # a tokenizer, and two files each of the training and the validation split
+    again = prepare(DataConfig(tokenizer="words", **knobs))  # type: ignore[arg-type]
+    assert again.train.tolist() == first.train.tolist()
+    assert sorted((tmp_path / "cache" / "encoded").iterdir()) == kept
+
+    edited = tmp_path / "edited" / words.name
+    edited.parent.mkdir()
+    edited.write_text(words.read_text().replace(r'" ?\w+|\s|."', r'"\w|\s|."'))
+    import_part(str(edited))
+    changed = prepare(DataConfig(tokenizer="words", **knobs))  # type: ignore[arg-type]
+    assert len(changed.train) > 2 * len(first.train)
+    assert changed.tokenizer.decode(changed.train) == first.tokenizer.decode(first.train)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from microgpt.config import Choice, defaults, fields
+from microgpt.config import defaults, fields
 from microgpt.engine.commands import help as helping
 from microgpt.engine.commands.knobs import knobs, literal
 from microgpt.engine.commands.sources import Sources, find_source
@@ -18,6 +18,7 @@ from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.schedule import ScheduleConfig
 from microgpt.model.pos import PositionConfig
+from microgpt.registry import Choice
 
 FAMILIES: dict[str, type[Choice]] = {
     "model.pos": PositionConfig, "optim": OptimConfig, "optim.schedule": ScheduleConfig,

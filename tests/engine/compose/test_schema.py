@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from microgpt.config import Choice, Config, defaults
+from microgpt.config import Config, defaults
 from microgpt.engine.compose import hydra_private
 from microgpt.engine.compose.schema import families, register_schemas
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.schedule import ScheduleConfig
 from microgpt.errors import MachineError
 from microgpt.model.pos import PositionConfig
+from microgpt.registry import Choice
 
 
 class Shape(Choice, family="shape"):

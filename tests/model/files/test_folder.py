@@ -229,7 +229,7 @@ def test_huge_json_is_not_read(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format '2', and this version reads 1"),
+        ({"format": 2}, "format 2, and this version reads 1"),
         ({"format": None}, "format"),
         ({"vocab_size": 12}, r"wte.weight has the shape \(11, 16\), the config says \(12, 16\)"),
         ({"vocab_size": -1}, "vocab_size"),

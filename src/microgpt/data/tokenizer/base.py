@@ -8,10 +8,9 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
 import numpy as np
 
-from microgpt.config import did_you_mean
 from microgpt.errors import CheckpointError, DataError, UsageError
 from microgpt.registry import Part
-from microgpt.text import shown
+from microgpt.text import did_you_mean, shown
 
 Unknown = Literal["error", "skip", "replace"]
 """What to do with a character outside the vocabulary: stop, leave it out, or put a stand-in."""

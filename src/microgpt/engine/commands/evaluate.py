@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 from microgpt.engine.commands import common, opening
 from microgpt.engine.commands.sources import member_names
 from microgpt.errors import CheckpointError, UsageError
-from microgpt.files import read_capped
 from microgpt.text import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from microgpt.data.corpus import Corpus, EncodedText
+    from microgpt.data.corpus import Corpus
+    from microgpt.data.encoded_text import EncodedText
     from microgpt.data.tokenizer import Tokenizer
     from microgpt.engine.trained.evaluate import Score
-
-CONFIG_LIMIT = 1 << 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,21 +121,16 @@ def data_node(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is no such file.
     """
-    import yaml
+    from microgpt.engine.store.config_file import read_config
 
     try:
-        text = read_capped(file, CONFIG_LIMIT).decode()
-        if text.count("[") + text.count("{") > 1000:
-            raise ValueError("it is nested too deeply")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise ValueError("it has aliases")  # of which a short file can make billions of values
-        values = yaml.safe_load(text)
-        if not isinstance(values, dict) or not isinstance(values.get("data"), dict):
-            raise ValueError("it has no node data")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        data = read_config(file).get("data")
+        if not isinstance(data, dict):
+            raise ValueError("no node data")
+    except (OSError, ValueError) as error:
         fix = "name a text with --data FILE"
         raise CheckpointError(f"no configuration of a run ({one_line(error, 200)})", str(file), fix) from None
-    return dict(values["data"])
+    return data
 
 
 if __name__ == "__main__":

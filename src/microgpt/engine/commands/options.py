@@ -7,10 +7,11 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from microgpt.config import ConfigError, Fault, did_you_mean
+from microgpt.config import ConfigError, Fault
 from microgpt.engine.commands.knobs import default
 from microgpt.engine.commands.sources import Sources, find_source, read_sources
 from microgpt.errors import UsageError
+from microgpt.text import did_you_mean
 
 WORDS: dict[str, Any] = {"true": True, "false": False, "null": None}
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from microgpt.config import did_you_mean
 from microgpt.engine.compare.runs import Run, find_runs
 from microgpt.engine.trained.metrics import Metric
 from microgpt.errors import UsageError
+from microgpt.text import did_you_mean
 
 FASTER = ("tokens_per_second", "mfu")
 """Last words of the numbers of a summary, beside the metrics of an evaluation, of which more is better."""

@@ -1,23 +1,23 @@
-"""Find run folders and read what they say about themselves, as plain data: knobs, summary, curves.
+"""Find run folders and read them as plain data: knobs, summary, curves.
 
-A run folder holds `config.yaml`, and `summary.json` once it has finished. The folders may come from elsewhere, so
-files are capped in size and YAML is read without aliases and without tags. Imports no torch and no Lightning.
+A run folder holds `config.yaml`, and `summary.json` once it has finished. Folders may come from anyone: files are
+limited in size, YAML is read without aliases and tags. Imports neither torch nor Lightning.
 """
 
 import csv
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from microgpt.engine.store.config_file import read_config
 from microgpt.errors import CheckpointError
+from microgpt.files import read_json
+from microgpt.text import one_line
 
-MAX_BYTES = 4 << 20
-"""The most that a config or a summary may weigh."""
+SUMMARY_LIMIT = 4 << 20
+"""Bytes that a summary may have."""
 MAX_DEPTH = 3
 """How far below a given folder runs are looked for: `sweeps/<date>/<number>` is 2."""
 
@@ -114,43 +114,27 @@ def _natural(path: Path) -> tuple[int, str]:
 
 
 def _read_run(folder: Path) -> Run:
-    config = _read(folder / "config.yaml", _parse_yaml)
-    summary = _read(folder / "summary.json", json.loads)
+    config = _read(folder / "config.yaml", read_config)
+    summary = _read(folder / "summary.json", _read_summary)
     absent = [name for name, found in (("config.yaml", config), ("summary.json", summary)) if found is None]
     missing = f"no {' and no '.join(absent)}" if absent else ""
     knobs = dict(_flatten({k: v for k, v in (config or {}).items() if k not in IGNORED}))
     return Run(folder, knobs, (config or {}).get("seed"), summary or {}, missing)
 
 
-def _read(path: Path, parse: Any) -> dict[str, Any] | None:
+def _read(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
     """The mapping in a file, None when there is no such file."""
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        if len(raw) > MAX_BYTES:
-            raise CheckpointError(f"more than {MAX_BYTES:,} bytes", str(path), "this is no file of a run")
-        content = parse(raw.decode("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"unreadable file ({reason})", str(path), "repair it or leave the run out") from error
-    if not isinstance(content, dict):
-        raise CheckpointError("no mapping of keys to values", str(path), "repair it or leave the run out")
-    return content
+        return read(path)
+    except (OSError, ValueError) as error:
+        what = f"unreadable file ({one_line(error, 200)})"
+        raise CheckpointError(what, str(path), "repair it or leave the run out") from error
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML that has no aliases either: a few lines of them stand for gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)
-
-
-def _parse_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_PlainLoader)  # a SafeLoader: plain data alone
+def _read_summary(path: Path) -> dict[str, Any]:
+    return read_json(path, SUMMARY_LIMIT, allow_nan=True)  # a loss may have been NaN
 
 
 def _flatten(tree: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:

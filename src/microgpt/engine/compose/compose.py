@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from microgpt.config import ConfigError, Fault, defaults, did_you_mean, fields
+from microgpt.config import ConfigError, Fault, defaults, fields
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.engine.compose.hydra_private import sweep_points
 from microgpt.engine.compose.overrides import as_hydra_takes_them, explain
@@ -25,6 +25,7 @@ from microgpt.engine.compose.words import fold_knobs
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.errors import UsageError
 from microgpt.registry import import_part
+from microgpt.text import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from microgpt.config import ConfigError, Fault, did_you_mean
+from microgpt.config import ConfigError, Fault
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.engine.compose.words import beside_its_word
 from microgpt.errors import UsageError
+from microgpt.text import did_you_mean
 
 
 def as_hydra_takes_them(overrides: Sequence[str]) -> list[str]:

@@ -11,10 +11,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from microgpt.config import Choice, Config, defaults, fields
+from microgpt.config import Config, defaults, fields
 from microgpt.engine.addons import import_shipped
 from microgpt.engine.config import RunConfig
 from microgpt.engine.process import cluster
+from microgpt.registry import Choice
 
 
 def families(root: type[Config] = RunConfig) -> dict[str, type[Choice]]:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
-from microgpt.config import Choice, Config, fields
+from microgpt.config import Config, fields
 from microgpt.engine.config import RunConfig
+from microgpt.registry import Choice
 
 _NAMED_PART = re.compile(r"^((?:logger|callbacks)\.\w+)=(?=[A-Za-z])(?!null$)")
 """`callbacks.a=` before a word, which is the name of a member."""

@@ -1,5 +1,6 @@
 """The model card of an export: what it was trained on, how, how well, and how to open it."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -67,13 +68,11 @@ def sample(run: Run, prompt: str) -> str:
 
 def corpus_name(path: Path) -> str:
     """What the run's config.yaml says that it was trained on."""
-    import yaml
+    from microgpt.engine.store.config_file import read_config
 
     for folder in (path, path.parent):
-        file = folder / "config.yaml"
-        if file.is_file() and file.stat().st_size < 1 << 20:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
-            data = values.get("data") if isinstance(values, dict) else None
+        with contextlib.suppress(OSError, ValueError):
+            data = read_config(folder / "config.yaml").get("data")
             if isinstance(data, dict):
                 return f"`{Path(str(data['path'])).name if data.get('path') else data.get('corpus')}`"
     return "a text that is not recorded"

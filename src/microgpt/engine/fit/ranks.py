@@ -10,7 +10,7 @@ from microgpt.engine.process.stopping import said_for_us
 from microgpt.engine.store.launch_file import Launch, forget_launch, read_error, write_launch
 from microgpt.engine.store.run_folder import RunDir, remove_empty
 from microgpt.errors import MicrogptError
-from microgpt.registry import imported
+from microgpt.registry import portable_imports
 
 
 def train_in_ranks(config: RunConfig, run_dir: RunDir, arguments: Sequence[str], count: int) -> None:
@@ -24,7 +24,7 @@ def train_in_ranks(config: RunConfig, run_dir: RunDir, arguments: Sequence[str],
     if "OMP_NUM_THREADS" not in os.environ:  # the ranks share the cores
         common["OMP_NUM_THREADS"] = max(1, (os.cpu_count() or 1) // count)
     path, made = run_dir.path, run_dir.create()
-    write_launch(path, Launch(config.to_dict(), imported(), arguments))
+    write_launch(path, Launch(config.to_dict(), portable_imports(config.imports), arguments))
     try:
         with processes() as ranks:
             for rank in range(count):

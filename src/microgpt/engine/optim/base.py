@@ -6,9 +6,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from microgpt.config import Choice, NonNegative, Positive
+from microgpt.config import NonNegative, Positive
 from microgpt.engine.schedule import ScheduleConfig
 from microgpt.engine.schedule.linear import LinearConfig
+from microgpt.registry import Choice
 
 NamedParameters = Iterable[tuple[str, nn.Parameter]]
 

@@ -1,6 +1,6 @@
 """What every schedule is: warm up linearly, then follow a shape."""
 
-from microgpt.config import Choice
+from microgpt.registry import Choice
 
 
 class ScheduleConfig(Choice, family="schedule"):

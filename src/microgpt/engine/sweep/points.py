@@ -26,7 +26,7 @@ from microgpt.engine.store.run_folder import RunDir
 from microgpt.engine.sweep.submitit_private import submit_again
 from microgpt.engine.worker import run_launched
 from microgpt.errors import CheckpointError, MachineError, MicrogptError
-from microgpt.registry import imported
+from microgpt.registry import portable_imports
 
 log = logging.getLogger("microgpt")
 
@@ -48,7 +48,7 @@ class Point:
     def write_down(self) -> None:
         """Write down the configuration as it was composed: a job trains this, however long it is queued."""
         arguments = [*self.overrides, f"hydra.run.dir={self.path}"]
-        write_launch(self.path, Launch(self.config.to_dict(), imported(), arguments))
+        write_launch(self.path, Launch(self.config.to_dict(), portable_imports(self.config.imports), arguments))
 
     def score(self) -> float | None:
         """The best val/loss, which sweepers minimise; None when the run has not finished."""

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from microgpt.config import Config, Count, Natural, OneOf, did_you_mean
+from microgpt.config import Config, Count, Natural, OneOf
 from microgpt.data.baselines import ngram, order0
 from microgpt.engine.process import signals
 from microgpt.engine.trained.metrics import Metric, ScoredBatch, Totals
 from microgpt.engine.trained.protocols import EvalProtocol
 from microgpt.model import GPT
+from microgpt.text import did_you_mean
 
 
 class EvalConfig(Config):
@@ -137,7 +138,7 @@ def windows_at_once(knob: int | None, block_size: int, vocab_size: int) -> int:
 
 
 def yardsticks(train: Any, scored: Any, vocab_size: int) -> dict[str, float]:
-    """What counting alone reaches on `scored`, in nats per token, so that a reader knows what a loss means."""
+    """The baselines' loss on `scored`, in nats per token, which tells a reader what a model's loss is worth."""
     return {
         "token frequencies": order0(train, scored, vocab_size),
         "5-gram counts": ngram(train, scored, vocab_size, order=5),

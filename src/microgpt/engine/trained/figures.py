@@ -29,7 +29,7 @@ def attention_maps(model: GPT, ids: Tensor, labels: Sequence[str]) -> Any:
 
     Args:
         ids: (T,) tokens, of which the first 32 are shown.
-        labels: what each token is called on the axes.
+        labels: the name of each token on the axes.
     """
     was_training = model.training
     model.eval()

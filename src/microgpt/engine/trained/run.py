@@ -1,4 +1,4 @@
-"""A trained model with its tokenizer, as a notebook or a command uses it. Needs torch alone."""
+"""A trained model with its tokenizer, for notebooks and commands. Needs torch alone."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ log = logging.getLogger("microgpt")
 
 @dataclass
 class Run:
-    """What `load` and `train` return."""
+    """A trained model, its tokenizer and its summary; `load` and `train` return it."""
 
     path: Path
     "The run folder, or the model folder that was loaded."

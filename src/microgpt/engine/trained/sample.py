@@ -1,4 +1,4 @@
-"""Text from a model: the one way in which prompts become texts, for notebooks, the command and training alike."""
+"""Prompts become texts: the same code for notebooks, the command and training."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Protocol

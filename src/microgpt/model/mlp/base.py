@@ -16,8 +16,8 @@ Imports torch, `microgpt.config` and the kernel of linear layers alone.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microgpt.config import Choice
 from microgpt.model.kernels.linear import Linear
+from microgpt.registry import Choice
 
 
 class MLPConfig(Choice, family="MLP", is_word=True):

@@ -11,7 +11,7 @@ Imports torch and `microgpt.config` alone.
 
 from torch import nn
 
-from microgpt.config import Choice
+from microgpt.registry import Choice
 
 
 class NormConfig(Choice, family="norm", is_word=True):

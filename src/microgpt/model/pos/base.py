@@ -11,7 +11,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from microgpt.config import Choice, Fault
+from microgpt.config import Fault
+from microgpt.registry import Choice
 
 Start = int | Tensor
 """A number, or one on the device, () of int64, for a single token: see `compiled.StaticStep`."""

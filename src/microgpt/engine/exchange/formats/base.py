@@ -15,8 +15,8 @@ A new format is one file beside this one, or a file of your own that `microgpt-e
 
 from pathlib import Path
 
-from microgpt.config import Choice
 from microgpt.engine.trained.run import Run
+from microgpt.registry import Choice
 
 
 class ExportFormat(Choice, family="export format"):

@@ -5,9 +5,9 @@ A new one is one file beside this one, or a file of your own that `microgpt-impo
 
 from pathlib import Path
 
-from microgpt.config import Choice
 from microgpt.data.tokenizer import Tokenizer
 from microgpt.model import GPT
+from microgpt.registry import Choice
 
 
 class Importer(Choice, family="project"):

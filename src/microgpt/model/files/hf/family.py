@@ -12,10 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from microgpt.config import did_you_mean
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.model.config import GPTConfig
-from microgpt.text import shown
+from microgpt.text import did_you_mean, shown
 
 ACTIVATIONS = {
     "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu",

@@ -1,0 +1,145 @@
+"""Values as a configuration's annotations want them, and the faults that are found on the way."""
+
+import contextlib
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, Self, TypeGuard, Union
+
+from microgpt.bounds import OneOf, Range
+from microgpt.errors import UsageError
+from microgpt.text import did_you_mean
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a configuration: where it stands, what it is, what to do."""
+
+    path: str
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.path}: {self.what}" if self.path else self.what
+        return f"{text}; {self.fix}" if self.fix else text
+
+    def under(self, parent: str) -> "Fault":
+        return dataclasses.replace(self, path=f"{parent}.{self.path}" if self.path else parent)
+
+
+class ConfigError(UsageError):
+    """One or more faults in a configuration; `faults` holds them all, `str()` has one line each."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+class Node(Protocol):
+    """What conversion needs of a configuration class."""
+
+    @classmethod
+    def from_value(cls, value: Any) -> Self: ...
+
+
+def is_node(annotation: Any) -> TypeGuard[type[Node]]:
+    """Whether an annotation is a configuration class."""
+    return isinstance(annotation, type) and hasattr(annotation, "from_value")
+
+
+def convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:
+    """`value` as `annotation` wants it; what cannot be converted is returned as it is and reported in `faults`."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        value = convert(value, args[0], path, faults)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        for bound in args[1:]:
+            if is_number and isinstance(bound, Range) and value not in bound:
+                faults.append(Fault(path, f"{value!r} is out of range", f"it must be {bound}"))
+            if isinstance(bound, OneOf) and value not in (names := list(bound.names())):
+                faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), names)))
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, args, path, faults)
+    if origin is Literal:
+        if isinstance(value, bool) and str(value).lower() in args:  # YAML reads a bare true as a boolean
+            value = str(value).lower()
+        if value not in args:
+            faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), map(str, args))))
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)) or (args[-1] is not Ellipsis and len(value) != len(args)):
+            size = "" if args[-1] is Ellipsis else f" of {len(args)}"
+            faults.append(Fault(path, f"{value!r} is not a list{size}", "write it as [a, b]"))
+            return value
+        items = args[:1] * len(value) if args[-1] is Ellipsis else args
+        return tuple(convert(v, a, f"{path}[{i}]", faults) for i, (v, a) in enumerate(zip(value, items, strict=True)))
+    if origin is Mapping:
+        return _convert_named(value, args[1], path, faults)
+    if is_node(annotation):
+        return _convert_config(value, annotation, path, faults)
+    return _convert_scalar(value, annotation, path, faults)
+
+
+def _convert_union(value: Any, args: tuple[Any, ...], path: str, faults: list[Fault]) -> Any:
+    if value is None and type(None) in args:
+        return None
+    attempts: list[list[Fault]] = []
+    for option in args:
+        if option is type(None):
+            continue
+        found: list[Fault] = []
+        converted = convert(value, option, path, found)
+        if not found:
+            return converted
+        attempts.append(found)
+    # A fault of range says more than a fault of type, and the last option is the one with names to choose from.
+    faults.extend(next((a for a in attempts if "out of range" in a[0].what), attempts[-1]))
+    return value
+
+
+def _convert_config(value: Any, annotation: type[Node], path: str, faults: list[Fault]) -> Any:
+    if isinstance(value, annotation):
+        return value
+    try:
+        return annotation.from_value(value)
+    except ConfigError as error:
+        faults.extend(fault.under(path) for fault in error.faults)
+        return value
+
+
+def _convert_named(value: Any, family: type[Node], path: str, faults: list[Fault]) -> Any:
+    """Members of a family by a name of their own, which says the member too unless `name` does; null leaves one out."""
+    if not isinstance(value, Mapping):
+        what = getattr(family, "family", family.__name__)
+        faults.append(Fault(path, f"{value!r} is not a group of {what}s", "write {name: {knob: value}}"))
+        return value
+    parts = {str(key): {"name": key, **part} if isinstance(part, Mapping) else part for key, part in value.items()}
+    return {key: convert(part, family, f"{path}.{key}", faults) for key, part in parts.items() if part is not None}
+
+
+def _convert_scalar(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:
+    number = value
+    if isinstance(value, str) and annotation in (int, float):
+        with contextlib.suppress(ValueError):
+            number = float(value)
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if annotation is int and is_number and abs(number) < 2**63 and number == int(number):
+        return int(number)
+    if annotation is float and is_number and (isinstance(number, float) or abs(number) < 2**1000):
+        return float(number)
+    if annotation is str and (is_number or isinstance(value, Path)):
+        return str(value)
+    if annotation is Any or (type(value) is annotation and not is_number):
+        return value
+    large = "a number that fits in 64 bits" if is_number and abs(number) >= 2**63 else _name(annotation)
+    faults.append(Fault(path, f"{value!r} is not {large}"))
+    return value
+
+
+def _name(annotation: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
