@@ -167,7 +167,7 @@ class Training:
         if world.place.is_first:
             run_dir.require_space(n_bytes * (4 if config.trainer.ema_decay else 3), config.checkpoint.keep)
 
-    @memory.kept()
+    @memory.keep_freed_memory()
     def fit(self) -> Run | None:
         """Train from where the run stands to its end, then write the summary and say what came out."""
         config, trainer = self.config, self.trainer
