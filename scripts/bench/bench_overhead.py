@@ -27,12 +27,12 @@ from microgpt.data.windows import Windows
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.fit.callbacks.save import Save
 from microgpt.engine.machine.device import autocast_dtype, resolve_precision
-from microgpt.engine.machine.memory import kept
+from microgpt.engine.machine.memory import keep_freed_memory
 
 SHAPE = Shape(2, 2, 64, 32, 8)
 
 
-@kept()
+@keep_freed_memory()
 def bare(bench: Bench, precision: str, steps: int) -> None:
     """A loop over the same parts."""
     words = [*QUIET.split(), *NANOGPT.split(), *SHAPE.overrides, f"data.path={SHAPE.text(bench.folder)}"]

@@ -28,7 +28,7 @@ def page_faults() -> int:
 def test_blocks_of_the_same_sizes_cost_no_pages_inside_and_the_system_has_them_back_at_the_end() -> None:
     pages = BLOCK * BLOCKS // resource.getpagesize()
     before = memory.held("cpu")
-    with memory.kept():
+    with memory.keep_freed_memory():
         page_faults()
         assert page_faults() < pages / 100
         assert memory.held("cpu") - before > 0.9 * BLOCK * BLOCKS

@@ -61,7 +61,7 @@ def test_a_checkpoint_of_the_same_step_is_replaced(saved: Path) -> None:
         ({"step": "7"}, "manifest.json is of step '7'"),
         ({"step": True}, "manifest.json is of step True"),
         ({"files": {}}, "manifest.json does not list the files of a checkpoint"),
-        ({"files": {key: {"size": 1.5} for key in checkpoint.FILES}}, "manifest.json gives no size and sha256"),
+        ({"files": {name: {"size": 1.5} for name in checkpoint.FILES}}, "manifest.json gives no size and sha256"),
         ({"files": dict.fromkeys(checkpoint.FILES)}, "manifest.json gives no size and sha256"),
         ({"config": []}, "manifest.json gives no config"),
         ({"config": json.loads('{"a":' * 9 + "1" + "}" * 9)}, "not a JSON object: nested too deeply"),

@@ -3,7 +3,7 @@
     comparison = summarise(["sweeps/2026-11-03_12-00-00"])
     comparison.groups[0].knobs, comparison.groups[0].mean
 
-Runs whose configs differ in the seed alone form a group. `compare_tables` and `compare_figures` show the result.
+Runs whose configs differ in the seed alone form a group. `tables` and `figures` show the result.
 """
 
 import json
@@ -25,9 +25,12 @@ FASTER = ("tokens_per_second", "mfu")
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a group is from the best one, over the seeds that both ran: group minus best, seed by seed.
+    """Paired difference from the best group: group minus best, for each seed that both ran.
 
-    `low` and `high` bound the paired t 95 % interval of the mean; they and `std` are None with one shared seed.
+    Attributes:
+        n: seeds that both ran.
+        std: sample standard deviation of the differences; None with one seed.
+        low, high: paired t interval of the mean at 95 %; None with one seed.
     """
 
     n: int
@@ -42,8 +45,8 @@ class Group:
     """Runs that differ in their seed alone.
 
     Attributes:
-        knobs: what tells this group from the others; a knob that this group does not have is left out.
-        scores: the metric of each seed; a seed that was run more than once counts once, with its mean.
+        knobs: those that distinguish this group from the others, without the ones that it does not have.
+        scores: seed -> metric; a seed that was run several times counts once, with its mean.
         difference: from the best group; None for the best itself and where no seed is shared.
     """
 
@@ -54,7 +57,7 @@ class Group:
 
     @property
     def n(self) -> int:
-        """Seeds."""
+        """Number of seeds."""
         return len(self.scores)
 
     @property
@@ -63,23 +66,23 @@ class Group:
 
     @property
     def std(self) -> float | None:
-        """The sample's standard deviation over seeds; None for a single one."""
+        """Sample standard deviation over seeds; None for a single seed."""
         return statistics.stdev(self.scores.values()) if self.n > 1 else None
 
     @property
     def label(self) -> str:
-        """The knobs in short, as a legend shows them: `pos=rope, n_layer=4`."""
+        """The knobs as a legend shows them: `pos=rope, n_layer=4`."""
         return ", ".join(f"{short(key)}={value}" for key, value in self.knobs.items()) or "all runs"
 
     def average(self, key: str) -> float | None:
-        """The mean of a number of the summaries, such as `val/bpc`; None where no run has it."""
+        """Mean over runs of a number in their summaries, such as `val/bpc`; None where no run has it."""
         values = [value for run in self.runs if (value := run.number(key)) is not None]
         return statistics.fmean(values) if values else None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The groups, best first, and the runs that could not be counted, each with what it lacks in `missing`."""
+    """The groups, best first, and the runs that are left out, each with the reason in `missing`."""
 
     metric: str
     knobs: tuple[str, ...]
@@ -88,11 +91,11 @@ class Comparison:
 
 
 def summarise(paths: Iterable[str | Path], metric: str = "val/loss") -> Comparison:
-    """Read runs and compare them by a number of their summaries.
+    """Read runs and compare them by a number in their summaries.
 
     Args:
         paths: run folders, sweep folders, or folders of these.
-        metric: a key of `summary.json`; for `val/loss` it is the best one that the run reached.
+        metric: a key of `summary.json`; `val/loss` is the best that the run reached.
 
     Raises:
         CheckpointError: a path holds no run, or a file of a run cannot be read.
@@ -126,10 +129,10 @@ def higher_is_better(metric: str) -> bool:
 
 
 def telling_knobs(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The knobs that tell configs apart, in their order in the configs.
+    """The knobs in which configs differ, in their order in the configs.
 
-    A knob that has one value wherever it exists (`model.pos.theta`, which only RoPE has) says nothing that the choice
-    above it does not; it is shown only where nothing else would tell two configs apart.
+    A knob with one value wherever it exists, as `model.pos.theta` of RoPE alone, adds nothing to the choice above it:
+    it is listed only where no other knob distinguishes two configs.
     """
     keys = list(dict.fromkeys(key for config in configs for key in config))
     values = {key: {_canonical(config[key]) for config in configs if key in config} for key in keys}
@@ -141,7 +144,7 @@ def telling_knobs(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def difference(scores: Mapping[Any, float], best: Mapping[Any, float]) -> Difference | None:
-    """Paired difference of two groups over the seeds they share; None when they share none."""
+    """Paired difference of two groups over their shared seeds; None when they share none."""
     pairs = [scores[seed] - best[seed] for seed in scores if seed in best]
     if not pairs:
         return None
@@ -154,9 +157,10 @@ def difference(scores: Mapping[Any, float], best: Mapping[Any, float]) -> Differ
 
 
 def t_quantile(df: int, inside: float = 0.95) -> float:
-    """The t that a Student's t of `df` degrees of freedom stays within, either way, with probability `inside`.
+    """The t with P(|T| < t) = `inside` for Student's t distribution with `df` degrees of freedom.
 
-    For whole degrees of freedom the probability is a finite sum (Abramowitz and Stegun 26.7.3 and 26.7.4).
+    For integer degrees of freedom the probability is a finite sum: Abramowitz and Stegun, Handbook of Mathematical
+    Functions (https://personal.math.ubc.ca/~cbm/aands/), 26.7.3 and 26.7.4. It is inverted by bisection.
     """
     low, high = 0.0, math.pi / 2
     for _ in range(100):
@@ -166,7 +170,7 @@ def t_quantile(df: int, inside: float = 0.95) -> float:
 
 
 def _t_inside(angle: float, df: int) -> float:
-    """P(|t| < sqrt(df) tan(angle))."""
+    """P(|T| < sqrt(df) tan(angle))."""
     odd = df % 2
     term, total = (math.cos(angle), 0.0) if odd else (1.0, 0.0)
     for k in range(1 + odd, df, 2):

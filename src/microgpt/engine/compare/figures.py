@@ -1,6 +1,6 @@
-"""A comparison as figures: loss curves, the score by each swept knob, quality against time.
+"""Draw a comparison: loss curves, the score by each swept knob, quality against time.
 
-matplotlib is loaded when a figure is drawn, and draws to files alone: no display is needed.
+matplotlib is imported when a figure is drawn, and draws to files alone: no display is needed.
 """
 
 import re
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_SHOWN = 10
-"""Groups or lines that a reader can tell apart in one figure; of more, the best are drawn."""
+"""Groups or lines that a reader can distinguish in one figure; of more, the best are drawn."""
 
 
 def draw_figures(comparison: Comparison, folder: str | Path) -> list[Path]:
-    """Write the figures that the runs have data for, as PNG; returns their paths.
+    """Write the figures that the runs have data for as PNG; returns their paths.
 
     Raises:
         MachineError: the folder cannot be written.
@@ -43,7 +43,7 @@ def draw_figures(comparison: Comparison, folder: str | Path) -> list[Path]:
 
 
 def _curves(comparison: Comparison) -> "Figure | None":
-    """Every run's train loss, faint, and its validation metric on top, one colour per group, the best in front."""
+    """Each run's training loss, faint, and its validation metric; one colour for each group, the best in front."""
     figure, axes = _new_figure("step", comparison.metric)
     shown = comparison.groups[:MAX_SHOWN]
     settled: list[float] = []
@@ -70,7 +70,7 @@ def _curves(comparison: Comparison) -> "Figure | None":
 
 
 def _after_the_start(curve: list[tuple[float, float]]) -> list[float]:
-    """The values past the first tenth of a curve: the steep start would flatten all that matters."""
+    """The values after the first tenth of a curve, whose steep start would flatten the rest of the axis."""
     return [y for x, y in curve if x >= 0.1 * curve[-1][0]]
 
 
@@ -90,7 +90,7 @@ def _quality_by_time(comparison: Comparison) -> "Figure | None":
 
 
 def _score_by(comparison: Comparison, knob: str) -> "Figure | None":
-    """The score by one knob; groups that agree in all other knobs are joined by a line."""
+    """The score by one knob; a line joins groups that agree in all other knobs."""
     groups = [group for group in comparison.groups if knob in group.knobs]
     if len({str(group.knobs[knob]) for group in groups}) < 2:
         return None
@@ -104,7 +104,7 @@ def _score_by(comparison: Comparison, knob: str) -> "Figure | None":
     figure, axes = _new_figure(knob, comparison.metric)
     shown = list(lines.items())[:MAX_SHOWN]
     for i, ((rest, members), colour) in enumerate(zip(shown, _colours(len(shown)), strict=True)):
-        aside = 0.6 * ((i + 0.5) / len(shown) - 0.5)  # side by side, where a line would have no meaning
+        aside = 0.6 * ((i + 0.5) / len(shown) - 0.5)  # side by side: names have no order, so no line joins them
         placed = [(g.knobs[knob] if numeric else names.index(str(g.knobs[knob])) + aside, g) for g in members]
         placed.sort(key=lambda pair: pair[0])
         for x, group in placed:
@@ -177,7 +177,7 @@ def _label(group: Group) -> str:
 
 
 def _cut(text: str, width: int = 60) -> str:
-    """Short enough for a figure, and without `$`, which matplotlib would read as mathematics."""
+    """Text that fits a figure; `$` is escaped, as matplotlib reads it as mathematics."""
     return cut(escaped(text), width).replace("$", r"\$")
 
 

@@ -24,13 +24,13 @@ MAX_DEPTH = 3
 
 @dataclass(frozen=True)
 class Run:
-    """What one run folder says.
+    """A run folder's config and summary.
 
     Attributes:
-        knobs: dotted key -> value, without the seed and what does not change the run (see `IGNORED`). A part that was
-            chosen by name stands under the name of its node: `model.pos`, not `model.pos.name`.
-        summary: what `summary.json` holds; empty where the run has not finished.
-        missing: the file that is not there; empty for a finished run.
+        knobs: dotted key -> value, without `IGNORED`. A part chosen by name stands under the name of its node:
+            `model.pos`, not `model.pos.name`.
+        summary: the content of `summary.json`; empty where the run has not finished.
+        missing: the missing files, or another reason to leave the run out; empty for a run that counts.
     """
 
     path: Path
@@ -40,19 +40,19 @@ class Run:
     missing: str = ""
 
     def number(self, key: str) -> float | None:
-        """A finite number of the summary, else None."""
+        """A finite number in the summary; None where it is absent or not finite."""
         value = self.summary.get(key)
         return _finite(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 IGNORED = ("seed", "resume", "plan", "imports", "hydra", "sweep")
-"""Knobs that make no other experiment of a run: the seed is what groups are averaged over, the rest says how it ran."""
+"""Nodes that do not distinguish experiments: groups average over the seed, and the others say how a run was started."""
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     """Read every run in `paths`, each a run folder or a folder of them, such as a sweep's.
 
-    The numbered folders of a sweep count as runs even when they are empty: a point that failed must not vanish.
+    A sweep's numbered folders count as runs even when they are empty: a point that failed must not vanish.
 
     Raises:
         CheckpointError: a path does not exist, holds no run, or a file of a run cannot be read.
@@ -71,7 +71,11 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
 
 
 def read_curves(run: Run) -> dict[str, list[tuple[float, float]]]:
-    """The columns of a run's `metrics.csv` against its step: column -> [(step, value), ...], finite values alone."""
+    """The finite values in a run's `metrics.csv`: column -> [(step, value), ...].
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
     curves: dict[str, list[tuple[float, float]]] = {}
     path = run.path / "metrics.csv"
     if not path.is_file():
@@ -149,7 +153,7 @@ def _flatten(tree: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, An
 
 
 def _number_or_same(value: Any) -> Any:
-    """YAML 1.1 reads 1e-4 as a text, though it means the same knob as 0.0001."""
+    """Read numbers that YAML 1.1 takes for text, such as 1e-4, so that they equal 0.0001."""
     number = _finite(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else None
     return value if number is None else number
 

@@ -1,6 +1,6 @@
-"""A comparison as text: a table for the terminal, CSV, Markdown, LaTeX or JSON.
+"""Format a comparison as a terminal table, CSV, Markdown, LaTeX or JSON.
 
-CSV and JSON carry every digit, for programs; the others round, for readers.
+CSV and JSON keep every digit, for programs; the others round, for readers.
 """
 
 import csv
@@ -18,11 +18,11 @@ from microgpt.engine.trained.metrics import Metric
 from microgpt.text import count_text, escaped
 
 DASH = "-"
-"A cell that has nothing to say."
+"An empty cell."
 
 
 def as_text(comparison: Comparison) -> str:
-    """A plain table in columns, and below it the runs that are not counted."""
+    """A plain table, and below it the runs that are not counted."""
     rows = [_header(comparison), *_rows(comparison)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     n_knobs = len(comparison.knobs)
@@ -38,7 +38,7 @@ def as_text(comparison: Comparison) -> str:
 
 
 def as_rich(comparison: Comparison) -> Table:
-    """The same table for a terminal, folded to its width."""
+    """The same table for a terminal, whose cells wrap at its width."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(_header(comparison)):
         table.add_column(Text(name), justify="left" if i < len(comparison.knobs) else "right", overflow="fold")
@@ -48,7 +48,7 @@ def as_rich(comparison: Comparison) -> Table:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One row per group, unrounded."""
+    """One row for each group, unrounded."""
     metric = comparison.metric
     difference = [f"difference_{name}" for name in ("n", "mean", "std", "low", "high")]
     out = io.StringIO()
@@ -66,7 +66,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """A table as GitHub shows it, the best group in bold."""
+    """A GitHub Markdown table, the best group in bold."""
     n_knobs = len(comparison.knobs)
     header, *rows = [[_markdown(cell) for cell in row] for row in [_header(comparison), *_rows(comparison)]]
     rule = ["---" if i < n_knobs else "---:" for i in range(len(header))]
@@ -85,7 +85,7 @@ def as_latex(comparison: Comparison) -> str:
 
 
 def as_json(comparison: Comparison) -> str:
-    """One JSON object with every number of the comparison."""
+    """A JSON object with every number of the comparison."""
     content = {
         "metric": comparison.metric,
         "knobs": list(comparison.knobs),
@@ -104,7 +104,7 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
 
 
 def left_out(comparison: Comparison) -> list[str]:
-    """Lines that name the runs which are not counted, and why; none when all are."""
+    """Lines that name the runs that are not counted, with the reasons; none when all are."""
     if not comparison.incomplete:
         return []
     lines = [f"  {escaped(str(run.path))}: {run.missing}" for run in comparison.incomplete]

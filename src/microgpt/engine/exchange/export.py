@@ -1,12 +1,11 @@
 """Write a trained model for other programs. The folder appears once it was opened again and its logits match."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from microgpt import files
 from microgpt.engine.exchange.formats import ExportFormat
 from microgpt.engine.trained.run import Run
 from microgpt.errors import MachineError, UsageError
@@ -39,14 +38,9 @@ def new_folder(out: Path) -> Iterator[Path]:
     """A hidden folder beside `out`, which takes its name when all went well and is removed when not."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} exists", "OUT", "name a new folder, or an empty one")
-    hidden = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.tmp")
     try:
-        shutil.rmtree(hidden, ignore_errors=True)
-        hidden.mkdir(parents=True)
-        yield hidden
-        hidden.replace(out)
+        with files.new_folder(out.absolute()) as hidden:
+            yield hidden
     except OSError as error:
         fix = "make room, or choose a folder that can be written"
         raise MachineError(f"cannot write the export ({error})", str(out), fix) from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)

@@ -85,7 +85,7 @@ class Training:
     def attempt(self) -> Iterator[None]:
         """Around training and its report: a signal that came is what ended it, whatever else went wrong."""
         try:
-            with memory.kept():
+            with memory.keep_freed_memory():
                 yield
         except BaseException as error:
             number = self.save.stopped_by or signals.received()

@@ -1,7 +1,6 @@
-"""Memory of a device as it is now: what this process holds, the most it has held, what is left; and keeping it. Needs
-torch alone.
+"""Memory of a device: what this process holds, its peak, what is free; how to keep freed memory. Needs torch alone.
 
-On a GPU it is what torch's allocator has handed out, on a CPU the resident set of the whole process.
+On a GPU, the bytes that torch's allocator has handed out; on a CPU, the resident set of the whole process.
 """
 
 import contextlib
@@ -15,7 +14,7 @@ import torch
 
 
 def held(accelerator: str) -> int:
-    """Bytes that this process holds now; 0 where the system does not tell."""
+    """Bytes that this process holds now; 0 where the system does not say."""
     if accelerator == "cuda":
         return torch.cuda.memory_allocated()
     if accelerator == "mps":
@@ -28,7 +27,7 @@ def held(accelerator: str) -> int:
 
 
 def most_held(accelerator: str) -> int:
-    """The most bytes that this process has held so far; 0 where the system does not tell."""
+    """Peak of `held` since the process started; 0 where the system does not say."""
     if accelerator == "cuda":
         return torch.cuda.max_memory_allocated()
     if accelerator == "mps":  # the driver's pool, which does not shrink by itself
@@ -46,7 +45,7 @@ def most_held(accelerator: str) -> int:
 
 
 def available(accelerator: str) -> int | None:
-    """Bytes that this process may still take; None where the system does not tell."""
+    """Bytes that this process may still allocate; None where the system does not say."""
     if accelerator == "cuda":
         return torch.cuda.mem_get_info()[0]
     if accelerator == "mps":
@@ -62,28 +61,27 @@ def available(accelerator: str) -> int | None:
     return min(free, default=None)
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Parameters of mallopt (3)."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
-    """Inside, memory that is freed stays with the process, which uses it again; at the end the system has it back.
+def keep_freed_memory() -> Iterator[None]:
+    """Within the block, keep freed memory in the process for reuse; give it back to the system at the end.
 
-    Each training step asks for tensors of the same sizes. glibc gives the end of its heap back to the system whenever
-    some are freed, and has it given anew, cleared page by page: 8,000 to 45,000 page faults a step of a small GPT on a
-    CPU, 5 to 15 % of its time. With another C library than glibc nothing changes.
+    Each training step allocates tensors of the same sizes. By default glibc returns the top of its heap to the system
+    whenever tensors are freed, and gets it back cleared page by page: 8,000 to 45,000 page faults a step of a small GPT
+    on a CPU, 5 to 15 % of its time. With C libraries other than glibc this does nothing.
     """
     libc = _glibc()
     if libc is None:
         yield
         return
-    libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the most there is: larger tensors are still mapped one by one
+    libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the maximum: larger tensors are still mapped one by one
     libc.mallopt(M_TRIM_THRESHOLD, -1)
     try:
         yield
     finally:
-        libc.mallopt(M_TRIM_THRESHOLD, 64 * 2**20)  # what glibc itself comes to
+        libc.mallopt(M_TRIM_THRESHOLD, 64 * 2**20)  # where glibc's own adaptive threshold ends up
         libc.malloc_trim(0)
 
 

@@ -70,7 +70,7 @@ def probe(config: RunConfig, vocab_size: int, accelerator: str, precision: str, 
     )
     T = config.model.block_size
     began = time.perf_counter()
-    with quiet_lightning(), memory.kept(), torch.random.fork_rng(_devices(accelerator)):
+    with quiet_lightning(), memory.keep_freed_memory(), torch.random.fork_rng(_devices(accelerator)):
         ids = torch.randint(vocab_size, (T * max(64, scored) + 1,), dtype=torch.int32)
         model = starting_model(config, vocab_size, None)
         stopwatch = Stopwatch(ids, scored, sampled)
