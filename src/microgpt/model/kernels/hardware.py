@@ -76,6 +76,12 @@ class Hardware:
         return threads * formats.get(dtype, formats[torch.float32])
 
 
+def cache_dtype(device: str, dtype: torch.dtype) -> torch.dtype:
+    """The format to keep keys and values of this format in. On a CPU it is float32 at least: attention over a cache is
+    four times slower there in bfloat16 (16 x 6 heads of 64, 128 tokens)."""
+    return torch.promote_types(dtype, torch.float32) if device == "cpu" else dtype
+
+
 def detect(device: str) -> Hardware:
     """The hardware of this machine behind a torch device type, looked up anew."""
     if device == "cuda":
