@@ -105,9 +105,9 @@ def test_constants_survive_a_change_of_type_and_are_not_saved(make_gpt, scheme):
     saved = model.state_dict()
     assert not any(f"pos.{name}" in saved for name in before)
     with torch.device("meta"):
-        hollow = GPT(model.config, model.vocab_size)
-    hollow.to_empty(device="cpu").load_state_dict(saved)
-    for name, table in hollow.pos.named_buffers():
+        skeleton = GPT(model.config, model.vocab_size)
+    skeleton.to_empty(device="cpu").load_state_dict(saved)
+    for name, table in skeleton.pos.named_buffers():
         assert torch.equal(table, before[name])
 
 
