@@ -25,27 +25,27 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
 
 @dataclass(slots=True)
 class Context:
-    """What the layers of one forward pass share."""
+    """State that the layers of one forward pass share."""
 
     ids: Tensor
     "(B, T): the tokens."
     pos: Position
     start: Start
-    "Tokens before these, in the cache."
+    "Number of tokens before these, in the cache."
     mask: Tensor | None
     attend: Attend
     cache: KVCache | None = None
     probabilities: list[Tensor] | None = None
-    "Where each layer leaves its (B, H, Tq, Tk), when asked to."
+    "A list to which each layer appends its attention probabilities (B, H, Tq, Tk); None: they are not kept."
 
 
 def causal_mask(q_len: int, k_len: int, device: torch.device) -> Tensor:
-    """(1, Tq, Tk): 0 where a query may look, -inf in its future."""
+    """(1, Tq, Tk): 0 where a query may attend, -inf in its future."""
     return torch.full((1, q_len, k_len), -math.inf, device=device).triu(k_len - q_len + 1)
 
 
 def repeat_heads(x: Tensor, n_head: int) -> Tensor:
-    """(B, H_kv, T, D) -> (B, H, T, D): each head of keys or values, as often as queries share it."""
+    """(B, H_kv, T, D) -> (B, H, T, D): repeat each head of keys or values for the queries that share it."""
     return x if x.shape[1] == n_head else x.repeat_interleave(n_head // x.shape[1], dim=1)
 
 

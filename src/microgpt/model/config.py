@@ -26,9 +26,9 @@ class GPTConfig(Config):
     n_embd: Count = 128
     "Width of the residual stream."
     block_size: Count = 64
-    "Context: the most tokens that the model sees at once."
+    "Context length: the most tokens that the model sees at once."
     pos: PositionConfig = RoPEConfig()
-    "How the model knows the order of the tokens."
+    "Position scheme: how the model knows the order of the tokens."
     norm: NormConfig = RMSNormConfig()
     "Normalisation of the residual stream."
     norm_place: Literal["pre", "post", "sandwich"] = "pre"
@@ -46,25 +46,25 @@ class GPTConfig(Config):
     tie_weights: bool = False
     "Whether the output head uses the token embedding's matrix."
     qk_norm: bool = False
-    "Whether queries and keys are normalised before they meet."
+    "Whether queries and keys are normalised before their product."
     dropout: Fraction = 0.0
-    "Share of embeddings, attention and residual updates dropped in training."
+    "Dropout probability of embeddings, attention and residual updates."
     logit_softcap: NonNegative = 0.0
-    "Logits are held within -+ this by a tanh; 0: as they are."
+    "Bound of the logits, kept by a tanh; 0: none."
     init: Literal["gpt2", "zero"] = "gpt2"
     "gpt2: deviation 0.02, residual projections scaled by depth; zero: residual projections and head start at zero."
     attention: Literal["auto", "sdpa", "reference"] = "auto"
     "auto: the fastest here; sdpa: torch's fused kernels; reference: written out to be read."
     ngram_embed: Natural = 0
-    "Buckets of hashed embeddings of the last two and the last three tokens, added to the input; 0: none."
+    "Rows of the hashed embeddings of bigrams and of trigrams that are added to the input; 0: none."
     prev_embed: Natural = 0
-    "So many tokens before each one are embedded too, each distance by rows of its own, and added to the input."
+    "Earlier tokens embedded at each position, with a table for each distance, and added to the input; 0: none."
     value_embed: bool = False
-    "Whether every other layer adds a token embedding of its own to its values."
+    "Whether every other layer adds its own token embedding to its values."
     resid_scale: bool = False
-    "Whether each layer learns how much of the stream and of the embedding it starts from."
+    "Whether each layer's input is a learned mix of the stream and of the embedding."
     pretrained: str | None = None
-    "What to start from: a name of the Hugging Face Hub, its folder, or a run; its architecture and tokenizer win."
+    "Weights to start from: a name on the Hugging Face Hub, a folder, or a run; its architecture and tokenizer win."
 
     @property
     def kv_heads(self) -> int:

@@ -1,7 +1,7 @@
-"""Embeddings of the tokens just before each one: what a small model would spend a layer to learn.
+"""Embeddings of the tokens just before each one, which a small model would spend a layer to learn.
 
-Both take what `with_before` gives, for their own reach, and give (B, T, C), to be added to the embedding of the tokens
-themselves.
+Both modules take the result of `with_before` for their own reach and return (B, T, C), which is added to the embedding
+of the tokens themselves.
 """
 
 import torch
@@ -12,8 +12,10 @@ from microgpt.model.generation.kv_cache import KVCache
 
 
 def with_before(ids: Tensor, reach: int, cache: KVCache | None) -> Tensor:
-    """(B, T) tokens -> (B, reach + T): the same after those before them, all counted from 1; 0 stands for what is
-    before the beginning. The cache, which holds those before, keeps the last of these for the next."""
+    """Prepend to (B, T) tokens the `reach` tokens before them: (B, reach + T), counted from 1, with 0 before the text.
+
+    The tokens before come from the cache, which then keeps the last of these for the next call.
+    """
     seen = ids + 1
     if cache is None or cache.recent is None:
         seen = nn.functional.pad(seen, (reach, 0))
@@ -25,9 +27,11 @@ def with_before(ids: Tensor, reach: int, cache: KVCache | None) -> Tensor:
 
 
 class NgramEmbedding(nn.Module):
-    """Of the last two and the last three tokens together, by hash: two tables of `ngram_embed` rows. Where
-    vocab_size^2 fits, every pair of tokens has its own row; beyond that n-grams share rows, as in fastText
-    (https://arxiv.org/abs/1607.04606)."""
+    """Hashed embeddings of bigrams and trigrams, in two tables of `ngram_embed` rows.
+
+    Every bigram has its own row if vocab_size^2 rows fit; otherwise n-grams share rows, as in fastText
+    (https://arxiv.org/abs/1607.04606).
+    """
 
     reach = 2
 
@@ -46,8 +50,8 @@ class NgramEmbedding(nn.Module):
 
 
 class PreviousEmbedding(nn.Module):
-    """Of each of the last `prev_embed` tokens before, with rows of its own for each distance: a causal convolution over
-    the text. It has no room to learn a text by heart, as n-grams have."""
+    """Embeddings of the last `prev_embed` tokens, with a table for each distance: a causal convolution over the text.
+    Unlike n-grams it has too few weights to memorise a text."""
 
     def __init__(self, config: GPTConfig, vocab_size: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The GPT: embeddings, blocks, head, loss, and how the weights start.
+"""The GPT: embeddings, blocks, head, loss and initialisation.
 
 B batch, T tokens, C = n_embd, V vocabulary. Weights are a pure function of torch's generator at construction.
 """
@@ -13,18 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microgpt.errors import UsageError
-from microgpt.model.attention import Attend, Context, causal_mask, reference_output
+from microgpt.model.attention import Context
 from microgpt.model.block import Block
 from microgpt.model.config import GPTConfig
 from microgpt.model.embeddings import NgramEmbedding, PreviousEmbedding, with_before
 from microgpt.model.generation.kv_cache import KVCache, StaticCache
-from microgpt.model.generation.stream import stream
-from microgpt.model.kernels.attention import fastest, sdpa
-from microgpt.model.kernels.cross_entropy import MOST, PiecewiseLoss, cross_entropy
+from microgpt.model.kernels.attention import added_mask, chosen
+from microgpt.model.kernels.cross_entropy import MOST, cross_entropy, piecewise_cross_entropy
 from microgpt.model.kernels.linear import Linear, linear
 from microgpt.model.pos.base import Start
-
-ATTENTION: dict[str, Attend] = {"sdpa": sdpa, "reference": reference_output}
 
 
 class GPT(nn.Module):
@@ -49,7 +46,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer, vocab_size) for layer in range(L))
         self.norm = nn.Identity() if config.norm_place == "post" else config.build_norm()
         self.head = None if config.tie_weights else Linear(C, vocab_size, bias=False)
-        # How much of the stream and of the first embedding each layer starts from: it begins as a plain GPT.
+        # Each layer's input is a learned mix of the stream and the embedding, which starts as the stream alone.
         self.stream_scale = nn.Parameter(torch.ones(L)) if config.resid_scale else None
         self.embed_scale = nn.Parameter(torch.zeros(L)) if config.resid_scale else None
         self.init_weights()
@@ -58,13 +55,13 @@ class GPT(nn.Module):
     def from_pretrained(
         cls, name_or_folder: str | Path, *, block_size: int | None = None, dropout: float = 0.0
     ) -> "GPT":
-        """A trained model of the GPT-2 or Llama architecture, in eval mode and in the type that it is stored in.
+        """Load a trained model of the GPT-2, Llama or Qwen3 architecture, in eval mode and in its stored type.
 
         Args:
-            name_or_folder: a folder with config.json and safetensors, or a name of the Hugging Face Hub (`gpt2`),
-                which is downloaded and cached; or a model folder of ours.
+            name_or_folder: a folder in Hugging Face's format or in ours, or a name on the Hugging Face Hub (`gpt2`),
+                which is downloaded and cached.
             block_size: a shorter context than the model's own.
-            dropout: for training it further.
+            dropout: for further training.
 
         Raises:
             CheckpointError: the folder is missing or damaged, or our parts cannot express the model.
@@ -139,13 +136,11 @@ class GPT(nn.Module):
         """
         probabilities: list[Tensor] | None = [] if return_attention else None
         logits = self.logits(self.trunk(idx, cache, probabilities))
-        loss = None
-        if targets is not None:
-            loss = cross_entropy(logits, targets, reduction)
+        loss = None if targets is None else cross_entropy(logits, targets, reduction)
         return (logits, loss) if probabilities is None else (logits, loss, probabilities)
 
     def loss(self, idx: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of `forward`, in less memory where the vocabulary is large, as the logits are not kept.
+        """The mean loss of `forward`, in less memory for a large vocabulary, as not all logits are kept at once.
 
         Args:
             idx: (B, T) int64 tokens.
@@ -155,9 +150,7 @@ class GPT(nn.Module):
             return cross_entropy(self.logits(self.trunk(idx)), targets)
         x = self.trunk(idx)
         weight = self.wte.weight if self.head is None else self.head.weight
-        arguments = x.flatten(0, 1), weight, targets.flatten(), self.config.logit_softcap
-        loss: Tensor = PiecewiseLoss.apply(*arguments)  # type: ignore[no-untyped-call]
-        return loss
+        return piecewise_cross_entropy(x.flatten(0, 1), weight, targets.flatten(), self.config.logit_softcap)
 
     def trunk(self, idx: Tensor, cache: KVCache | None = None, probabilities: list[Tensor] | None = None) -> Tensor:
         """(B, T) tokens -> (B, T, C), normalised: all but the head. Arguments as for `forward`."""
@@ -177,8 +170,9 @@ class GPT(nn.Module):
         if self.config.dropout and self.training:
             x = F.dropout(x, self.config.dropout)
         bias = cache.mask if isinstance(cache, StaticCache) else self.pos.bias(T, held + T)
-        attend = self._attend(T, x, bias)
-        mask = self._mask(T, held + T, attend, bias, x.device)
+        is_plain = bias is None and not (self.config.dropout and self.training)
+        attend = chosen(self.config.attention, T, x, is_plain)
+        mask = added_mask(T, held + T, attend, bias, x.device)
         context = Context(idx, self.pos, start, mask, attend, cache, probabilities)
         first = x
         for layer, block in enumerate(self.blocks):
@@ -196,25 +190,8 @@ class GPT(nn.Module):
         return cap * torch.tanh(logits / cap) if cap else logits
 
     def project(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., V) by the embedding of the tokens, for a model without a head of its own."""
+        """(..., C) -> (..., V) by the token embedding, for a model without a head of its own."""
         return linear(x, self.wte.weight)
-
-    def _attend(self, T: int, x: Tensor, bias: Tensor | None) -> Attend:
-        chosen = ATTENTION.get(self.config.attention)
-        if chosen is not None:
-            return chosen
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype  # elsewhere no matter
-        is_plain = bias is None and not (self.config.dropout and self.training)
-        return fastest(T, x.device, dtype, torch.is_grad_enabled(), is_plain)
-
-    def _mask(self, q_len: int, k_len: int, attend: Attend, bias: Tensor | None, device: torch.device) -> Tensor | None:
-        """(H or 1, Tq, Tk) to be added to the scores; None where the plain causal mask is cheaper unmade."""
-        if q_len == 1:
-            return bias  # the newest token looks at all there is
-        if bias is None and attend is sdpa and q_len == k_len:
-            return None
-        mask = causal_mask(q_len, k_len, device)
-        return mask if bias is None else bias + mask
 
     def generate(
         self,
@@ -231,17 +208,19 @@ class GPT(nn.Module):
         compile: bool = False,
     ) -> Tensor:
         """(B, T) tokens -> (B, T + n): the prompt, then n = max_new_tokens new ones, fewer where all rows have stopped.
-        The arguments are those of `generate.stream`."""
-        tokens = stream(
-            self, idx, max_new_tokens, temperature, top_k, top_p, min_p, do_sample, use_cache, stop_token, generator,
-            compile,
+        The arguments are those of `generation.stream.stream` and of its `SamplingParams`."""
+        from microgpt.model.generation.sampling import SamplingParams
+        from microgpt.model.generation.stream import stream
+
+        params = SamplingParams(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, do_sample=do_sample,
+            stop_token=stop_token, generator=generator,
         )  # fmt: skip
-        new = list(tokens)
+        new = list(stream(self, idx, max_new_tokens, params, use_cache, compile))
         return torch.cat((idx, torch.stack(new, dim=1)), dim=1) if new else idx.clone()
 
     def num_params(self, non_embedding: bool = False) -> int:
-        """Number of weights; `non_embedding` leaves out embedding tables (of tokens and positions, but not a tied
-        one, which is the head, too)."""
+        """The number of weights; `non_embedding` leaves out embedding tables, except one that is also the head."""
         total = sum(p.numel() for p in self.parameters())
         if non_embedding:
             tables = [m for m in self.modules() if isinstance(m, nn.Embedding)]
@@ -249,7 +228,7 @@ class GPT(nn.Module):
         return total
 
     def parameter_table(self) -> Iterator[tuple[str, tuple[int, ...], int]]:
-        """Each weight's name, shape and number of elements."""
+        """Yield each weight's name, shape and number of elements."""
         for name, p in self.named_parameters():
             yield name, tuple(p.shape), p.numel()
 

@@ -1,4 +1,4 @@
-"""Low-rank adaptation (Hu et al., https://arxiv.org/abs/2106.09685): train a small change of each matrix, not it.
+"""Low-rank adaptation (Hu et al., https://arxiv.org/abs/2106.09685): train a small update of each frozen matrix.
 
 A matrix W becomes W + (alpha / rank) B A, with B (out, rank) starting at zero, so that the model starts as it was.
 Weights keep their names; A and B stand beside them as `lora_a` and `lora_b`.
@@ -21,18 +21,18 @@ from microgpt.text import did_you_mean
 
 
 class LoRAConfig(Config):
-    """Train low-rank changes of the matrices inside the blocks, and nothing else."""
+    """Train low-rank updates of the matrices inside the blocks, and nothing else."""
 
     rank: Natural = 0
-    "Rank of the changes; 0 trains the weights themselves."
+    "Rank of the updates; 0 trains the weights themselves."
     alpha: Positive = 16.0
-    "The changes count alpha / rank times, so that rank can vary at one learning rate."
+    "The updates are scaled by alpha / rank, so that one learning rate suits every rank."
     targets: tuple[str, ...] = ("attn.qkv", "attn.out")
     "Which matrices of each block: attn.qkv, attn.out, mlp.widen, mlp.out; patterns such as mlp.* are possible."
 
 
 class LoRALinear(nn.Module):
-    """A linear layer, (..., in) -> (..., out), whose weight is frozen and whose change is trained."""
+    """A linear layer, (..., in) -> (..., out), with a frozen weight and a trained low-rank update."""
 
     def __init__(self, base: nn.Linear, config: LoRAConfig) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> Linear:
-        """One plain layer that does the same."""
+        """One plain layer that computes the same."""
         linear = Linear(self.lora_a.shape[1], self.lora_b.shape[0], bias=self.bias is not None, device="meta")
         linear.weight = nn.Parameter(self.weight + self.scale * (self.lora_b @ self.lora_a))
         if self.bias is not None:
@@ -56,7 +56,7 @@ class LoRALinear(nn.Module):
 
 
 def attach(model: GPT, config: LoRAConfig) -> GPT:
-    """Give the model's target matrices trainable low-rank changes and freeze all else, in place; A is drawn from
+    """Add trainable low-rank updates to the model's target matrices and freeze the rest, in place. A is drawn from
     torch's generator.
 
     Raises:
@@ -75,7 +75,7 @@ def attach(model: GPT, config: LoRAConfig) -> GPT:
 
 
 def merge(model: GPT) -> GPT:
-    """The model with its changes added to its weights, as a copy; itself when it has none."""
+    """A copy of the model with the updates added to its weights; the model itself when it has none."""
     if not any(isinstance(module, LoRALinear) for module in model.modules()):
         return model
     model = copy.deepcopy(model)
@@ -87,7 +87,7 @@ def merge(model: GPT) -> GPT:
 
 
 def freeze(model: GPT, patterns: Iterable[str]) -> None:
-    """Keep the weights whose names match from being trained, in place.
+    """Freeze the weights whose names match, in place.
 
     Raises:
         UsageError: a pattern matches no weight, or nothing is left to train.

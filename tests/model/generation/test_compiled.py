@@ -10,6 +10,7 @@ from microgpt.errors import MachineError
 from microgpt.model import PositionConfig
 from microgpt.model.generation import compiled
 from microgpt.model.generation import stream as generate
+from microgpt.model.generation.sampling import SamplingParams
 from microgpt.model.kernels.linear import linear
 
 needs_compiler = pytest.mark.skipif(not compiled.can_compile("cpu"), reason="needs a C++ compiler")
@@ -118,9 +119,8 @@ def test_the_recorded_step_compiles_as_one_graph_for_all_texts(make_gpt, ids):
     model, x = make_gpt(**MANY_PARTS), ids(1, 4)
     step = torch.compile(compiled.next_logits, dynamic=False, fullgraph=True)
     for count in (30, 5):
-        tokens = generate._tokens(
-            model, x, count, None, True, None, compiled.StaticStep(step, lambda step, device: step)
-        )
+        static = compiled.StaticStep(step, lambda step, device: step)
+        tokens = generate.tokens(model, x, count, SamplingParams(do_sample=False), True, static)
         plain = model.generate(x, count, do_sample=False)[:, 4:]
         assert torch.equal(torch.stack(list(tokens), dim=1), plain)
     assert counters["stats"]["unique_graphs"] == 1

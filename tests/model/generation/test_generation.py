@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from microgpt.errors import NonFiniteError, UsageError
-from microgpt.model.generation.stream import Sampler, stream
+from microgpt.model.generation.sampling import SamplingParams, choose, sample
+from microgpt.model.generation.stream import stream
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -62,7 +63,7 @@ def test_temperature_zero_is_greedy(make_gpt, ids):
 
 def test_streaming_yields_what_generate_returns(make_gpt, ids):
     model, x = make_gpt(), ids(3, 4)
-    tokens = list(stream(model, x, 20, generator=seeded()))
+    tokens = list(stream(model, x, 20, SamplingParams(generator=seeded())))
     assert [t.shape for t in tokens] == [(3,)] * 20
     assert torch.equal(torch.stack(tokens, 1), model.generate(x, 20, generator=seeded())[:, 4:])
 
@@ -119,8 +120,8 @@ LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -math.inf])
 
 
 def frequencies(n: int = 20_000, **options) -> torch.Tensor:
-    settings = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "generator": seeded(), **options}
-    return Sampler(**settings)(LOGITS.expand(n, -1)).bincount(minlength=6) / n
+    params = SamplingParams(**{"generator": seeded(), **options})
+    return choose(LOGITS.expand(n, -1), params).bincount(minlength=6) / n
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -151,9 +152,9 @@ def test_filters_keep_the_likeliest(options, kept):
 
 
 def test_extreme_temperatures_and_logits_stay_finite():
-    sampler = Sampler(1e-5, None, None, None, seeded())
-    assert sampler(torch.tensor([[1e30, -1e30, 3.0]])).item() == 0
-    assert set(Sampler(1e30, None, None, None, seeded())(LOGITS[:5].expand(500, -1)).tolist()) == {0, 1, 2, 3, 4}
+    cold, hot = (SamplingParams(temperature=t, generator=seeded()) for t in (1e-5, 1e30))
+    assert sample(torch.tensor([[1e30, -1e30, 3.0]]), cold).item() == 0
+    assert set(sample(LOGITS[:5].expand(500, -1), hot).tolist()) == {0, 1, 2, 3, 4}
 
 
 @pytest.mark.parametrize(
@@ -182,8 +183,11 @@ def test_extreme_temperatures_and_logits_stay_finite():
 )
 def test_wrong_arguments_are_refused_before_the_first_token(make_gpt, ids, options, message):
     arguments = {"idx": ids(1, 3), "max_new_tokens": 5, **options}
+    params = SamplingParams(**{name: arguments.pop(name) for name in options if name not in ("idx", "max_new_tokens")})
     with pytest.raises(UsageError, match=message):
-        stream(make_gpt(), **arguments)
+        stream(make_gpt(), **arguments, params=params)
+    with pytest.raises(UsageError, match=message):
+        make_gpt().generate(**{"idx": ids(1, 3), "max_new_tokens": 5, **options})
 
 
 def test_a_broken_model_says_so(make_gpt, ids):
@@ -199,7 +203,7 @@ def test_the_largest_random_number_draws_a_token_of_the_vocabulary(monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, 1.0))
     logits = torch.tensor([[2.0, 1.0, 0.0]])
     for top_k in (None, 2, 3):
-        token = Sampler(1.0, top_k, None, None, None)(logits)
+        token = sample(logits, SamplingParams(top_k=top_k))
         assert token.tolist() == [2 if top_k is None else top_k - 1]
 
 

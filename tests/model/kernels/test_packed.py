@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from microgpt.model import GPT, GPTConfig
+from microgpt.model.generation.sampling import SamplingParams
 from microgpt.model.generation.stream import stream
 from microgpt.model.kernels import hardware
 from microgpt.model.kernels import packed as module
@@ -71,7 +72,7 @@ def test_two_streams_of_one_model_end_in_any_order(monkeypatch, tie_weights):
     monkeypatch.setattr("microgpt.model.generation.stream.PACKING_PAYS", 1)
     gpt, ids = model(tie_weights=tie_weights), torch.zeros(1, 1, dtype=torch.int64)
     whole = gpt.generate(ids, 10, do_sample=False)[0, 1:].tolist()
-    first, second = (stream(gpt, ids, 10, do_sample=False) for _ in range(2))
+    first, second = (stream(gpt, ids, 10, SamplingParams(do_sample=False)) for _ in range(2))
     made = [[int(next(first)), int(next(second))] for _ in range(5)]
     first.close()
     assert not is_packed(gpt)

@@ -11,7 +11,7 @@ from microgpt.config import ConfigError
 from microgpt.model import GPT, GPTConfig, PositionConfig
 from microgpt.model.generation.compiled import StaticStep, next_logits
 from microgpt.model.generation.kv_cache import KVCache
-from microgpt.model.generation.stream import Sampler
+from microgpt.model.generation.sampling import SamplingParams, sample
 from microgpt.model.pos.alibi import slopes
 from microgpt.model.pos.rope import RoPE
 from microgpt.model.pos.sinusoidal import Sinusoidal
@@ -105,9 +105,9 @@ def test_constants_survive_a_change_of_type_and_are_not_saved(make_gpt, scheme):
     saved = model.state_dict()
     assert not any(f"pos.{name}" in saved for name in before)
     with torch.device("meta"):
-        hollow = GPT(model.config, model.vocab_size)
-    hollow.to_empty(device="cpu").load_state_dict(saved)
-    for name, table in hollow.pos.named_buffers():
+        skeleton = GPT(model.config, model.vocab_size)
+    skeleton.to_empty(device="cpu").load_state_dict(saved)
+    for name, table in skeleton.pos.named_buffers():
         assert torch.equal(table, before[name])
 
 
@@ -123,7 +123,8 @@ def test_all_is_computed_on_the_device_that_the_model_is_on(make_gpt, ids, schem
         cache, step = KVCache(2, 12), StaticStep(next_logits, lambda step, device: step)
         made = [next_logits(model, x[:, :3], cache), next_logits(model, x[:, 3:4], cache)]
         made += [step(model, x[:, t : t + 1], cache) for t in range(4, 7)]
-        tokens = [Sampler(0.8, 5, 0.9, 0.1, None)(logits) for logits in made]
+        params = SamplingParams(temperature=0.8, top_k=5, top_p=0.9, min_p=0.1)
+        tokens = [sample(logits, params) for logits in made]
     assert {(token.is_meta, token.shape) for token in tokens} == {(True, (2,))}
     assert cache.length == 7
 

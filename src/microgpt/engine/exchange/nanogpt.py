@@ -18,7 +18,7 @@ from microgpt.data.tokenizer import CharTokenizer
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.files import read_capped
 from microgpt.model import GPT, GPTConfig
-from microgpt.model.files.folder import Hollow
+from microgpt.model.files.without_weights import without_weights
 from microgpt.text import one_line, shown
 
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -90,7 +90,7 @@ def fill(config: GPTConfig, vocab_size: int, weights: Mapping[str, Tensor], path
     """The model of these weights."""
     if 4 * config.n_layer > len(weights):
         raise CheckpointError(f"{config.n_layer} layers in {len(weights)} weights", str(path), "the file is damaged")
-    with Hollow():
+    with without_weights():
         model = GPT(config, vocab_size)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in weights.items()}

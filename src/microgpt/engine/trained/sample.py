@@ -9,6 +9,7 @@ from microgpt.config import Config, Count, Natural, NonNegative, Range
 from microgpt.engine.process import signals
 from microgpt.errors import UsageError
 from microgpt.model import GPT
+from microgpt.model.generation.sampling import SamplingParams
 from microgpt.model.generation.stream import stream
 
 
@@ -86,19 +87,8 @@ def generate_texts(
     if on_text is not None:
         on_text(prompt)
     longest_stop = max((len(s) for s in stop), default=0)
-    tokens_of_rows = stream(
-        model,
-        idx,
-        max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        do_sample=temperature > 0,
-        generator=generator,
-        compile=compile,
-    )
-    for tokens in tokens_of_rows:
+    params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, generator=generator)
+    for tokens in stream(model, idx, max_new_tokens, params, compile=compile):
         signals.give_way()
         for row, token in enumerate(tokens.tolist()):
             if not ended[row]:

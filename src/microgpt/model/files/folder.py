@@ -12,20 +12,20 @@ accepts the weights that are there.
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch.overrides import TorchFunctionMode
 
 from microgpt.config import ConfigError
 from microgpt.errors import CheckpointError, MachineError
 from microgpt.files import replacing, sha256, sha256_of
 from microgpt.model.config import GPTConfig
-from microgpt.model.files import untrusted as plain
+from microgpt.model.files.untrusted import TYPES, damaged, read_json, read_safetensors_header
+from microgpt.model.files.without_weights import without_weights
 from microgpt.model.gpt import GPT
 from microgpt.text import shown
 
@@ -33,7 +33,7 @@ WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json
 FORMAT = 1
 KEYS = {"format", "model", "vocab_size", "weights_sha256", "replaces_sha256", "tokenizer_sha256", "config_sha256"}
 TABLES_LIMIT = 64 << 20
-"Bytes of tables of positions that a small file may ask for."
+"Bytes of position tables that a small file may ask for."
 
 
 def save_model(folder: str | Path, model: GPT, tokenizer: Mapping[str, Any]) -> None:
@@ -78,14 +78,14 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError("no such folder", str(folder), "give the folder that holds config.json")
-    config = plain.read_json(folder / CONFIG, limit=1 << 18)
+    config = read_json(folder / CONFIG, limit=1 << 18)
     architecture, vocab_size = _architecture(config, folder / CONFIG)
-    tokenizer = plain.read_json(folder / TOKENIZER, limit=1 << 25)
+    tokenizer = read_json(folder / TOKENIZER, limit=1 << 25)
     if sha256(folder / TOKENIZER) != config["tokenizer_sha256"]:
-        raise plain.damaged(folder / TOKENIZER, "its sha256 is not the one in config.json")
+        raise damaged(folder / TOKENIZER, "its sha256 is not the one in config.json")
     model = _skeleton(architecture, vocab_size, folder / WEIGHTS)
     if sha256(folder / WEIGHTS) not in (config["weights_sha256"], config["replaces_sha256"]):
-        raise plain.damaged(folder / WEIGHTS, "its sha256 is not the one in config.json")
+        raise damaged(folder / WEIGHTS, "its sha256 is not the one in config.json")
     _fill(model, folder / WEIGHTS)
     return model.to(device).eval(), tokenizer, config
 
@@ -103,18 +103,18 @@ def _architecture(config: Mapping[str, Any], path: Path) -> tuple[GPTConfig, int
     odd = sorted(KEYS ^ set(config))
     if odd:
         state = "is missing" if odd[0] in KEYS else "is unknown"
-        raise plain.damaged(path, f"the key {odd[0][:40]!r} {state}")
+        raise damaged(path, f"the key {odd[0][:40]!r} {state}")
     vocab_size, model = config["vocab_size"], config["model"]
     if type(vocab_size) is not int or vocab_size < 1:
-        raise plain.damaged(path, f"vocab_size {shown(vocab_size)} is not a whole number above 0")
+        raise damaged(path, f"vocab_size {shown(vocab_size)} is not a whole number above 0")
     if not isinstance(model, dict):
-        raise plain.damaged(path, "model is not a group of knobs")
+        raise damaged(path, "model is not a group of knobs")
     try:
         architecture = GPTConfig.from_dict(model)
     except ConfigError as error:
-        raise plain.damaged(path, f"model.{error.faults[0]}") from None
+        raise damaged(path, f"model.{error.faults[0]}") from None
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise plain.damaged(path, f"model: {error}") from None
+        raise damaged(path, f"model: {error}") from None
     if _digest(config) != config["config_sha256"]:
         fix = "copy the folder again; if you edited it, undo that: knobs of a trained model are what they are"
         raise CheckpointError("its content is not what was saved (config_sha256 differs)", str(path), fix)
@@ -123,30 +123,30 @@ def _architecture(config: Mapping[str, Any], path: Path) -> tuple[GPTConfig, int
 
 def _skeleton(config: GPTConfig, vocab_size: int, path: Path) -> GPT:
     """The model without memory, in the type of the file's weights, once it is certain that they are its weights."""
-    header, size = plain.read_safetensors_header(path)
+    header, size = read_safetensors_header(path)
     # Before a module is made: whoever claims a billion layers or a trillion columns must have brought them.
     if 4 * config.n_layer > len(header) or vocab_size * config.n_embd > size:
         what = f"{len(header)} weights in {size:,} bytes cannot be"
-        raise plain.damaged(path, f"{what} {config.n_layer} layers of width {config.n_embd} for {vocab_size} tokens")
+        raise damaged(path, f"{what} {config.n_layer} layers of width {config.n_embd} for {vocab_size} tokens")
     if 8 * config.block_size * config.n_embd > max(TABLES_LIMIT, size):
         what = f"block_size {config.block_size} is too much for {size:,} bytes of weights"
-        raise plain.damaged(path.parent / CONFIG, what)
+        raise damaged(path.parent / CONFIG, what)
     types = sorted({entry.dtype for entry in header.values()})
-    if len(types) != 1 or types[0] not in plain.TYPES:
-        raise plain.damaged(path, f"weights of type {', '.join(types)[:80]}, not all one of {', '.join(plain.TYPES)}")
+    if len(types) != 1 or types[0] not in TYPES:
+        raise damaged(path, f"weights of type {', '.join(types)[:80]}, not all one of {', '.join(TYPES)}")
     try:
-        with Hollow():
-            model = GPT(config, vocab_size).to(plain.TYPES[types[0]][0])
+        with without_weights():
+            model = GPT(config, vocab_size).to(TYPES[types[0]][0])
     except (RuntimeError, ArithmeticError, ValueError, TypeError, MemoryError) as error:
-        raise plain.damaged(path.parent / CONFIG, f"no such model can be: {error}") from None
+        raise damaged(path.parent / CONFIG, f"no such model can be: {error}") from None
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for names, state in ((wanted.keys() - header.keys(), "missing"), (header.keys() - wanted.keys(), "unknown")):
         if names:
             listed = ", ".join(repr(name[:60]) for name in sorted(names)[:5])
-            raise plain.damaged(path, f"{len(names)} weights are {state}: {listed}")
+            raise damaged(path, f"{len(names)} weights are {state}: {listed}")
     for name, shape in wanted.items():
         if header[name].shape != shape:
-            raise plain.damaged(path, f"{name} has the shape {header[name].shape}, the config says {shape}")
+            raise damaged(path, f"{name} has the shape {header[name].shape}, the config says {shape}")
     return model
 
 
@@ -156,22 +156,7 @@ def _fill(model: GPT, path: Path) -> None:
             weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             model.load_state_dict(weights, assign=True)
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise plain.damaged(path, str(error)) from None
-
-
-class Hollow(TorchFunctionMode):
-    """While it is entered, new weights have shapes but neither memory nor first values.
-
-    `torch.device("meta")` does that, too, but the tables of positions made there cost an import of torch._dynamo.
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **{**kwargs, "device": "meta"} if func in (torch.empty, torch.ones, torch.zeros) else kwargs)
+        raise damaged(path, str(error)) from None
 
 
 @contextlib.contextmanager

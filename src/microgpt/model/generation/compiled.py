@@ -1,4 +1,4 @@
-"""The step that makes a token, compiled: one call into machine code where each layer takes two dozen."""
+"""The step that makes a token, compiled or recorded, so that Python no longer calls each operation of each layer."""
 
 import functools
 import os
@@ -6,22 +6,20 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from microgpt.errors import MachineError
+from microgpt.model.generation.decoder import Decoder
 from microgpt.model.generation.kv_cache import KVCache, StaticCache
+from microgpt.model.kernels import torch_private
 
-if TYPE_CHECKING:
-    from microgpt.model.gpt import GPT
-
-NextLogits = Callable[["GPT", Tensor, KVCache | None], Tensor]
-"""(model, tokens (B, T), what is known of those before) -> float32 logits (B, V) of the token that follows."""
+NextLogits = Callable[[Decoder, Tensor, KVCache | None], Tensor]
+"""(model, tokens (B, T), cache of those before) -> float32 logits (B, V) of the token that follows."""
 
 
-def next_logits(model: "GPT", tokens: Tensor, cache: KVCache | None) -> Tensor:
+def next_logits(model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor:
     """See `NextLogits`."""
     return model.logits(model.trunk(tokens, cache)[:, -1]).float()
 
@@ -34,9 +32,9 @@ def can_compile(accelerator: str) -> bool:
 
 
 def compiled_next_logits(device: torch.device) -> NextLogits:
-    """`next_logits`, compiled at its first call for a model's shape and a batch size: up to half a minute on a CPU, a
-    few seconds when torch's cache on disk has it. It is for one text: one token a row, behind two or more in a cache
-    that has room for more than block_size.
+    """`next_logits`, compiled at its first call for a model's shape and a batch size, which takes a while, less when
+    torch's cache on disk has it. It is for one text: one token a row, after two or more in a cache whose capacity
+    exceeds block_size.
 
     Raises:
         MachineError: torch cannot compile here.
@@ -47,9 +45,9 @@ def compiled_next_logits(device: torch.device) -> NextLogits:
     return StaticStep(_compiler(dynamic=False), recorded) if device.type == "cuda" else _compiled
 
 
-def _compiled(model: "GPT", tokens: Tensor, cache: KVCache | None) -> Tensor:
-    # The place in the text is a number that changes: said now, so that nothing is compiled for one place alone.
-    with torch.compiler.config.patch(dynamic_sources="L['cache'].length"):  # type: ignore[attr-defined]
+def _compiled(model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor:
+    # The position in the text changes: declared now, so that nothing is compiled for one position alone.
+    with torch_private.dynamic_sources("L['cache'].length"):
         return _compiler()(model, tokens, cache)
 
 
@@ -63,12 +61,15 @@ Record = Callable[[Callable[[], Tensor], torch.device], Callable[[], Tensor]]
 
 
 def recorded(step: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
-    """A step's kernels on a GPU, recorded and then started by one call, which always returns the same tensor, made anew
-    from what then stands where the step reads (https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs)."""
+    """A step's kernels on a GPU, recorded once and started by one call
+    (https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs).
+
+    Each call returns the same tensor, computed again from the current contents of the memory that the step reads.
+    """
     with torch.cuda.device(device):
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # what is made once, such as compiled code, must not be recorded
+        with torch.cuda.stream(aside):  # work done once, such as compiling, must not be recorded
             for _ in range(3):
                 step()
         torch.cuda.current_stream().wait_stream(aside)
@@ -84,8 +85,8 @@ def recorded(step: Callable[[], Tensor], device: torch.device) -> Callable[[], T
 
 
 class StaticStep:
-    """A `NextLogits` for one text, in shapes and at addresses that stay, so that it can be recorded once; the next call
-    overwrites the logits."""
+    """A `NextLogits` for one text whose shapes and addresses never change, so that it can be recorded once. Each call
+    overwrites the logits of the one before."""
 
     def __init__(self, step: NextLogits, record: Record) -> None:
         self.step, self.record = step, record
@@ -93,7 +94,7 @@ class StaticStep:
         self.tokens: Tensor
         self.replay: Callable[[], Tensor]
 
-    def __call__(self, model: "GPT", tokens: Tensor, cache: KVCache | None) -> Tensor:
+    def __call__(self, model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor:
         assert cache is not None
         bias = model.pos.bias(1, cache.length + 1)
         if self.cache is None:

@@ -5,39 +5,39 @@ import math
 import torch
 from torch import Tensor
 
+from microgpt.model.kernels import hardware
 from microgpt.model.pos.base import Start
 
 
 class KVCache:
     """Room for `capacity` tokens in every layer, filled in place.
 
-    The memory is taken when the first keys come, on their device: 2 * n_layer * B * H_kv * capacity * D numbers, of
-    their type, on a CPU float32 at least, as attention there is four times slower in bfloat16 (16 x 6 heads of 64,
-    128 tokens).
+    The memory is allocated with the first keys, on their device and in the format that attention is fastest in there:
+    2 * n_layer * B * H_kv * capacity * D numbers.
     """
 
     def __init__(self, n_layer: int, capacity: int) -> None:
         self.capacity = capacity
         self.length = 0
-        "Tokens that every layer holds; the forward pass moves it on when it is through."
+        "Tokens that every layer holds; advanced at the end of a forward pass."
         self.recent: Tensor | None = None
-        "(B, reach): what `ngram.with_before` puts before the next tokens; None before the first."
+        "(B, reach): what `embeddings.with_before` puts before the next tokens; None before the first."
         self._layers: list[tuple[Tensor, Tensor] | None] = [None] * n_layer
 
     @property
     def start(self) -> Start:
-        """Where the next token stands."""
+        """The position of the next token."""
         return self.length
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (B, H_kv, T, D) behind what the layer holds; returns all of it, (B, H_kv, length + T, D)."""
+        """Append (B, H_kv, T, D) to what the layer holds; returns all of it, (B, H_kv, length + T, D)."""
         T = k.shape[2]
         memory = self._layers[layer]
         if memory is None:
             B, H, _, D = k.shape
-            dtype = torch.promote_types(k.dtype, torch.float32) if k.device.type == "cpu" else k.dtype
+            dtype = hardware.cache_dtype(k.device.type, k.dtype)
             room = (B, H, self.capacity, D)
-            # Zeros: a static cache masks what is not filled yet, and NaN stays NaN.
+            # Zeros: a static cache masks what is not filled yet, and a NaN would survive the mask.
             memory = self._layers[layer] = (k.new_zeros(room, dtype=dtype), v.new_zeros(room, dtype=dtype))
         keys, values = memory
         keys.narrow(2, self.length, T).copy_(k)  # one operation where an index takes three
@@ -49,17 +49,17 @@ class KVCache:
         self.length += count
 
     def remember(self, recent: Tensor) -> None:
-        """Keep what goes before the next tokens."""
+        """Keep the latest tokens, which `embeddings.with_before` puts before the next."""
         self.recent = recent.clone(memory_format=torch.contiguous_format)
 
     def clear(self) -> None:
-        """Hold no token, and keep the room."""
+        """Forget all tokens and keep the memory."""
         self.length, self.recent = 0, None
 
 
 class StaticCache(KVCache):
-    """The memory of another cache, for one token a row at a place that is a number on the device: shapes and addresses
-    stay, so that the kernels of one step, recorded once, make every token.
+    """The memory of another cache, for one token a row at a position that is a number on the device. Shapes and
+    addresses never change, so that the kernels of one step, recorded once, make every token.
 
     Args:
         cache: holds at least one token.
@@ -73,7 +73,7 @@ class StaticCache(KVCache):
         heads = 1 if bias is None else bias.shape[0]
         self.place = torch.empty((), dtype=torch.int64, device=keys.device)
         self.mask = torch.empty(heads, 1, self.capacity, device=keys.device)
-        "(H or 1, 1, capacity): what is added to the scores, -inf beyond the place."
+        "(H or 1, 1, capacity): what is added to the scores, -inf beyond the position."
         self.recent = None if cache.recent is None else cache.recent.clone()
         self.follow(cache, bias)
 
@@ -82,7 +82,7 @@ class StaticCache(KVCache):
         return self.place
 
     def follow(self, cache: KVCache, bias: Tensor | None) -> None:
-        """Stand where the other cache does; `bias` is the position scheme's for the next token, (H, 1, length + 1)."""
+        """Take the other cache's position; `bias` is the position scheme's for the next token, (H, 1, length + 1)."""
         self.place.fill_(cache.length)
         self.mask.fill_(-math.inf)
         self.mask[..., : cache.length + 1] = 0.0 if bias is None else bias
@@ -90,7 +90,7 @@ class StaticCache(KVCache):
             self.remember(cache.recent)
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put (B, H_kv, 1, D) at the place; returns the whole memory, (B, H_kv, capacity, D)."""
+        """Write (B, H_kv, 1, D) at the position; returns the whole memory, (B, H_kv, capacity, D)."""
         memory = self._layers[layer]
         assert memory is not None
         for room, x in zip(memory, (k, v), strict=True):
@@ -98,7 +98,7 @@ class StaticCache(KVCache):
         return memory
 
     def advance(self, count: int) -> None:
-        """Nothing: `follow` says where the next token stands."""
+        """Do nothing: `follow` sets the position."""
 
     def remember(self, recent: Tensor) -> None:
         assert self.recent is not None

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from microgpt.model.attention import Attend, causal_mask, repeat_heads
+from microgpt.model.attention import Attend, causal_mask, reference_output, repeat_heads
 from microgpt.model.kernels import hardware
 
 
@@ -77,3 +77,21 @@ def fastest(T: int, device: torch.device, dtype: torch.dtype, is_training: bool,
         return sdpa
     longest = 2048 if dtype is torch.bfloat16 else 0 if is_plain else 1024
     return batched if longest >= T else sdpa
+
+
+def chosen(name: str, T: int, x: Tensor, is_plain: bool) -> Attend:
+    """The attention that `model.attention` names; `auto` takes the fastest for T tokens of x (..., C)."""
+    if name != "auto":
+        return {"sdpa": sdpa, "reference": reference_output}[name]
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype  # elsewhere no matter
+    return fastest(T, x.device, dtype, torch.is_grad_enabled(), is_plain)
+
+
+def added_mask(q_len: int, k_len: int, attend: Attend, bias: Tensor | None, device: torch.device) -> Tensor | None:
+    """The mask (H or 1, Tq, Tk) that is added to the scores; None where the plain causal mask need not be made."""
+    if q_len == 1:
+        return bias  # the newest token looks at all there is
+    if bias is None and attend is sdpa and q_len == k_len:
+        return None
+    mask = causal_mask(q_len, k_len, device)
+    return mask if bias is None else bias + mask

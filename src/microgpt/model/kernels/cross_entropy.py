@@ -1,4 +1,4 @@
-"""Cross-entropy: of logits, and of a large vocabulary without the logits of all tokens at once."""
+"""Cross-entropy of logits, and of a large vocabulary without the logits of all tokens at once."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 PIECE, MOST = 2**25, 2**27
-"""Logits of a piece, and the most of them that are made at once otherwise: 128 and 512 MiB in float32."""
+"""Logits in a piece, and the most for which all are computed at once: 128 and 512 MiB in float32."""
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
@@ -19,16 +19,23 @@ def cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> T
     return loss.view(targets.shape) if reduction == "none" else loss
 
 
-class PiecewiseLoss(torch.autograd.Function):
-    """Mean cross-entropy of the head's logits, a piece of the tokens at a time, with the gradients found on the way.
+def piecewise_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, softcap: float) -> Tensor:
+    """The mean of `PiecewiseLoss`, whose arguments these are."""
+    loss: Tensor = PiecewiseLoss.apply(x, weight, targets, softcap)  # type: ignore[no-untyped-call]
+    return loss
 
-    The logits of N tokens and V different ones are N V numbers, several times over: for GPT-2 and 16 x 1024 tokens
-    3.3 GB in float32 each time. Here a piece's logits are gone when its part of the gradients is there. The arithmetic
-    is the same, and its order within a token.
+
+class PiecewiseLoss(torch.autograd.Function):
+    """Mean cross-entropy of the head's logits, one piece of the tokens at a time. The forward pass computes the
+    gradients, too.
+
+    The logits of N tokens over a vocabulary of V are N V numbers, held several times: 3.3 GB each time in float32 for
+    GPT-2 and 16 x 1024 tokens. Here a piece's logits are freed once its part of the gradients is computed. The
+    arithmetic and its order within a token are the same.
 
     Args:
-        x: (N, C), what the head is applied to.
-        weight: (V, C), of the head.
+        x: (N, C), the head's input.
+        weight: (V, C), the head's.
         targets: (N,) int64; -100 is not counted.
         softcap: 0, or c of c tanh(logits / c).
     """
@@ -49,7 +56,7 @@ class PiecewiseLoss(torch.autograd.Function):
             loss += F.nll_loss(log_p, wanted, reduction="sum")
             if grad_x is None and grad_weight is None:
                 continue
-            grad = log_p.exp_()  # of the logits, as yet for a sum: probabilities, less 1 for what was wanted
+            grad = log_p.exp_()  # of the summed loss in the logits: probabilities, less 1 at the target
             counted = (wanted != -100)[:, None]
             grad.scatter_add_(1, wanted.clamp(min=0)[:, None], -counted.to(wide))
             grad *= counted

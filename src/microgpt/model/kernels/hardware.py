@@ -1,8 +1,8 @@
 """The matrix units of each kind of device, and the number formats and kernels that follow from them.
 
-Everything that casts or chooses a kernel asks here: the default precision of training, Muon's products, packed weights,
-attention, the choice to compile, a device's peak, benchmarks. A format without units is emulated: on a CPU with AVX2
-alone a bfloat16 product takes 12 to 23 times as long as the same product in float32. Needs torch alone.
+All code that casts or chooses a kernel asks this module: the default precision of training, Muon's products, packed
+weights, attention, the choice to compile, a device's peak, benchmarks. A format without units is emulated: on a CPU
+with AVX2 alone a bfloat16 product takes 12 to 23 times as long as one in float32. Needs torch alone.
 """
 
 import os
@@ -70,10 +70,15 @@ class Hardware:
         return self.has_onednn and (dtype is torch.float32 or (dtype is torch.bfloat16 and self.has_bf16))
 
     def cpu_flops(self, dtype: torch.dtype, threads: int) -> float:
-        """What so many threads of such a CPU are expected to compute in a second: the same at every start, however
-        busy the machine is."""
+        """The expected FLOP/s of this many threads: the same at every start, however busy the machine is."""
         formats = CPU_FLOPS[self.kind]
         return threads * formats.get(dtype, formats[torch.float32])
+
+
+def cache_dtype(device: str, dtype: torch.dtype) -> torch.dtype:
+    """The format to keep keys and values of this format in. On a CPU it is float32 at least: attention over a cache is
+    four times slower there in bfloat16 (16 x 6 heads of 64, 128 tokens)."""
+    return torch.promote_types(dtype, torch.float32) if device == "cpu" else dtype
 
 
 def detect(device: str) -> Hardware:

@@ -1,7 +1,7 @@
-"""Products with the weights: torch's own, but where another way is faster on CPUs.
+"""Linear layers: torch's own, except where another kernel is faster on CPUs.
 
-In float32 on x86 torch multiplies by MKL, which is made for another maker's processors than AMD's. oneDNN
-(https://github.com/uxlfoundation/oneDNN) is not; in GFLOP/s on one core of a Zen 4, MKL and oneDNN:
+In float32 on x86 torch multiplies with MKL, which is tuned for Intel's processors. oneDNN
+(https://github.com/uxlfoundation/oneDNN) suits AMD's too. GFLOP/s on one core of a Zen 4, MKL and oneDNN:
 
     rows x inputs x outputs     forward    gradient of x    of the weight
      768 x  128 x  512         101  105        100  112          88   85
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from microgpt.model.kernels import hardware
+from microgpt.model.kernels import hardware, torch_private
 
 _LARGE = 2**26
-"""Multiplications from which on the other way is worth being called from Python."""
+"""Multiplications from which on oneDNN is worth the call from Python."""
 
 
 class Linear(nn.Linear):
@@ -74,7 +74,7 @@ class OneDNNLinear(torch.autograd.Function):
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
+    y: Tensor = torch_private.linear_pointwise()(x, weight, bias, "none", [], "")
     return y
 
 
@@ -82,7 +82,7 @@ def _one_row(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The product as sums of products, which a compiler makes one loop over the weight: it reads 10.6 million weights
     in float32 at 35 GB/s on one core of a Zen 4, as fast as memory gives them, where a library's product for matrices
     reads 11 to 16."""
-    x = x.as_strided(x.shape, x.stride())  # made a buffer: what computes x is not to be done anew for each output
+    x = x.as_strided(x.shape, x.stride())  # a buffer: x must not be recomputed for each output
     wide = torch.promote_types(x.dtype, torch.float32)
     y = (x.unsqueeze(-2).to(wide) * weight.to(wide)).sum(-1)
     return (y if bias is None else y + bias).to(x.dtype)

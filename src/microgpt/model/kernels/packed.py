@@ -1,8 +1,8 @@
-"""Weights in the order in which the CPU's matrix kernels read them, for generation.
+"""Weights packed in the order in which the CPU's matrix kernels read them, for generation.
 
-A product with a few rows reads each weight once and does little with it. oneDNN (https://github.com/uxlfoundation/oneDNN)
-first brings a matrix into blocks of its own, at each call; here it is done once for all tokens. Of a 1152 x 384 matrix,
-on one core with AVX512-bf16, in microseconds, as it is and packed:
+oneDNN (https://github.com/uxlfoundation/oneDNN) rearranges a matrix into blocks at each call, which dominates a product
+of a few rows. Here it is done once for all tokens. Microseconds on one core with AVX512-bf16, for a 1152 x 384 matrix,
+plain and packed:
 
     1 row     float32   58   52    bfloat16   50   37
     16 rows   float32  226  153    bfloat16  105   79
@@ -10,31 +10,50 @@ on one core with AVX512-bf16, in microseconds, as it is and packed:
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
-from microgpt.model.kernels import hardware
+from microgpt.model.kernels import hardware, torch_private
 from microgpt.model.kernels.linear import Linear, onednn_is_fast
 
-if TYPE_CHECKING:
-    from microgpt.model.gpt import GPT
+PACKING_PAYS = 32
+"""Tokens from which on it pays to pack the weights first."""
+_ROWS = 16  # at least: weights packed for fewer rows are slower to multiply with in float32
+_MOST = 2**30  # bytes of weights: the packed copies are held beside them
 
-_ROWS = 16  # at least; what is packed for fewer rows is slower to multiply with in float32
-_MOST = 2**30  # bytes of weights: the packed ones stand beside them
+
+class Packable(Protocol):
+    """A model whose linear layers are `Linear`, with a head or a table of tokens that serves as one."""
+
+    @property
+    def wte(self) -> nn.Embedding:
+        """The table of tokens."""
+
+    @property
+    def head(self) -> Linear | None:
+        """The output layer; None where `project` multiplies by the table of tokens."""
+
+    def project(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., V) by the table of tokens."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The model and every module in it."""
 
 
 @contextlib.contextmanager
-def packed(model: "GPT", rows: int) -> Iterator[None]:
-    """Within, the model computes with copies of its matrices, packed for products with (rows, inputs), where that is
-    faster; its results are equal but for rounding. Weights changed within count afterwards."""
-    products: list[tuple[nn.Module, str, Tensor, Tensor | None]] = [
+def packed(model: Packable, rows: int) -> Iterator[None]:
+    """Let the model compute with packed copies of its matrices within the context, where that is faster.
+
+    The copies suit products with (rows, inputs). Results are equal but for rounding. Weights that change within the
+    context take effect after it.
+    """
+    products: list[tuple[object, str, Tensor, Tensor | None]] = [
         (layer, "forward", layer.weight, layer.bias) for layer in model.modules() if isinstance(layer, Linear)
     ]
     if model.head is None:
         products.append((model, "project", model.wte.weight, None))
-    is_packed = any(name in vars(module) for module, name, _, _ in products)  # by another text that is being made
+    is_packed = any(name in vars(module) for module, name, _, _ in products)  # by another text being generated
     if is_packed or not _pays([weight for _, _, weight, _ in products]):
         products = []
     for module, name, weight, bias in products:
@@ -54,7 +73,7 @@ def _pays(weights: list[Tensor]) -> bool:
 
 
 def _product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
-    """(..., inputs) -> (..., outputs), as a linear layer with this weight (outputs, inputs)."""
-    blocks = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
-    linear = torch.ops.mkldnn._linear_pointwise.default
+    """A function (..., inputs) -> (..., outputs): the linear layer with this weight (outputs, inputs), packed."""
+    blocks = torch_private.reorder_linear_weight(weight.detach(), rows)
+    linear = torch_private.linear_pointwise()
     return lambda x: linear(x, blocks, bias, "none", [], "")

@@ -1,4 +1,4 @@
-"""What a position scheme is: a config that joins the family by its name, and a module with three hooks.
+"""Base classes of the position schemes: a config that joins the family by its name, and a module with three hooks.
 
 Position can enter a transformer in three places, so `Position` has three hooks that do nothing; a scheme overrides
 those that it needs. A new scheme is one file beside this one (or anywhere that is imported) and one YAML file.
@@ -15,7 +15,7 @@ from microgpt.config import Fault
 from microgpt.registry import Choice
 
 Start = int | Tensor
-"""A number, or one on the device, () of int64, for a single token: see `compiled.StaticStep`."""
+"""A number, or an int64 scalar on the device when there is a single token: see `compiled.StaticStep`."""
 
 
 def rows(table: Tensor, start: Start, count: int) -> Tensor:
@@ -24,8 +24,8 @@ def rows(table: Tensor, start: Start, count: int) -> Tensor:
 
 
 class Position(nn.Module):
-    """How a model knows where a token stands. `start` is the number of tokens that are already cached; `rows` reads a
-    table from there on.
+    """How a model knows the order of its tokens. `start` is the number of tokens that are already cached; `rows` reads
+    a table from there on.
 
     Shapes: B batch, T new tokens, C = n_embd, H heads, D = C / H.
     """
@@ -39,24 +39,24 @@ class Position(nn.Module):
         return q, k
 
     def bias(self, q_len: int, k_len: int) -> Tensor | None:
-        """(H, q_len, k_len): what is added to the scores of the last q_len of k_len tokens; None for nothing.
+        """(H, q_len, k_len), added to the attention scores of the last q_len of k_len tokens; None for nothing.
 
-        What lies in the future is masked by the model, not here.
+        The model masks the future, not the scheme.
         """
         return None
 
     def tables(self, device: torch.device) -> dict[str, Tensor]:
-        """The scheme's constants by name, made on `device`; a scheme with some calls `fill_tables` when built."""
+        """The scheme's constants by name, on `device`; a scheme that has any calls `fill_tables` in its constructor."""
         return {}
 
     def fill_tables(self, device: torch.device | None = None) -> None:
-        """Make the constants buffers that are not saved, on `device` (default: where new tensors are made)."""
+        """Register the constants as buffers that are not saved, on `device` (default: torch's default device)."""
         for name, table in self.tables(device or torch.get_default_device()).items():
             self.register_buffer(name, table, persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move as any module does, but make the tables anew: `.to(bfloat16)` must not round what float32 computed,
-        and `.to_empty` must not leave them empty."""
+        """Move as any module does, but compute the tables again: `.to(bfloat16)` must not round them, and `.to_empty`
+        must not leave them empty."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for table in list(self.buffers(recurse=False))[:1]:
             self.fill_tables(table.device)
@@ -71,5 +71,5 @@ class PositionConfig(Choice, family="position scheme"):
         return Position()
 
     def check_model(self, n_embd: int, n_head: int, block_size: int) -> Iterator[Fault]:
-        """Yield what keeps the scheme from working in such a model; n_head divides n_embd."""
+        """Yield why the scheme cannot work in such a model, if so; n_head divides n_embd."""
         return iter(())

@@ -4,11 +4,9 @@ One file a family beside this one; every module in this folder is found and regi
 Imports what `microgpt.model` does; `huggingface_hub` (extra `hf`) when a model is downloaded.
 """
 
-import importlib
-import pkgutil
+from microgpt.registry import import_siblings
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_siblings(__name__, __path__)
 
 from microgpt.model.files.hf.family import Family, family_for  # noqa: E402
 from microgpt.model.files.hf.read import from_pretrained, is_ours, read_model, rebuilt  # noqa: E402

@@ -1,7 +1,7 @@
-"""What a Hugging Face family is: which of our configs it can express, its config.json, and whose weight is which.
+"""Base class of the Hugging Face families: the configs of ours that one expresses, its config.json, its weight map.
 
-The map is a list of rules. A rule joins one weight of ours with one or several of theirs; where our model lacks the
-weight (a bias, the gain of a norm), theirs is filled with what makes no difference. So one table serves both ways.
+The map is a list of rules. A rule joins one weight of ours with one or several of theirs. Where our model lacks the
+weight (a bias, the gain of a norm), theirs is filled with a value that changes nothing. So one table serves both ways.
 """
 
 from abc import ABC, abstractmethod
@@ -31,21 +31,21 @@ GATE_NAMES = {"swiglu": "silu", "geglu": "gelu"}
 
 @dataclass(frozen=True)
 class Rule:
-    """One weight of ours, and the weights of theirs that it is, one below the other."""
+    """One weight of ours, and the weights of theirs that it is made of, stacked by rows."""
 
     ours: str
     theirs: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    "Of each of theirs, as our side has it."
+    "The shape of each of theirs, in our layout."
     is_transposed: bool = False
     "Whether theirs is (in, out), where ours is (out, in)."
     filling: float | Tensor = 0.0
-    "What theirs holds when our model has no such weight."
+    "The value of theirs when our model has no such weight."
     is_repeated: bool = False
     "Whether each of theirs is the whole of ours."
 
     def split(self, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Theirs, by name, of our weight."""
+        """Split our weight into theirs, by name."""
         if self.is_repeated:
             yield from ((name, weight.clone()) for name in self.theirs)
             return
@@ -53,14 +53,14 @@ class Rule:
             yield name, (part.T if self.is_transposed else part).contiguous()
 
     def join(self, parts: list[Tensor]) -> Tensor | None:
-        """Our weight of theirs, which come in the order of `theirs`; None when they cannot be one weight of ours."""
+        """Join theirs, in the order of `theirs`, into our weight; None when they cannot be one weight of ours."""
         if self.is_repeated:
             return parts[0] if all(torch.equal(part, parts[0]) for part in parts) else None
         parts = [part.T for part in parts] if self.is_transposed else parts
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
 
     def filled(self, dtype: torch.dtype) -> Tensor:
-        """What takes the place of our weight when the model has none."""
+        """The weight that stands in for ours when our model has none."""
         rows = sum(shape[0] for shape in self.shapes)
         return torch.zeros((rows, *self.shapes[0][1:]), dtype=dtype) + torch.as_tensor(self.filling).to(dtype)
 
@@ -90,7 +90,7 @@ class Family(ABC):
     architecture: ClassVar[str]
     "The class of transformers that opens it."
     prefix: ClassVar[str]
-    "What stands before the names of all weights but the head's."
+    "Prefix of the names of all weights but the head's."
     members: ClassVar[dict[str, "Family"]] = {}
 
     def __init_subclass__(cls, *, model_type: str, **kwargs: Any) -> None:
@@ -108,7 +108,7 @@ class Family(ABC):
 
     @abstractmethod
     def read_config(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Our knobs of their config.json, and the fields, as `name=value`, that our parts cannot express."""
+        """Our knobs from their config.json, and the fields, as `name=value`, that our parts cannot express."""
 
     @abstractmethod
     def rules(self, config: GPTConfig, vocab_size: int, values: Mapping[str, Any]) -> Iterator[Rule]:
@@ -116,7 +116,7 @@ class Family(ABC):
 
 
 def part_blockers(config: GPTConfig, norm: str, positions: Iterable[str], mlps: Iterable[str]) -> Iterator[str]:
-    """The parts that are none of those that an architecture has."""
+    """The norm, positions and MLP that an architecture does not have, as `name=value`."""
     if config.norm.name != norm:
         yield f"norm={config.norm.name}"
     if config.pos.name not in positions:

@@ -13,10 +13,11 @@ from torch import Tensor
 from microgpt.config import ConfigError
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.model.config import GPTConfig
-from microgpt.model.files import untrusted as plain
-from microgpt.model.files.folder import TABLES_LIMIT, Hollow, load_model
+from microgpt.model.files.folder import TABLES_LIMIT, load_model
 from microgpt.model.files.hf.family import Family, Rule, family_of
 from microgpt.model.files.hf.source import CONFIG, Weights, locate
+from microgpt.model.files.untrusted import TYPES, damaged, read_json
+from microgpt.model.files.without_weights import without_weights
 from microgpt.model.gpt import GPT
 from microgpt.text import cut, shown
 
@@ -40,12 +41,12 @@ def from_pretrained(name: str | Path, *, block_size: int | None = None, dropout:
 
 def is_ours(folder: Path) -> bool:
     """Whether a folder holds a model in our own format."""
-    return "model_type" not in plain.read_json(folder / CONFIG, limit=1 << 20)
+    return "model_type" not in read_json(folder / CONFIG, limit=1 << 20)
 
 
 def rebuilt(model: GPT, config: GPTConfig) -> GPT:
     """The same weights, not copied, under a config that may have a shorter context."""
-    with Hollow():
+    with without_weights():
         twin = GPT(config, model.vocab_size)
     state = model.state_dict()
     if "pos.wpe.weight" in state:
@@ -60,11 +61,11 @@ def read_model(folder: Path) -> GPT:
     Raises:
         CheckpointError: a file is missing or damaged, or our parts cannot express the model; names the fields.
     """
-    values = plain.read_json(folder / CONFIG, limit=1 << 20)
+    values = read_json(folder / CONFIG, limit=1 << 20)
     family = family_of(values, str(folder / CONFIG))
     vocab_size = values.get("vocab_size")
     if type(vocab_size) is not int:
-        raise plain.damaged(folder / CONFIG, f"vocab_size {shown(vocab_size)} is no whole number")
+        raise damaged(folder / CONFIG, f"vocab_size {shown(vocab_size)} is no whole number")
     with Weights(folder) as weights:
         own = _own_config(values, family, vocab_size)
         if own is not None:
@@ -103,9 +104,9 @@ def _config(values: Mapping[str, Any], family: Family, folder: Path) -> GPTConfi
             raise CheckpointError(what, str(folder / CONFIG), "take a model without these")
         return GPTConfig.from_dict(knobs)
     except ConfigError as error:
-        raise plain.damaged(folder / CONFIG, str(error.faults[0])) from None
+        raise damaged(folder / CONFIG, str(error.faults[0])) from None
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise plain.damaged(folder / CONFIG, str(error)) from None
+        raise damaged(folder / CONFIG, str(error)) from None
 
 
 def _state(
@@ -116,12 +117,12 @@ def _state(
     # Before a module is made: whoever claims a billion layers or a trillion columns must have brought them.
     if vocab_size < 1 or 4 * config.n_layer > len(weights) or vocab_size * config.n_embd > weights.size:
         what = f"{config.n_layer} layers, vocabulary {vocab_size}, width {config.n_embd} do not fit its weights"
-        raise plain.damaged(place, what)
+        raise damaged(place, what)
     if 8 * config.block_size * config.n_embd > max(TABLES_LIMIT, weights.size):
-        raise plain.damaged(place, f"a context of {config.block_size} is too much for {weights.size:,} bytes")
+        raise damaged(place, f"a context of {config.block_size} is too much for {weights.size:,} bytes")
     rules = list(family.rules(config, vocab_size, values))
     _refuse_leftovers(family, rules, weights)
-    with Hollow():
+    with without_weights():
         wanted = {key: tuple(tensor.shape) for key, tensor in GPT(config, vocab_size).state_dict().items()}
     state: dict[str, Tensor] = {}
     for rule in rules:
@@ -141,7 +142,7 @@ def _state(
 def _model(config: GPTConfig, vocab_size: int, state: dict[str, Tensor]) -> GPT:
     """The model of these weights, in the widest of their types."""
     dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in state.values()))
-    with Hollow():
+    with without_weights():
         model = GPT(config, vocab_size)
     model.load_state_dict({key: tensor.to(dtype) for key, tensor in state.items()}, assign=True)
     return model.to(dtype).eval()
@@ -153,16 +154,16 @@ def _joined(rule: Rule, family: Family, weights: Weights) -> Tensor | None:
     for name, shape in zip(rule.theirs, rule.shapes, strict=True):
         full = next((n for n in (family.prefix + name, name) if n in weights), None)
         if full is None:
-            raise plain.damaged(weights.folder, f"the weight {name!r} is missing")
+            raise damaged(weights.folder, f"the weight {name!r} is missing")
         entry, expected = weights[full], shape[::-1] if rule.is_transposed else shape
         if entry.shape != expected:
-            raise plain.damaged(weights.folder, f"{full} has the shape {entry.shape}, the config says {expected}")
-        if entry.dtype not in plain.TYPES:
+            raise damaged(weights.folder, f"{full} has the shape {entry.shape}, the config says {expected}")
+        if entry.dtype not in TYPES:
             raise CheckpointError(f"{full} is of type {entry.dtype[:20]}", str(weights.folder), "dequantize it first")
         try:
             parts.append(weights.read(full))
         except (SafetensorError, OSError, RuntimeError) as error:
-            raise plain.damaged(weights.folder, str(error)) from None
+            raise damaged(weights.folder, str(error)) from None
     return rule.join(parts)
 
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from microgpt.errors import CheckpointError, MachineError
-from microgpt.model.files import untrusted as plain
+from microgpt.model.files.untrusted import Entry, damaged, read_json, read_safetensors_header
 from microgpt.text import one_line
 
 CONFIG, WEIGHTS, INDEX, TOKENIZER = "config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
@@ -48,19 +48,19 @@ def locate(name: str | Path) -> Path:
         raise MachineError(what, "model.pretrained", f"check the name and the connection, {by_hand}") from None
 
 
-class Weights(Mapping[str, plain.Entry]):
+class Weights(Mapping[str, Entry]):
     """The tensors of a folder by name, described; `read` gives one. Use it as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.size = folder, 0
         self._file_of: dict[str, Path] = {}
-        self._entries: dict[str, plain.Entry] = {}
+        self._entries: dict[str, Entry] = {}
         for path, names in self._files():
-            header, size = plain.read_safetensors_header(path)
+            header, size = read_safetensors_header(path)
             self.size += size
             for name in header if names is None else names:
                 if name not in header:
-                    raise plain.damaged(path, f"no tensor {name[:60]!r}, which {INDEX} promises")
+                    raise damaged(path, f"no tensor {name[:60]!r}, which {INDEX} promises")
                 self._file_of[name], self._entries[name] = path, header[name]
         self._open = contextlib.ExitStack()
         self._handles: dict[Path, Any] = {}
@@ -74,15 +74,15 @@ class Weights(Mapping[str, plain.Entry]):
             pickled = sorted(path.name for path in self.folder.glob("*.bin"))
             what = f"only pickled weights ({pickled[0]}), which can run code" if pickled else f"no {WEIGHTS}"
             raise CheckpointError(what, str(self.folder), f"give a folder with {WEIGHTS} or {INDEX}")
-        index = plain.read_json(self.folder / INDEX, JSON_LIMIT).get("weight_map")
+        index = read_json(self.folder / INDEX, JSON_LIMIT).get("weight_map")
         if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
-            raise plain.damaged(self.folder / INDEX, "no weight_map of names to files")
+            raise damaged(self.folder / INDEX, "no weight_map of names to files")
         for file in sorted(set(index.values())):
             if Path(file).name != file or file in ("", ".", ".."):
-                raise plain.damaged(self.folder / INDEX, f"the file name {file[:60]!r} leaves the folder")
+                raise damaged(self.folder / INDEX, f"the file name {file[:60]!r} leaves the folder")
             yield self.folder / file, [name for name, home in index.items() if home == file]
 
-    def __getitem__(self, name: str) -> plain.Entry:
+    def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -1,0 +1,91 @@
+"""How the next token is drawn from the logits: the settings, their checks, and the draw itself."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from microgpt.errors import UsageError
+
+GREEDY_BELOW = 1e-6
+"""Temperatures below this are greedy: float32 could not tell the probabilities apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How tokens are chosen.
+
+    Args:
+        temperature: divides the logits: below 1 more likely, above 1 more varied; 0 is greedy.
+        top_k: sample among the k likeliest tokens.
+        top_p: sample among the likeliest tokens that together have this probability (https://arxiv.org/abs/1904.09751).
+        min_p: sample among tokens at least this times as likely as the likeliest (https://arxiv.org/abs/2407.01082).
+        do_sample: False takes the likeliest token.
+        stop_token: a row that has made it repeats it, and generation ends when all rows have.
+        generator: draws one number per row and token, on any device; None: torch's own.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    do_sample: bool = True
+    stop_token: int | None = None
+    generator: torch.Generator | None = None
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the likeliest token is taken each time."""
+        return not self.do_sample or self.temperature < GREEDY_BELOW
+
+    def check(self, vocab_size: int) -> None:
+        """Check the settings for a vocabulary of this size.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        V = vocab_size
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            refuse(f"temperature {self.temperature}", "it must be 0 (greedy) or more, and finite")
+        if self.top_k is not None and not 1 <= self.top_k <= V:
+            refuse(f"top_k {self.top_k}", f"it must be 1 to {V}, the size of the vocabulary")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            refuse(f"top_p {self.top_p}", "it must be above 0 and at most 1")
+        if self.min_p is not None and not 0 <= self.min_p <= 1:
+            refuse(f"min_p {self.min_p}", "it must be 0 to 1")
+        if self.stop_token is not None and not 0 <= self.stop_token < V:
+            refuse(f"stop_token {self.stop_token}", f"tokens are 0 to {V - 1}")
+
+
+def refuse(what: str, fix: str) -> None:
+    """Raise the error of a setting that generation cannot use."""
+    raise UsageError(what, "generation", fix)
+
+
+def choose(logits: Tensor, params: SamplingParams) -> Tensor:
+    """One token a row, (B,), from logits (B, V)."""
+    return logits.argmax(-1) if params.is_greedy else sample(logits, params)
+
+
+def sample(logits: Tensor, params: SamplingParams) -> Tensor:
+    """Draw one token a row, (B,), from logits (B, V), by one random number a row."""
+    top_p = None if params.top_p == 1 else params.top_p
+    index = None
+    if params.top_k is not None or top_p is not None:
+        logits, index = logits.topk(params.top_k or logits.shape[-1])  # both (B, k), likeliest first
+    if params.temperature != 1:  # the maximum goes first: a tiny temperature must not overflow
+        logits = (logits - logits.amax(-1, keepdim=True)) / params.temperature
+    p = logits.softmax(-1)
+    if top_p is not None:
+        p = p * (p.cumsum(-1) - p < top_p)  # the mass before a token: the first one always stays
+    if params.min_p:
+        p = p * (p >= params.min_p * p.amax(-1, keepdim=True))
+    # The inverse of the cumulative distribution needs one number per row, wherever the generator lives.
+    cumulative = p.cumsum(-1)
+    generator = params.generator
+    device = generator.device if generator is not None else p.device
+    u = torch.rand(len(p), 1, generator=generator, device=device).to(p.device)
+    choice = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)  # (B, 1)
+    choice = choice.clamp(max=p.shape[-1] - 1)  # the product may be rounded up to the sum itself
+    return (choice if index is None else index.gather(1, choice))[:, 0]
