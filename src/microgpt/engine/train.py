@@ -26,7 +26,7 @@ from microgpt.engine.plan.length import total_steps, will_compile
 from microgpt.engine.plan.plan import make_plan
 from microgpt.engine.process import signals
 from microgpt.engine.process.logs import logging_to, quiet_lightning
-from microgpt.engine.process.stopping import GoOn
+from microgpt.engine.process.stopping import ResumeHint
 from microgpt.engine.report import closing_words
 from microgpt.engine.resume import Start, find_start
 from microgpt.engine.store.run_folder import RunDir
@@ -54,9 +54,9 @@ def train(
         signals.Stopped: a signal asked for the end; the run is saved and can be resumed.
     """
     arguments = [*(["--config-dir", str(config_dir)] if config_dir else []), *overrides]
-    with signals.handled(GoOn(arguments)):
+    with signals.handled(ResumeHint(arguments)):
         composed = compose_run(list(overrides), Path(config_dir) if config_dir else None)
-        signals.at_stop(GoOn(arguments, composed.run_dir))
+        signals.at_stop(ResumeHint(arguments, composed.run_dir))
         return run(composed.config, composed.run_dir, arguments, began)
 
 
@@ -68,7 +68,7 @@ def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: flo
         began: as for `train`.
     """
     products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
-    with signals.handled(GoOn(arguments, path)), products, machine.threads(config.trainer.threads):
+    with signals.handled(ResumeHint(arguments, path)), products, machine.threads(config.trainer.threads):
         found, run_dir = find(config), RunDir(path)
         config, world = found.config, found.world
         if config.plan:

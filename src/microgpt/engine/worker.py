@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from microgpt.engine.process import cluster, garbage, signals
 from microgpt.engine.process.launch import CHILD
-from microgpt.engine.process.stopping import GoOn
+from microgpt.engine.process.stopping import ResumeHint
 from microgpt.engine.process.waiting import Load, give_way_if_busy
 from microgpt.engine.store.launch_file import leave_error, read_launch
 from microgpt.errors import MicrogptError
@@ -34,7 +34,7 @@ def run_launched(path: Path) -> "Run | None":
     """
     try:
         launch = read_launch(path)
-        signals.at_stop(signals.farewell() or GoOn(launch.arguments, path))
+        signals.at_stop(signals.farewell() or ResumeHint(launch.arguments, path))
         from microgpt.engine.config import RunConfig
         from microgpt.engine.train import run
         from microgpt.registry import import_part

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 
+import microgpt
 from microgpt.config import Config, defaults
 from microgpt.engine.compose import hydra_private
 from microgpt.engine.compose.schema import families, register_schemas
@@ -77,3 +78,13 @@ def test_a_private_name_of_hydra_that_is_gone_is_missed_by_name(
 def test_the_versions_checked_are_those_that_the_package_asks_for() -> None:
     project = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
     assert f'"hydra-core{hydra_private.CHECKED}"' in project
+
+
+@pytest.mark.parametrize(
+    ("word", "home"),
+    [("hydra._internal", "compose/hydra_private.py"), ("import submitit", "sweep/submitit_private.py")],
+)
+def test_private_names_stand_in_one_file(word: str, home: str) -> None:
+    engine = Path(microgpt.__file__).parent / "engine"
+    users = [path for path in engine.rglob("*.py") if word in path.read_text(encoding="utf-8")]
+    assert users == [engine / home]

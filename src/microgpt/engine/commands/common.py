@@ -1,4 +1,4 @@
-"""What every command does alike: errors as one line, exit codes, interrupts, safe output."""
+"""Shared by all commands: errors as one line, exit codes, interrupts, output that cannot fail on a character."""
 
 import argparse
 import contextlib
@@ -21,7 +21,7 @@ def run(
 ) -> int:
     """Call `command(arguments)` and return the process's exit code.
 
-    `farewell(arguments)` is what a signal that stops the command leaves the user with.
+    `farewell(arguments)` makes what is printed when a signal stops the command.
 
     Errors meant for the user are printed to stderr as `microgpt: error: ...`, one line a fault. `--debug` among the
     arguments, or MICROGPT_DEBUG=1, shows the traceback too.
@@ -78,7 +78,7 @@ def explained(error: Exception) -> MicrogptError:
 
 
 def silence(stream: TextIO) -> None:
-    """Let what is left in a stream's buffer go nowhere, so that Python does not fail on it when it ends."""
+    """Discard what is left in a stream's buffer, so that Python does not fail on it at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -91,7 +91,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def misused(message: str) -> NoReturn:
-    """What an argument parser calls on wrong use.
+    """Report wrong use, as argparse calls it.
 
     Raises:
         UsageError: with the message.

@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     p = common.Parser(prog="microgpt-generate", description="Text from a trained model.")
     opening.add_arguments(p)
-    p.add_argument("--prompt", default="", help="what to go on from (default: a new line)")
+    p.add_argument("--prompt", default="", help="text to continue (default: a new line)")
     p.add_argument("--max-new-tokens", type=int, default=500, metavar="N")
     p.add_argument("--num-samples", type=int, default=1, metavar="N", help="texts to make, all in one batch")
     p.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 takes the likeliest token")

@@ -16,7 +16,7 @@ import microgpt
 from microgpt.engine.commands import common
 from microgpt.engine.commands.help import print_help
 from microgpt.engine.process import signals
-from microgpt.engine.process.stopping import GoOn
+from microgpt.engine.process.stopping import ResumeHint
 from microgpt.engine.process.waiting import Load, give_way_if_busy
 from microgpt.errors import UsageError
 
@@ -29,7 +29,7 @@ LOAD = Load()
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return common.run(train_command, argv, GoOn)
+    return common.run(train_command, argv, ResumeHint)
 
 
 def train_command(arguments: list[str]) -> None:
@@ -69,7 +69,7 @@ def hand_to_hydra(arguments: list[str], args: argparse.Namespace) -> None:
 
     if args.multirun:
         words = ["--config-dir", args.config_dir] if args.config_dir else []
-        signals.at_stop(GoOn(["-m", *words, *args.overrides]))
+        signals.at_stop(ResumeHint(["-m", *words, *args.overrides]))
         check_sweep(args.overrides, Path(args.config_dir) if args.config_dir else None)
     known = set(args.overrides)
     flags = [word for word in arguments if word not in known]

@@ -1,4 +1,4 @@
-"""The model card of an export: what it was trained on, how, how well, and how to open it."""
+"""The model card of an export: its data, scores, architecture and samples, and how to open it."""
 
 import contextlib
 import json
@@ -19,8 +19,8 @@ def model_card(run: Run, family: Family, difference: float, reader: str) -> str:
     """The README.md of an exported folder.
 
     Args:
-        difference: between the logits of the model and those of the folder.
-        reader: what opened the folder to compare them.
+        difference: the largest between a logit of the model and the folder's.
+        reader: the program that opened the folder to compare them.
     """
     config = run.config.to_dict()
     parts = [
@@ -67,7 +67,7 @@ def sample(run: Run, prompt: str) -> str:
 
 
 def corpus_name(path: Path) -> str:
-    """What the run's config.yaml says that it was trained on."""
+    """The name of the training text, from the run's config.yaml."""
     from microgpt.engine.store.config_file import read_config
 
     for folder in (path, path.parent):

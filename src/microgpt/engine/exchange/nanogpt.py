@@ -1,7 +1,7 @@
-"""Checkpoints of nanoGPT (https://github.com/karpathy/nanoGPT) become models of ours.
+"""Read nanoGPT's checkpoints and vocabularies (https://github.com/karpathy/nanoGPT) safely.
 
-Both of its files are pickles, which can run code when they are read carelessly. ckpt.pt is read by torch's
-unpickler for weights alone; meta.pkl by an interpreter of the few instructions that plain dictionaries need.
+Both files are pickles, which can run code when they are loaded. ckpt.pt is read by torch's unpickler for weights
+alone, meta.pkl by an interpreter of the few instructions that plain dictionaries need.
 """
 
 import os
@@ -120,7 +120,7 @@ def read_meta(path: Path) -> CharTokenizer:
 
 
 def read_plain(data: bytes) -> Any:
-    """What a pickle of dictionaries, strings and whole numbers stands for. Nothing else is admitted.
+    """Read a pickle of dictionaries, strings and whole numbers; anything else is refused.
 
     Raises:
         ValueError: it holds another instruction.

@@ -1,6 +1,6 @@
-"""How to go on with what a signal stopped, in words that can be typed as they stand. Standard library alone.
+"""The command that resumes what a signal stopped, ready to be typed. Standard library alone.
 
-`signals.handled` says them, once, whichever way a signal ended a run or a sweep.
+`signals.handled` prints it once, whichever way a signal ended the run or the sweep.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ Knob = Literal["hydra.run.dir", "hydra.sweep.dir"]
 
 
 @dataclass(frozen=True)
-class GoOn(signals.Farewell):
-    """The farewell of a run or a sweep: the command that goes on with it; in a SLURM job, that the job is requeued.
+class ResumeHint(signals.Farewell):
+    """The farewell of a run or a sweep: it prints the command that resumes it, and requeues a SLURM job.
 
     Args:
         arguments: what `microgpt-train` was called with.
@@ -51,16 +51,16 @@ class GoOn(signals.Farewell):
 
 
 def located(folder: Path, knob: Knob) -> None:
-    """Tell where the run or sweep lies for which the farewell so far had no folder."""
+    """Complete the resume hint with the folder of the run or sweep, once that is known."""
     farewell = signals.farewell()
-    if isinstance(farewell, GoOn):
+    if isinstance(farewell, ResumeHint):
         signals.at_stop(replace(farewell, folder=folder, knob=knob))
 
 
 def said_for_us() -> None:
     """Take note that rank 0, a process of its own, has said how to go on with the run."""
     farewell = signals.farewell()
-    if isinstance(farewell, GoOn) and farewell.knob == "hydra.run.dir":
+    if isinstance(farewell, ResumeHint) and farewell.knob == "hydra.run.dir":
         signals.at_stop(None)
 
 

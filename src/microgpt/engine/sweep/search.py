@@ -2,9 +2,9 @@
 
     microgpt-train -m hydra/sweeper=optuna 'optim.lr=tag(log, interval(1e-3, 1e-1))' 'model.n_embd=choice(64,128)'
 
-Hydra's own sweeper for Optuna needs a version of 2021 (`optuna<3`). Nothing of a search is stored but its runs: with
-the same seed it asks for the same points again, and those that are finished answer at once, so a search that was cut
-short goes on when it is started again in its folder.
+Hydra's own sweeper for Optuna needs a version of 2021 (`optuna<3`). A search stores nothing but its runs: with the same
+seed it asks for the same points again, and finished ones answer at once. So a search that was cut short continues
+when it is started again in its folder.
 """
 
 import logging
@@ -26,13 +26,13 @@ log = logging.getLogger("microgpt")
 
 
 class OptunaSweeper(Sweeper):
-    """Asks Optuna for points and tells it how good they were.
+    """Asks Optuna for points and tells it their scores.
 
     Args:
         n_trials: points to try.
-        n_jobs: asked for at a time; give the launcher as many. More at a time are chosen knowing less.
-        seed: of the sampler.
-        params: knob -> range, as on the command line, which wins.
+        n_jobs: points asked for at a time; give the launcher as many. The larger, the less is known of each choice.
+        seed: of Optuna's sampler.
+        params: knob -> range, as on the command line; the command line wins.
     """
 
     def __init__(self, n_trials: int, n_jobs: int, seed: int, params: DictConfig | None) -> None:
@@ -46,7 +46,7 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the search.
+        """Run the search: ask for points, have them trained, report their scores.
 
         Raises:
             MachineError: Optuna is not installed.
@@ -67,6 +67,23 @@ class OptunaSweeper(Sweeper):
             raise UsageError("nothing to search", "the arguments", fix)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=self.seed))
+        self.run_trials(study, chosen, fixed, ranges)
+        if any(trial.value is not None for trial in study.trials):
+            best = " ".join(f"{key}={value}" for key, value in study.best_params.items())
+            print(f"\nbest of {self.n_trials}: val/loss {study.best_value:.4f} with {best}", flush=True)
+
+    def run_trials(
+        self, study: Any, chosen: Mapping[str, Override], fixed: list[str], ranges: Mapping[str, Any]
+    ) -> None:
+        """Ask the study for `n_trials` points, `n_jobs` at a time, and tell it what each scored.
+
+        Args:
+            chosen: key -> the override as typed.
+            fixed: the overrides that all points share.
+            ranges: key -> the distribution that the study draws from.
+        """
+        from optuna.trial import TrialState
+
         for first in range(0, self.n_trials, self.n_jobs):
             trials = [study.ask(ranges) for _ in range(min(self.n_jobs, self.n_trials - first))]
             keys = {key: chosen[key].get_key_element() for key in ranges}
@@ -75,12 +92,9 @@ class OptunaSweeper(Sweeper):
             for trial, result in zip(trials, self.launcher.launch(points, initial_job_idx=first), strict=True):
                 score = result.return_value
                 if score is None or not math.isfinite(score):
-                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                    study.tell(trial, state=TrialState.FAIL)
                 else:
                     study.tell(trial, score)
-        if any(trial.value is not None for trial in study.trials):
-            best = " ".join(f"{key}={value}" for key, value in study.best_params.items())
-            print(f"\nbest of {self.n_trials}: val/loss {study.best_value:.4f} with {best}", flush=True)
 
 
 def _as_text(override: Override) -> str:
@@ -88,7 +102,7 @@ def _as_text(override: Override) -> str:
 
 
 def _distribution(override: Override) -> Any:
-    """What Optuna draws from, for Hydra's `choice(...)`, `range(...)` and `interval(...)`; `tag(log, ...)` counts."""
+    """Optuna's distribution for Hydra's `choice(...)`, `range(...)` or `interval(...)`, with `tag(log, ...)` or not."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
