@@ -24,7 +24,8 @@ from microgpt.engine.fit.loader import TextDataModule
 from microgpt.engine.fit.lr_search import find_lr, with_lr
 from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.fit.runlog import RunLog
-from microgpt.engine.fit.trainer import World, build_trainer, find_world, leave_group
+from microgpt.engine.fit.trainer import build_trainer, leave_group
+from microgpt.engine.fit.world import World, find_world
 from microgpt.engine.machine import device as machine
 from microgpt.engine.machine import memory
 from microgpt.engine.plan.length import total_steps, will_compile
