@@ -131,6 +131,13 @@ def test_no_files_import_one_another_in_a_circle() -> None:
     assert circles(SRC) == []
 
 
+def test_the_conveniences_are_imports_inside_functions() -> None:
+    known = modules(SRC)
+    for module, target in CONVENIENCES:
+        assert (target, True) in set(imports(known[module], known))
+        assert (target, False) not in set(imports(known[module], known))
+
+
 @pytest.mark.parametrize(
     ("file", "line", "said"),
     [

@@ -31,6 +31,8 @@ TEXT = "text.txt"
 BLOCK = 500
 """Configurations that are drawn in one go: hypothesis remembers all of them."""
 SMALL: dict[str, tuple[Any, ...]] = {
+    "logger": ({}, {"tensorboard": {}}),
+    "callbacks": ({}, {"lr_monitor": {}, "clock": {"name": "timer", "minutes": 9}}),
     "seed": (0, 1, 1337, 2**63 - 1),
     "data.path": (TEXT,),
     "data.encoding": ("utf-8", "latin-1", "ascii"),

@@ -19,8 +19,8 @@ from microgpt.engine.fit.finetune import Pretrained, adopt, starting_model, trai
 from microgpt.engine.fit.lr_search import with_lr
 from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.fit.setup import Setup
-from microgpt.engine.fit.trainer import World, find_world
 from microgpt.engine.fit.training import Training
+from microgpt.engine.fit.world import World, find_world
 from microgpt.engine.machine import device as machine
 from microgpt.engine.plan.length import total_steps, will_compile
 from microgpt.engine.plan.plan import make_plan

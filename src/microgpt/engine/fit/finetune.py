@@ -1,4 +1,4 @@
-"""Training that starts from weights that exist: what of the config they decide, and which of them are trained."""
+"""Fine-tuning: the knobs that pretrained weights decide, and which weights are trained."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ class Pretrained:
     model: GPT
     tokenizer: Tokenizer
     notice: str = ""
-    "What of the run's config it overrules, for people."
+    "The knobs that it overrules, in words."
 
 
 def load_pretrained(config: GPTConfig) -> Pretrained:

@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
 
 class StepLoader:
-    """Yields the micro-batches of every step from `start_step` on; its length is their number."""
+    """Yields the micro-batches of every step from `start_step` on; its length is the number of micro-batches."""
 
     def __init__(self, windows: Windows, steps: int, n_micro: int, rank: int, world_size: int, start_step: int) -> None:
         self.windows, self.steps, self.n_micro = windows, steps, n_micro
@@ -38,7 +38,7 @@ class StepLoader:
                 yield Batch(x, y, step, micro)
 
     def state_dict(self) -> dict[str, object]:
-        """Nothing: see the module's first line. Lightning asks, and warns when a loader cannot answer."""
+        """Nothing to save; Lightning warns when a loader lacks this method."""
         return {}
 
     def load_state_dict(self, state: dict[str, object]) -> None:

@@ -1,20 +1,20 @@
 """Lightning's loop over batches, with a short way through a step on one device.
 
-Between the forward pass of one step and that of the next Lightning asks for a dozen hooks that nobody here has, for
-metrics that nobody logs through it, for schedulers and for a validation of its own; on a small model that is a tenth of
-the time. The short way makes the same calls in the same order, less those that do nothing. Several devices and a loss
-scaler go Lightning's way, and so does a run whose callbacks have another hook of a step than the one at its end.
+Between two forward passes Lightning looks for a dozen hooks that nothing here defines, for metrics logged through it,
+for schedulers and for a validation of its own; on a small model that is a tenth of the time. The short way makes the
+same calls in the same order, without those that do nothing. Several devices and a loss scaler go Lightning's way, and
+so does a run with a callback that has a hook of a step, unless it is a `StepCallback`.
 """
 
 from itertools import product
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from microgpt.engine.fit.callbacks.base import StepCallback
+from microgpt.engine.fit.lightning_private import EpochLoop
 from microgpt.engine.fit.module import GPTModule
 
 NOT_CALLED = (
@@ -24,17 +24,17 @@ NOT_CALLED = (
     "on_after_backward",
     "on_before_optimizer_step",
 )
-"""Hooks of a callback that the short way passes by."""
+"""Hooks of a callback that the short way skips."""
 
 
-class StepLoop(_TrainingEpochLoop):
+class StepLoop(EpochLoop):
     """Takes the place of a trainer's `fit_loop.epoch_loop`; what it counts, raises and leaves is the same."""
 
     is_short = False
 
     def on_run_start(self, data_fetcher: Any) -> None:
         super().on_run_start(data_fetcher)
-        self._batches_that_stepped = self.global_step  # where Lightning's callbacks look for the step they log
+        self.set_logged_steps(self.global_step)
         self.is_short = (
             type(self.trainer.strategy) is SingleDeviceStrategy
             and getattr(self.trainer.precision_plugin, "scaler", None) is None
@@ -54,8 +54,8 @@ class StepLoop(_TrainingEpochLoop):
         progress.increment_ready()
         module.on_train_batch_start(batch, batch_idx)
         progress.increment_started()
-        updates = not self._should_accumulate()
-        counter = self.automatic_optimization.optim_progress.optimizer.step
+        updates = not self.only_accumulates()
+        counter = self.step_counter
         if updates:
             counter.increment_ready()
         with trainer.precision_plugin.train_step_context():
@@ -80,8 +80,9 @@ class StepLoop(_TrainingEpochLoop):
         if not self.is_short or self.trainer.should_stop:
             super().on_advance_end(data_fetcher)
             return
-        self._batches_that_stepped += not self._should_accumulate()
-        if self.trainer.received_sigterm and not self._is_training_done:
+        if not self.only_accumulates():
+            self.count_logged_step()
+        if self.trainer.received_sigterm and not self.is_done:
             raise SIGTERMException
 
 

@@ -16,22 +16,21 @@ from torch import Tensor
 
 from microgpt.data.rng import key
 from microgpt.engine.config import RunConfig
+from microgpt.engine.fit import lightning_private
+from microgpt.engine.fit.gradient_guard import GradientGuard
 from microgpt.engine.fit.loader import Batch
-from microgpt.engine.fit.pending import Underway
 from microgpt.engine.fit.restore import optimizer_fault, unfit
-from microgpt.engine.fit.sharded import ShardedStrategy, is_shared, part_of, shard, unshared, whole
+from microgpt.engine.fit.sharded import ShardedStrategy, is_shared, shard, whole
+from microgpt.engine.fit.weight_average import WeightAverage
 from microgpt.errors import NonFiniteError
 from microgpt.model import GPT
-
-OVERFLOWS = 30
-"""Overflows of the scaled gradient one after another that no loss scale cures: the scale starts at 2^16."""
 
 
 class GPTModule(L.LightningModule):
     """A GPT, its optimizer and its schedule."""
 
-    # Lightning calls what can be called: hooks that nobody needs are not there. The gradients of a step go as soon as
-    # it has been made, so that nothing is to be zeroed.
+    # Lightning skips a hook that is None, which is faster than calling one that does nothing. Gradients are freed right
+    # after each update, so there is nothing to zero.
     on_before_zero_grad = optimizer_zero_grad = on_before_backward = on_after_backward = None  # type: ignore[assignment]
     on_before_optimizer_step = on_train_batch_end = None  # type: ignore[assignment]
 
@@ -42,20 +41,15 @@ class GPTModule(L.LightningModule):
         self.peak_lrs: list[float] = []
         self.loss_sum: Tensor | None = None
         self.grad_norm: Tensor | None = None
-        self.skipped_steps = 0
-        self.average: list[Tensor] = []
-        self._scaled = False  # a loss scaler skips steps whose gradient overflows
-        self._others_look = False  # other ranks or a loss scaler, at the gradient alone
-        self._overflows = 0
-        self._looks_late = False
-        self._unchecked: tuple[int, Underway] | None = None
+        self.guard = GradientGuard(config.trainer.on_nonfinite)
+        self.average = WeightAverage(model, config.trainer.ema_decay)
         # Only training is compiled: evaluation and samples come in other shapes, each of which would be compiled too.
         self._loss = torch.compile(self.forward, mode=config.trainer.compile_mode) if compiled else self.forward
         self._is_replayed = compiled and config.trainer.compile_mode != "default"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As any attribute; a plain one is set without torch's search of the parts of the module, which would take a
-        tenth of a millisecond a step: Lightning's name of the current hook alone is set 36 times."""
+        """Set a plain attribute without torch's search through the module's parts, which would cost 0.1 ms a step:
+        Lightning sets the name of the current hook alone 36 times."""
         if name in self.__dict__:
             self.__dict__[name] = value
         else:
@@ -64,8 +58,7 @@ class GPTModule(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         optimizer = self.config.optim.build(self.model.named_parameters())
         self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
-        # Fused optimizers would leave the gradient scaled until their step, and it is clipped before.
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        lightning_private.unscale_before_clipping(optimizer)
         return optimizer
 
     def configure_model(self) -> None:
@@ -74,12 +67,13 @@ class GPTModule(L.LightningModule):
             shard(self.model, self.device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
-        self._scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        self._others_look = self._scaled or self.trainer.world_size > 1
-        self._looks_late = self.may_look_late()
-        if self.config.trainer.ema_decay:
-            start = self.average or [p.detach().clone() for p in self.model.parameters()]
-            self.average = [tensor.to(self.device) for tensor in start]
+        self.guard.start(
+            has_scaler=self.has_scaler(),
+            world_size=self.trainer.world_size,
+            looks_late=self.may_look_late(),
+            n_micro=self.trainer.accumulate_grad_batches,
+        )
+        self.average.start(self.device)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         if batch.x.device == device:
@@ -111,11 +105,10 @@ class GPTModule(L.LightningModule):
         loss: Tensor = self._loss(batch.x, batch.y)
         value = loss.detach().clone() if self._is_replayed else loss.detach()
         self.loss_sum = value if self.loss_sum is None else self.loss_sum + value
-        # An infinite loss can have a finite gradient. Where others are to know, the gradient tells: the factor is 1,
-        # or NaN for such a loss.
-        return loss * (value - value + 1) if self._others_look else loss
+        # An infinite loss can have a finite gradient. The factor makes it NaN then, and is 1 for a finite loss.
+        return loss * (value - value + 1) if self.guard.gradient_tells else loss
 
-    # Lightning asks for it each step, and inspect would find it anew each time.
+    # Lightning asks inspect for the signature each step; with this it need not work it out again.
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
     def step_loss(self) -> float:
@@ -134,48 +127,34 @@ class GPTModule(L.LightningModule):
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
         assert self.loss_sum is not None
-        self._unchecked = self.trainer.global_step, Underway(self.grad_norm, self.loss_sum)
-        if not self._looks_late:
-            self.check_gradient()
+        if self.guard.add(self.trainer.global_step, self.grad_norm, self.loss_sum):
+            optimizer.zero_grad(set_to_none=True)  # without gradients the update changes nothing
+
+    def has_scaler(self) -> bool:
+        """Whether a loss scaler scales the gradient, as in 16-mixed, and skips steps whose gradient overflows."""
+        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def may_look_late(self) -> bool:
-        """Whether a step need not wait for its gradient's norm, which takes a GPU longer than to be told its work.
+        """Whether a step need not wait for its gradient's norm, so that the GPU always has work queued.
 
         A step that is not finite is then noticed in the next one, or before anything is logged, evaluated or saved;
         the run ends all the same at the last good one. What is to be skipped must be known before the update.
         """
-        return self.device.type == "cuda" and self.config.trainer.on_nonfinite == "stop" and not self._scaled
+        return self.device.type == "cuda" and self.config.trainer.on_nonfinite == "stop" and not self.has_scaler()
 
     def check_gradient(self) -> None:
-        """Look at the loss and the gradient of the latest step, if nobody has.
+        """Look at the loss and the gradient of the latest step, if that has not been done.
 
         Raises:
             NonFiniteError: one is not finite, and that ends the run.
         """
-        if self._unchecked is None:
-            return
-        (step, found), self._unchecked = self._unchecked, None
-        norm, loss_sum = found.read()
-        if math.isfinite(norm) and (self._others_look or math.isfinite(loss_sum)):
-            self._overflows = 0
-        else:
-            self._not_finite(step, loss_sum / self.trainer.accumulate_grad_batches)
+        if self.guard.check():
+            self.trainer.optimizers[0].zero_grad(set_to_none=True)
 
-    def _not_finite(self, step: int, loss: float) -> None:
-        self._overflows += 1
-        if self._scaled and math.isfinite(loss) and self._overflows <= OVERFLOWS:
-            return  # the scaler skips the step and halves its scale
-        if self.config.trainer.on_nonfinite == "stop":
-            what = "gradient" if math.isfinite(loss) else "loss"
-            raise NonFiniteError(
-                f"the {what} is not finite at step {step + 1} (loss {loss:g})",
-                "",
-                f"step {step} was the last good one and nothing after it is saved: "
-                "lower optim.lr, raise optim.warmup_steps, or take trainer.on_nonfinite=skip",
-            )
-        self.skipped_steps += 1
-        if not self._scaled:
-            self.trainer.optimizers[0].zero_grad(set_to_none=True)  # without gradients the update changes nothing
+    @property
+    def skipped_steps(self) -> int:
+        """Updates skipped at a loss or gradient that was not finite."""
+        return self.guard.skipped_steps
 
     def check_weights(self) -> None:
         """Refuse to save weights that the last update has made infinite or NaN.
@@ -205,48 +184,27 @@ class GPTModule(L.LightningModule):
         self.after_update(optimizer)
 
     def after_update(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let go of the gradients, and let the averaged weights follow."""
+        """Free the gradients and update the averaged weights."""
         for group in optimizer.param_groups:
             for p in group["params"]:
                 p.grad = None  # used: the next forward pass can have the memory
-        self.update_average()
-
-    def update_average(self) -> None:
-        """Move the averaged weights towards the current ones, once a step."""
-        decay = self.config.trainer.ema_decay
-        if decay:
-            # A young average follows fast, as its first value is the random initialisation.
-            step = self.trainer.global_step
-            weight = 1 - min(decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], weight)
+        self.average.update(self.trainer.global_step)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[GPT]:
-        """The model as it is evaluated, sampled from and saved: with the averaged weights, when there are such.
+        """The model as it is evaluated, sampled from and saved: with the averaged weights, if any.
 
-        All ranks enter together: shared weights are gathered.
+        All ranks enter together: sharded weights are gathered.
 
         Raises:
             NonFiniteError: the latest step was not finite.
         """
         self.check_gradient()
-        if is_shared(self.model):
-            weights = dict(self.model.named_parameters())
-            yield unshared(self.model, dict(zip(weights, self.average, strict=True)) if self.average else weights)
-            return
-        if not self.average:
-            yield self.model
-            return
-        parameters = [p.data for p in self.model.parameters()]
-        current = [p.clone() for p in parameters]
-        torch._foreach_copy_(parameters, self.average)
-        try:
-            yield self.model
-        finally:
-            torch._foreach_copy_(parameters, current)
+        with self.average.applied() as model:
+            yield model
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["microgpt"] = {"skipped_steps": self.skipped_steps, "average": self.average}
+        checkpoint["microgpt"] = {"skipped_steps": self.skipped_steps, "average": self.average.tensors}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check the state, whoever wrote it, and take from it what Lightning does not.
@@ -258,22 +216,17 @@ class GPTModule(L.LightningModule):
             raise unfit(fault)
         # Lightning converts later than it loads, and float64 weights would lose half their bits on the way.
         self.trainer.precision_plugin.convert_module(self)
-        self.skipped_steps = checkpoint["microgpt"]["skipped_steps"]
-        average = checkpoint["microgpt"]["average"]
-        self.average = [part_of(*pair) for pair in zip(average, self.model.parameters(), strict=False)]
-        # The number of updates is all that Lightning's loops need to know: its other counters start anew, so that a
-        # run can be made longer, or go on with other micro-batches.
-        progress = self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
-        progress.ready = progress.completed = checkpoint["global_step"]
+        self.guard.skipped_steps = checkpoint["microgpt"]["skipped_steps"]
+        self.average.load(checkpoint["microgpt"]["average"])
+        lightning_private.set_update_count(self.trainer, checkpoint["global_step"])
 
     def _state_fault(self, checkpoint: dict[str, Any]) -> str:
         own, optimizers = checkpoint.get("microgpt"), checkpoint.get("optimizer_states")
         if not isinstance(own, dict) or set(own) != {"skipped_steps", "average"}:
             return "no part of microgpt's own"
-        average, skipped = own["average"], own["skipped_steps"]
-        shapes = [p.shape for p in self.model.parameters()] if self.config.trainer.ema_decay else []
-        if not isinstance(average, list) or [getattr(t, "shape", None) for t in average] != shapes:
-            return "an average of other weights"
+        skipped = own["skipped_steps"]
+        if fault := self.average.fault(own["average"]):
+            return fault
         if type(skipped) is not int or skipped < 0:
             return "skipped_steps is no number"
         if not isinstance(optimizers, list) or len(optimizers) != 1:

@@ -1,28 +1,28 @@
-"""Numbers on their way from the device to the host. Needs torch alone."""
+"""Scalars being copied to the host without waiting for the device. Needs torch alone."""
 
 import torch
 from torch import Tensor
 
 
-class Underway:
-    """Numbers that a GPU is still to compute: reading them waits for them alone, not for the work queued after them.
+class PendingScalars:
+    """Scalars that a GPU has yet to compute: reading them waits for them, not for the work queued after them.
 
     Args:
-        numbers: tensors of one element each.
+        scalars: tensors of one element each.
     """
 
-    def __init__(self, *numbers: Tensor) -> None:
-        self._numbers: tuple[Tensor, ...] | Tensor = numbers
+    def __init__(self, *scalars: Tensor) -> None:
+        self._scalars: tuple[Tensor, ...] | Tensor = scalars
         self._arrival: torch.cuda.Event | None = None
-        if numbers[0].device.type == "cuda":
-            on_device = torch.stack([number.double() for number in numbers])
-            self._numbers = torch.empty_like(on_device, device="cpu", pin_memory=True)
-            self._numbers.copy_(on_device, non_blocking=True)
+        if scalars[0].device.type == "cuda":
+            on_device = torch.stack([scalar.double() for scalar in scalars])
+            self._scalars = torch.empty_like(on_device, device="cpu", pin_memory=True)
+            self._scalars.copy_(on_device, non_blocking=True)
             self._arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._arrival.record()
 
     def read(self) -> list[float]:
-        """The numbers, as soon as they are there."""
+        """The scalars, as soon as they have arrived."""
         if self._arrival is not None:
             self._arrival.synchronize()
-        return [float(number) for number in self._numbers]
+        return [float(scalar) for scalar in self._scalars]

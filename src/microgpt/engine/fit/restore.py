@@ -1,7 +1,7 @@
-"""What a checkpoint's state must look like before any of it is put to use. Needs torch alone.
+"""Check the form of a checkpoint's state before any of it is used. Needs torch alone.
 
-The checksums of a checkpoint tell that it is what was written, not that a friend wrote it: whoever can make a folder
-can make its checksums. So the state is compared with that of an optimizer and callbacks like those it is meant for.
+Checksums say that a checkpoint is what was written, not who wrote it: whoever can make a folder can make its checksums.
+So the state is compared with that of an optimizer and callbacks like those of the run.
 """
 
 import math

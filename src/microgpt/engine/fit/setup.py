@@ -7,7 +7,7 @@ import torch
 from microgpt.data.corpus import Corpus
 from microgpt.data.windows import Windows
 from microgpt.engine.config import RunConfig
-from microgpt.engine.fit.trainer import World
+from microgpt.engine.fit.world import World
 from microgpt.engine.resume import Start
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.model import GPT

@@ -8,24 +8,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.strategy import Strategy
 from torch import Tensor
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from microgpt.engine.fit.lightning_private import StartedRanksStrategy
 from microgpt.model import GPT
 
 
-class ShardedStrategy(ModelParallelStrategy):
+class ShardedStrategy(StartedRanksStrategy):
     """Lightning's strategy for FSDP2, with whole tensors in checkpoints, through our checkpoint folders."""
 
     def __init__(self, world_size: int) -> None:
         super().__init__(data_parallel_size=world_size, tensor_parallel_size=1, save_distributed_checkpoint=False)
-
-    def _configure_launcher(self) -> None:
-        """None: the ranks have been started."""
 
     @property
     def lightning_restore_optimizer(self) -> bool:
@@ -61,7 +58,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
 
 def shard(model: GPT, mesh: Any) -> None:
-    """Share the weights of a model that every rank holds alike: block by block, then the rest."""
+    """Shard the weights of a model that every rank holds alike: block by block, then the rest."""
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
@@ -69,12 +66,12 @@ def shard(model: GPT, mesh: Any) -> None:
 
 
 def is_shared(model: torch.nn.Module) -> bool:
-    """Whether the weights are shared between ranks."""
+    """Whether the weights are sharded over ranks."""
     return any(isinstance(weight, DTensor) for weight in model.parameters())
 
 
 def whole(tree: Any) -> Any:
-    """A nested state with every shared tensor gathered. Called by all ranks together."""
+    """A nested state with every sharded tensor gathered. Called by all ranks together."""
     if isinstance(tree, DTensor):
         return tree.full_tensor()
     if isinstance(tree, Mapping):
@@ -85,17 +82,17 @@ def whole(tree: Any) -> Any:
 
 
 def part_of(value: Any, like: Any) -> Any:
-    """This rank's part of a whole tensor, shared as `like` is; anything else as it is. Called by all ranks together."""
+    """This rank's part of a whole tensor, sharded as `like` is; other values as they are. Called by all ranks."""
     if not isinstance(like, DTensor) or not isinstance(value, Tensor) or value.shape != like.shape:
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
 
 
 def unshared(model: GPT, weights: Mapping[str, Tensor]) -> GPT:
-    """A model of its own with these weights made whole, for what one rank does alone. Called by all ranks together."""
+    """A separate model with these weights gathered, for one rank to use alone. Called by all ranks together."""
     gathered = whole(weights)
     example = next(iter(gathered.values()))
-    with torch.random.fork_rng(devices=[]):  # its first weights are thrown away, and must not cost training a draw
+    with torch.random.fork_rng(devices=[]):  # its initial weights are discarded: training must not miss the draws
         own = GPT(model.config, model.vocab_size).to(example.device, example.dtype)
     own.load_state_dict(gathered, strict=False)
     return own.train(model.training)

@@ -19,7 +19,8 @@ from microgpt.engine.fit.callbacks.base import StepCallback
 from microgpt.engine.fit.finetune import starting_model
 from microgpt.engine.fit.loader import Batch, TextDataModule
 from microgpt.engine.fit.module import GPTModule
-from microgpt.engine.fit.trainer import World, build_trainer
+from microgpt.engine.fit.trainer import build_trainer
+from microgpt.engine.fit.world import World
 from microgpt.engine.machine import device as machine
 from microgpt.engine.machine import memory
 from microgpt.engine.process.cluster import Place

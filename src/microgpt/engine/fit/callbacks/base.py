@@ -13,7 +13,7 @@ from microgpt.engine.process import signals
 class StepCallback(L.Callback):
     """Override `on_step_end`; `step` is the number of updates made so far."""
 
-    # Lightning calls what can be called: hooks of a step that nobody needs are not there.
+    # Lightning skips a hook that is None, which is faster than calling one that does nothing.
     on_train_batch_start = on_before_zero_grad = on_before_backward = on_after_backward = None  # type: ignore[assignment]
     on_before_optimizer_step = None  # type: ignore[assignment]
 

@@ -1,4 +1,4 @@
-"""Training loss, gradient norm, learning rate, speed: one row each `trainer.log_every_n_steps`."""
+"""Log training loss, gradient norm, learning rate and speed every `trainer.log_every_n_steps`."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from microgpt.engine.process.progress import Progress
 
 
 class Clock:
-    """Seconds spent training, without what `paused` encloses: evaluation, samples, saves."""
+    """Seconds spent training; it is stopped during evaluation, samples and saves."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -44,10 +44,10 @@ class Slowdown:
         self._is_said = False
 
     def add(self, steps: int, seconds: float) -> float | None:
-        """Count steps and the seconds that they took.
+        """Count steps and the seconds they took.
 
         Returns:
-            How many times as long they take now, when that is first found; else None.
+            How many times as long a step takes now, the first time that is too long; else None.
         """
         self._steps, self._seconds = self._steps + steps, self._seconds + seconds
         if self._seconds < self.SPAN:
@@ -63,7 +63,7 @@ class Slowdown:
 
 
 class Metrics(StepCallback):
-    """Logs the step that just ended. Between logged steps nothing is read from the device."""
+    """Logs the step that just ended; between logged steps nothing is read from the device."""
 
     def __init__(self, clock: Clock, progress: Progress, flops_per_token: float, dtype: torch.dtype) -> None:
         self.clock, self.progress = clock, progress

@@ -14,7 +14,7 @@ from microgpt.text import printable
 
 
 class Sample(StepCallback):
-    """Draws with a generator of its own, keyed by (seed, step): training does not notice."""
+    """Draws with a generator of its own, keyed by (seed, step), so that training is not disturbed."""
 
     def __init__(self, tokenizer: Tokenizer, clock: Clock, progress: Progress) -> None:
         self.tokenizer, self.clock, self.progress = tokenizer, clock, progress

@@ -1,4 +1,4 @@
-"""Saving at step boundaries, and leaving at one when a signal asks for it."""
+"""Save at step boundaries, and stop at one when a signal asks for it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +21,14 @@ from microgpt.errors import CheckpointError
 from microgpt.model import GPT
 
 NOT_KEPT = ("state_dict", "loops", "epoch", "pytorch-lightning_version", "lr_schedulers")
-"""What Lightning puts into a checkpoint and a run that is a function of (seed, step) can do without."""
+"""Entries of Lightning's checkpoints that a run, being a function of (seed, step), does not need."""
 
 
 class FolderCheckpointIO(CheckpointIO):
     """Lightning's checkpoints as the folders of `microgpt.engine.store.checkpoint`.
 
     Args:
-        model: whose weights are read; others are refused before memory is taken.
+        model: its weights are read; those of another model are refused before memory is taken.
         info: facts for the manifest.
         callbacks: those whose saved state must have the form of their present one.
     """

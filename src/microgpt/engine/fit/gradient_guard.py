@@ -1,0 +1,83 @@
+"""Check that the loss and the gradient of every step are finite. Needs torch alone."""
+
+import math
+from typing import Literal
+
+from torch import Tensor
+
+from microgpt.engine.fit.pending import PendingScalars
+from microgpt.errors import NonFiniteError
+
+MOST_OVERFLOWS = 30
+"""Overflows of the scaled gradient in a row that no loss scale cures: the scale starts at 2^16 and halves each time."""
+
+
+class GradientGuard:
+    """Stops the run, or skips the update, at a loss or gradient that is not finite.
+
+    Args:
+        on_nonfinite: `trainer.on_nonfinite`.
+
+    Attributes:
+        skipped_steps: updates skipped so far.
+        gradient_tells: the gradient must tell of a bad loss too, because several ranks or a loss scaler look at the
+            gradient alone.
+    """
+
+    def __init__(self, on_nonfinite: Literal["stop", "skip"]) -> None:
+        self.on_nonfinite = on_nonfinite
+        self.skipped_steps = 0
+        self.gradient_tells = False
+        self._has_scaler = self._looks_late = False
+        self._n_micro = 1
+        self._overflows = 0
+        self._unchecked: tuple[int, PendingScalars] | None = None
+
+    def start(self, *, has_scaler: bool, world_size: int, looks_late: bool, n_micro: int) -> None:
+        """Learn how the run trains.
+
+        Args:
+            has_scaler: a loss scaler skips steps whose gradient overflows.
+            looks_late: check a step during the next one, so that no step waits for its own gradient.
+            n_micro: forward passes per step.
+        """
+        self._has_scaler, self._looks_late, self._n_micro = has_scaler, looks_late, n_micro
+        self.gradient_tells = has_scaler or world_size > 1
+
+    def add(self, step: int, grad_norm: Tensor, loss_sum: Tensor) -> bool:
+        """Take a step's scalars, after checking the step before it; returns as `check`, for this step."""
+        self._unchecked = step, PendingScalars(grad_norm, loss_sum)
+        return False if self._looks_late else self.check()
+
+    def check(self) -> bool:
+        """Look at the latest step, if that has not been done.
+
+        Returns:
+            Whether the gradients must be dropped, so that the update changes nothing.
+
+        Raises:
+            NonFiniteError: the loss or the gradient is not finite, and that ends the run.
+        """
+        if self._unchecked is None:
+            return False
+        (step, scalars), self._unchecked = self._unchecked, None
+        norm, loss_sum = scalars.read()
+        if math.isfinite(norm) and (self.gradient_tells or math.isfinite(loss_sum)):
+            self._overflows = 0
+            return False
+        return self._handle(step, loss_sum / self._n_micro)
+
+    def _handle(self, step: int, loss: float) -> bool:
+        self._overflows += 1
+        if self._has_scaler and math.isfinite(loss) and self._overflows <= MOST_OVERFLOWS:
+            return False  # the scaler skips the step and halves its scale
+        if self.on_nonfinite == "stop":
+            what = "gradient" if math.isfinite(loss) else "loss"
+            raise NonFiniteError(
+                f"the {what} is not finite at step {step + 1} (loss {loss:g})",
+                "",
+                f"step {step} was the last good one and nothing after it is saved: "
+                "lower optim.lr, raise optim.warmup_steps, or take trainer.on_nonfinite=skip",
+            )
+        self.skipped_steps += 1
+        return not self._has_scaler

@@ -1,0 +1,60 @@
+"""The processes that share a run: their number, and whether the run can be shared so."""
+
+from dataclasses import dataclass
+
+from microgpt.config import ConfigError, Fault
+from microgpt.engine.config import RunConfig
+from microgpt.engine.machine import device as machine
+from microgpt.engine.process import cluster
+from microgpt.engine.process.cluster import Place
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that share a run: this one's rank, and how many the config asks for."""
+
+    place: Place
+    devices: int
+    "Devices on each node."
+    num_nodes: int
+
+    @property
+    def size(self) -> int:
+        return self.devices * self.num_nodes
+
+    @property
+    def is_to_be_started(self) -> bool:
+        """Whether the ranks have yet to be started, by this process."""
+        return self.size > 1 and not self.place.starter
+
+
+def find_world(config: RunConfig, accelerator: str) -> World:
+    """The processes of a run, checked against the config.
+
+    Raises:
+        MachineError: there are fewer devices.
+        UsageError: another number of processes was started.
+        ConfigError: the global batch cannot be shared evenly, or a part is made for one device.
+    """
+    knobs, place = config.trainer, cluster.place()
+    world = World(place, machine.resolve_devices(knobs.devices, accelerator, place.started), knobs.num_nodes)
+    cluster.check_world(place, world.devices, world.num_nodes)
+    problem = config.world_problem(world.size)
+    if problem is None and world.size > 1 and knobs.find_lr:
+        fix = "find it with trainer.devices=1, then give optim.lr"
+        problem = Fault("trainer.find_lr", f"it searches on one device, not on {world.size}", fix)
+    if problem is None and world.size > 1 and knobs.strategy == "fsdp":
+        problem = sharding_problem(config)
+    if problem is not None:
+        raise ConfigError([problem])
+    return world
+
+
+def sharding_problem(config: RunConfig) -> Fault | None:
+    """The first knob that sharded weights do not support, if any."""
+    if config.trainer.precision in ("16-mixed", "64-true"):
+        fix = "take bf16-mixed, 32-true, or trainer.strategy=ddp"
+        return Fault("trainer.precision", f"{config.trainer.precision} is not supported with fsdp", fix)
+    if config.lora.rank:
+        return Fault("lora.rank", "low-rank changes are not supported with fsdp", "take trainer.strategy=ddp")
+    return None
