@@ -323,7 +323,7 @@ def test_a_used_folder_and_a_finished_run(tiny: Tiny, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("command", "place"),
     [
-        (generate.main, "microgpt.engine.trained.sample.cut"),
+        (generate.main, "microgpt.engine.trained.growing_text.GrowingText.add"),
         (evaluate.main, "microgpt.engine.trained.protocols.blocks.Blocks.windows"),
     ],
 )

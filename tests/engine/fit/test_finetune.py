@@ -15,7 +15,7 @@ from microgpt import GPT, load, train
 from microgpt.config import ConfigError
 from microgpt.data.tokenizer import HFTokenizer
 from microgpt.engine.config import RunConfig
-from microgpt.engine.trained.sample import text_after
+from microgpt.engine.trained.growing_text import GrowingText
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.model.files.hf import write_model
 
@@ -124,7 +124,10 @@ def test_words_of_a_sentencepiece_tokenizer_keep_the_space_before_them(tokenizer
     prompt, new = tokenizer.encode("bad"), [vocab[c] for c in "\u2581cab"]
     assert tokenizer.decode(prompt) == "bad"
     assert tokenizer.decode(new) == "cab"
-    assert text_after(tokenizer, prompt, new) == " cab"
+    text = GrowingText(tokenizer, prompt)
+    for token in new:
+        text.add(token)
+    assert text.finish() == " cab"
     assert tokenizer.settled("bad cab bad cab") == 0
     assert tokenizer.token_lengths()[1].tolist() == [1] * len(vocab)
 

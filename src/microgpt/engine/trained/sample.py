@@ -1,12 +1,13 @@
 """Prompts become texts: the same code for notebooks, the command and training."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import torch
 
 from microgpt.config import Config, Count, Natural, NonNegative, Range
 from microgpt.engine.process import signals
+from microgpt.engine.trained.growing_text import GrowingText, TextCodec
 from microgpt.errors import UsageError
 from microgpt.model import GPT
 from microgpt.model.generation.sampling import SamplingParams
@@ -32,14 +33,6 @@ class SampleConfig(Config):
     "Choose among tokens at least this share as likely as the likeliest."
 
 
-class TextCodec(Protocol):
-    """What generation needs of a tokenizer."""
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def decode(self, ids: Sequence[int]) -> str: ...
-
-
 def generate_texts(
     model: GPT,
     tokenizer: TextCodec,
@@ -56,63 +49,47 @@ def generate_texts(
     compile: bool = False,
     on_text: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """Continue `prompt` in `num_samples` ways, all in one batch.
+    """Continue `prompt` in `num_samples` ways, all in one batch; returns each with the prompt before it.
 
     Args:
-        temperature: 0 takes the likeliest token each time.
+        temperature, top_k, top_p, min_p: as in `SamplingParams`.
         stop: a text ends before the first of these strings that appears in what is new.
         seed: the same seed gives the same texts; None draws one.
-        compile: compile the step that makes a token, half a minute once for a model: many tokens are then made sooner.
+        compile: compile the step that makes a token, up to half a minute once for a model.
         on_text: called with each new piece of the first text as it is made, the prompt first.
 
-    Returns:
-        The prompt and its continuation, for each sample.
-
     Raises:
-        DataError: when the prompt has characters that the model does not know.
-        UsageError: for settings that make no sense.
-        MachineError: torch cannot compile here.
+        DataError, UsageError, MachineError: unknown characters, senseless settings, torch cannot compile.
     """
     if num_samples < 1:
         raise UsageError(f"{num_samples} samples", "num_samples", "ask for one or more")
     ids = tokenizer.encode(prompt) or start_ids(tokenizer)
     device = next(model.parameters()).device
-    generator = torch.Generator(device=device)
-    generator.manual_seed(seed % 2**63) if seed is not None else generator.seed()
     idx = torch.tensor([ids] * num_samples, dtype=torch.int64, device=device)
-
-    new: list[list[int]] = [[] for _ in range(num_samples)]
-    ended = [False] * num_samples
-    shown = 0
+    generator = seeded_generator(seed, device)
+    params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, generator=generator)
+    texts = [GrowingText(tokenizer, ids, stop) for _ in range(num_samples)]
     if on_text is not None:
         on_text(prompt)
-    longest_stop = max((len(s) for s in stop), default=0)
-    params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, generator=generator)
     for tokens in stream(model, idx, max_new_tokens, params, compile=compile):
         signals.give_way()
-        for row, token in enumerate(tokens.tolist()):
-            if not ended[row]:
-                new[row].append(token)
-                ended[row] = bool(stop) and cut(tokenizer.decode(new[row][-16 - longest_stop :]), stop)[1]
-        if on_text is not None and not ended[0]:
-            text = text_after(tokenizer, ids, new[0])
-            # What may still become a stop string, or half of a character, waits for the next token.
-            ready = len(text) - longest_stop - text.endswith("\N{REPLACEMENT CHARACTER}")
-            if ready > shown:
-                on_text(text[shown:ready])
-                shown = ready
-        if all(ended):
+        for text, token in zip(texts, tokens.tolist(), strict=True):
+            text.add(token)
+        if on_text is not None and (piece := texts[0].take()):
+            on_text(piece)
+        if all(text.is_stopped for text in texts):
             break
-    texts = [cut(text_after(tokenizer, ids, row), stop)[0] for row in new]
+    finished = [text.finish() for text in texts]
     if on_text is not None:
-        on_text(texts[0][shown:])
-    return [prompt + text for text in texts]
+        on_text(texts[0].rest())
+    return [prompt + text for text in finished]
 
 
-def text_after(tokenizer: TextCodec, ids: Sequence[int], new: Sequence[int]) -> str:
-    """The text of `new` where it follows `ids`: some tokenizers leave out the space before a text's first word."""
-    before = list(ids[-4:])
-    return tokenizer.decode([*before, *new])[len(tokenizer.decode(before)) :]
+def seeded_generator(seed: int | None, device: torch.device) -> torch.Generator:
+    """A generator with this seed; None draws one."""
+    generator = torch.Generator(device=device)
+    generator.manual_seed(seed % 2**63) if seed is not None else generator.seed()
+    return generator
 
 
 def start_ids(tokenizer: TextCodec) -> list[int]:
@@ -121,9 +98,3 @@ def start_ids(tokenizer: TextCodec) -> list[int]:
         return tokenizer.encode("\n") or [0]
     except Exception:
         return [0]
-
-
-def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """`text` up to the first stop string in it, and whether there was one."""
-    ends = [at for at in (text.find(s) for s in stop if s) if at >= 0]
-    return (text[: min(ends)], True) if ends else (text, False)
