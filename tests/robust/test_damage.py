@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 import campaign_damage
 import campaign_inputs
+import pytest
+
 from microgpt.text import printable
 
 
