@@ -10,11 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -23,6 +18,7 @@ from microgpt.engine.fit.finetune import starting_model
 from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.machine import device as machine
 from microgpt.engine.trained.evaluate import token_losses
+from microgpt.model.kernels import torch_private
 
 
 @dataclass(frozen=True)
@@ -93,12 +89,12 @@ def footprint(
     default = torch.get_default_dtype()
     if precision.endswith("true"):
         torch.set_default_dtype(machine.autocast_dtype(precision))
-    with FakeTensorMode(), torch.device(accelerator), LiveBytes() as live:
+    with torch_private.sizes_only(), torch.device(accelerator), LiveBytes() as live:
         try:
             return _simulate(
                 live, config, vocab_size, accelerator, precision, min(2, sequences // micro), micro, scored
             )
-        except (DataDependentOutputException, DynamicOutputShapeException):
+        except torch_private.value_is_missing():
             return None
         finally:
             torch.set_default_dtype(default)
