@@ -27,6 +27,7 @@ class Fault:
         return f"{text}; {self.fix}" if self.fix else text
 
     def under(self, parent: str) -> "Fault":
+        """The same fault with its path inside the node `parent`."""
         return dataclasses.replace(self, path=f"{parent}.{self.path}" if self.path else parent)
 
 
@@ -42,7 +43,12 @@ class Node(Protocol):
     """What conversion needs of a configuration class."""
 
     @classmethod
-    def from_value(cls, value: Any) -> Self: ...
+    def from_value(cls, value: Any) -> Self:
+        """Make the config from plain data.
+
+        Raises:
+            ConfigError: with every fault in it.
+        """
 
 
 def is_node(annotation: Any) -> TypeGuard[type[Node]]:

@@ -22,13 +22,15 @@ _NAMED = 5
 
 
 class FitKnobs(Protocol):
-    """The knobs of `data` that a tokenizer may be built by."""
+    """The knobs of `data` that `Tokenizer.fit` may use."""
 
     @property
-    def vocab_size(self) -> int: ...
+    def vocab_size(self) -> int:
+        """The most tokens that a tokenizer of subwords may learn."""
 
     @property
-    def unknown(self) -> Unknown: ...
+    def unknown(self) -> Unknown:
+        """The policy for characters outside the vocabulary."""
 
 
 class Tokenizer(Part, ABC, family="tokenizer"):
