@@ -116,12 +116,15 @@ def test_the_error_shown_is_the_one_printed(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_every_choice_the_readme_lists_is_there_and_none_is_missing() -> None:
+    from microgpt.engine.commands.knobs import families
+    from microgpt.engine.commands.sources import Sources
     from microgpt.engine.compose.groups import config_groups, shipped_yaml
 
     rows = dict(re.findall(r"^\| `([\w.]+)=` \| [^|]+ \| ([^|]+) \|$", README, re.MULTILINE))
     shipped = {
         group: options for group, options in config_groups(shipped_yaml()).items() if not group.startswith("hydra")
     }
+    shipped |= {path: names for path, names in families(Sources()).items() if path in ("model.norm", "model.mlp")}
     assert rows.keys() == shipped.keys()
     for group, options in shipped.items():
         listed = {word for word in re.findall(r"`([^`]+)`", rows[group]) if not word.endswith("=")}

@@ -59,7 +59,7 @@ def test_the_import_law_holds() -> None:
 def test_no_source_reads_pickles_or_runs_text() -> None:
     banned = re.compile(
         r"import pickle|weights_only=False|shell=True|yaml\.(full|unsafe)?_?load\((?!.*Loader=_PlainLoader)"
-        r"|(?<![\w.])(eval|exec)\("
+        r"|(?<![\w.])(?<!def )(eval|exec)\("
     )
     for path in SOURCES:
         assert not banned.search(path.read_text(encoding="utf-8")), path

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_rig import Bench
 
 import microgpt.engine.train as engine
+from bench_rig import Bench
 from microgpt import GPT, GPTConfig
 from microgpt.data.windows import Windows
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-import bench_naive
 import numpy as np
 import torch
+
+import bench_naive
 from bench_machine import child, seconds_of
 from bench_rig import Bench, alternate
-
 from microgpt.data.windows import Windows
 
 T, B = 128, 128

@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
+
 from bench_contestants import silently
 from bench_machine import formats, reading_rate, seconds_of
 from bench_nanogpt import nanogpt_module
 from bench_rig import Bench, alternate
-
 from microgpt import GPT, CharTokenizer, GPTConfig
 from microgpt.engine.trained.run import Run
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+
 from bench_contestants import Shape, log_every
 from bench_rig import Bench
-
 from microgpt.engine.exchange.nanogpt import read_checkpoint
 
 

@@ -16,11 +16,11 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+
+import microgpt.engine.train as engine
 from bench_contestants import NANOGPT, QUIET, Shape, enough_steps, log_every, ours, silently, stamped
 from bench_machine import synchronize
 from bench_rig import Bench, Spread, alternate
-
-import microgpt.engine.train as engine
 from microgpt import GPT
 from microgpt.data.corpus import prepare
 from microgpt.data.windows import Windows

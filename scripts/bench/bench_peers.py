@@ -17,14 +17,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import bench_generate
 import torch
+from torch import Tensor, nn
+
+import bench_generate
 from bench_contestants import NANOGPT, Shape
 from bench_generate import Generate, timed
 from bench_machine import seconds_of
 from bench_rig import Bench, Spread, alternate
 from bench_train import PUBLISHED, TINY, best, every_way, race, rivals
-from torch import Tensor, nn
 
 WRITING = Shape(**bench_generate.SIZES, batch_size=1)
 AHEAD = "ours is so many times as fast"

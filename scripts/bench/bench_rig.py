@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
+
 from bench_machine import cpu_seconds, limits, load, machine, precisions
 
 PEERS = {"nanogpt": "train.py", "mingpt": "mingpt/model.py", "litgpt": "litgpt/model.py"}

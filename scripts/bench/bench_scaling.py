@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import microgpt.engine.train as engine
 from bench_contestants import NANOGPT, QUIET, Shape, enough_steps, log_every, ours, pace, timed_rows
 from bench_machine import child, seconds_of
 from bench_rig import Bench, alternate
-
-import microgpt.engine.train as engine
 from microgpt import CharTokenizer
 from microgpt.data.cache import Cache, IdsEntry
 from microgpt.data.corpus import Corpus

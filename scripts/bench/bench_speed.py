@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from bench_contestants import Shape
 from bench_rig import Bench
-
 from microgpt.data.corpus import prepare
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.compose.groups import shipped_yaml

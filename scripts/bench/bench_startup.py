@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import microgpt.engine.train as engine
 from bench_contestants import NANOGPT, QUIET, Shape, silently
 from bench_rig import Bench, alternate
-
-import microgpt.engine.train as engine
 
 TRAIN = "microgpt.engine.commands.train"
 SHAPE = Shape(2, 2, 64, 32, 8)

@@ -19,8 +19,9 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import bench_naive
 import torch
+
+import bench_naive
 from bench_contestants import NANOGPT, REFERENCE, Shape, enough_steps, ours
 from bench_machine import formats
 from bench_nanogpt import nanogpt, same_maths

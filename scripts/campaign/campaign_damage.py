@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from campaign_rig import checkpoint, composed, ended, forked, identity, train, write_text
 
+from campaign_rig import checkpoint, composed, ended, forked, identity, train, write_text
 from microgpt.engine.commands import common, evaluate, generate
 from microgpt.engine.store.checkpoint.tensors import write_tensors
 from microgpt.files import sha256

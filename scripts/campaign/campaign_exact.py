@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from campaign_rig import checkpoint, composed, identity, quickly, write_text
 from safetensors.torch import load_file
 
 import microgpt.engine.train as engine
+from campaign_rig import checkpoint, composed, identity, quickly, write_text
 from microgpt.engine.fit.callbacks import save
 from microgpt.engine.process import signals
 from microgpt.errors import MachineError

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from campaign_rig import quickly, write_text
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import microgpt.config
 import microgpt.engine.train as engine
-from microgpt.config import Config, ConfigError, Fault, fields
+from campaign_rig import quickly, write_text
+from microgpt.config import Config, ConfigError, Fault, Range, fields
 from microgpt.data.config import DataConfig
 from microgpt.data.corpus import prepare
 from microgpt.data.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from_dict
@@ -188,9 +188,12 @@ def fitting(annotation: Any, path: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(SMALL[path])
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        low, high = (args[1].min or 0, args[1].max or 3) if args[0] is int else (args[1].min or 0.0, args[1].max or 0.9)
+        bound = next((extra for extra in args[1:] if isinstance(extra, Range)), None)
+        if bound is None:
+            return fitting(args[0], path)
+        low, high = (bound.min or 0, bound.max or 3) if args[0] is int else (bound.min or 0.0, bound.max or 0.9)
         number = st.integers(int(low), int(high)) if args[0] is int else st.floats(low, high)
-        return number.filter(lambda x: x in args[1])
+        return number.filter(lambda x: x in bound)
     if origin is Literal:
         return st.sampled_from(args)
     if origin in (typing.Union, types.UnionType):

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from campaign_rig import composed, ended, forked, train, write_text
 
+from campaign_rig import composed, ended, forked, train, write_text
 from microgpt.engine.fit.callbacks import save
 
 WARM = 0.1

@@ -11,7 +11,6 @@ from types import CodeType, FrameType
 from typing import Any
 
 from campaign_rig import TINY, ended, forked, identity, write_text
-
 from microgpt.engine.commands import train as command
 from microgpt.engine.process import signals
 

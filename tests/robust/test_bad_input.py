@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import campaign_rig
 import psutil
 import pytest
 
+import campaign_rig
 import microgpt
 from microgpt.engine.commands import evaluate, generate, train
 from microgpt.engine.machine import device as machine

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import campaign_damage
-import campaign_inputs
 import pytest
 
+import campaign_damage
+import campaign_inputs
 from microgpt.text import printable
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import campaign_exact
-import campaign_rig
 import pytest
 
+import campaign_exact
+import campaign_rig
 from microgpt import train
 from microgpt.engine.commands import train as command
 from microgpt.engine.store import checkpoint

@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import campaign_exact
-import campaign_kills
 import pytest
 import torch
 
+import campaign_exact
+import campaign_kills
 from microgpt import train
 from microgpt.engine.store import checkpoint
 from microgpt.errors import CheckpointError, NonFiniteError

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import campaign_kills
 import campaign_rig
 import campaign_stops
-import pytest
-
 from microgpt import train
 from microgpt.engine.commands import common
 from microgpt.engine.commands import train as command

@@ -377,6 +377,7 @@ def test_the_id_of_a_record_is_kept_for_a_resumed_run_alone(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="a logger's package, mlflow, is not installed")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the database library that MLflow uses
 def test_mlflow_has_every_metric_and_a_resumed_run_continues_its_record(tiny: Tiny, tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 

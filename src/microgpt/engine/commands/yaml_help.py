@@ -11,6 +11,7 @@ from typing import Any
 
 from microgpt.engine.commands.knobs import Knob
 from microgpt.errors import UsageError
+from microgpt.text import one_line
 
 _COMMENTED = re.compile(r"^(\w+):(?:\s.*)?\s#\s*(.*)$")
 
@@ -45,7 +46,7 @@ def read_part(file: Path, group: str) -> YamlPart:
         if not isinstance(values, dict):
             raise ValueError("it holds no mapping")
     except (ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read it ({' '.join(str(error).split())[:200]})", str(file), "write YAML") from None
+        raise UsageError(f"cannot read it ({one_line(error, 200)})", str(file), "write YAML") from None
     lines = text.splitlines()
     docs = {match[1]: match[2] for line in lines if (match := _COMMENTED.match(line))}
     summary = lines[0].removeprefix("#").strip() if lines and lines[0].startswith("#") else ""

@@ -10,6 +10,7 @@ from microgpt.engine.exchange.formats.base import ExportFormat
 from microgpt.engine.trained.run import Run
 from microgpt.errors import CheckpointError
 from microgpt.model.files import hf
+from microgpt.text import one_line
 
 
 class HFFormat(ExportFormat, name="hf"):
@@ -73,7 +74,7 @@ def reopened(folder: Path) -> tuple[str, Logits, Encode | None]:
         theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise CheckpointError(f"transformers does not open it ({str(error)[:200]})", str(folder)) from error
+        raise CheckpointError(f"transformers does not open it ({one_line(error, 200)})", str(folder)) from error
     finally:
         verbosity.set_verbosity(level)
         if bars:
