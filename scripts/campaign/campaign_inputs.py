@@ -356,11 +356,11 @@ def inputs(folder: Path, configs: int, texts: int) -> dict[str, Any]:
     fits, wild = valid(RunConfig).map(together), knobs(RunConfig)
 
     def try_config(draw: st.DataObject) -> None:
-        figures["configurations"] += 1
         kind = draw.draw(st.integers(0, 9))
         values = draw.draw(fits if kind < 7 else wild)
         if 4 <= kind < 7:
             values = spoilt(values, draw)
+        figures["configurations"] += 1  # now: a draw that grows too large is given up, and is none
         try:
             config = RunConfig.from_dict(values)
         except ConfigError as error:
