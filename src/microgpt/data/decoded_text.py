@@ -10,7 +10,7 @@ from microgpt.data.sources import Source
 
 @dataclass(frozen=True)
 class DecodedText:
-    """A source in its encoding.
+    """A source's decoded text, or an excerpt of it.
 
     Attributes:
         errors: how to treat undecodable bytes, as in `bytes.decode`.

@@ -34,7 +34,7 @@ class FitKnobs(Protocol):
 
 
 class Tokenizer(Part, ABC, family="tokenizer"):
-    """Text to indices `0 .. vocab_size - 1` and back; a subclass with `name=` joins the choices of `data.tokenizer`.
+    """Convert text to indices `0 .. vocab_size - 1` and back; a subclass with `name=` is a choice of `data.tokenizer`.
 
     Its name is the `type` in a model folder's tokenizer.json. Add a tokenizer as a file beside this one, or your own:
     train with `imports=[mine.py] data.tokenizer=mine`, and open the model elsewhere with `--import mine.py`.
