@@ -1,6 +1,6 @@
 """microgpt: train, fine-tune, evaluate and sample small GPT models.
 
-The public names are loaded when they are first used: importing this package imports nothing heavy.
+Public names load on first use, so that importing the package stays fast.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""What an annotated field of a configuration says beyond its type: a range, a set of names, what it does not decide."""
+"""Annotations of configuration fields: a range, a set of names, a mark that resuming may change the value."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers an annotated field accepts: `min <= x <= max`, `above < x < below`."""
+    """The numbers that a field accepts: `min <= x <= max`, `above < x < below`."""
 
     min: float | None = None
     max: float | None = None
@@ -26,19 +26,19 @@ class Range:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The names that an annotated text may be; asked anew for each value, as a family of parts may have grown."""
+    """The names that a text field accepts, listed anew for each value because a family of parts may have grown."""
 
     names: Callable[[], Iterable[str]]
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a knob does not decide, said where it is declared: `Annotated[int, MACHINE]`."""
+    """Marks a knob that does not change what is learnt, where the knob is declared: `Annotated[int, MACHINE]`."""
 
     why: str
 
 
 MACHINE = Mark("says only how fast or where")
-"""A knob that changes nothing that is learnt: a run may be resumed with another value."""
+"""Marks a knob of speed or place: a run may resume with another value and learns the same."""
 COURSE = Mark("says how long, and what is watched and kept")
-"""A knob or node that changes no single step: a run may be resumed with another value."""
+"""Marks a knob or node that changes no single step: a run may resume with another value."""

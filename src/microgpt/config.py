@@ -1,4 +1,4 @@
-"""Mappings become frozen dataclasses, and every fault is reported at once.
+"""Convert mappings to frozen dataclasses, and report every fault at once.
 
 Each knob is declared once, in a subclass of `Config` that stands beside the code that reads it:
 
@@ -6,8 +6,8 @@ Each knob is declared once, in a subclass of `Config` that stands beside the cod
         theta: Annotated[float, Range(above=0)] = 10_000.0
         "Base of the wavelengths."
 
-The type says what is accepted, the default what is meant when nothing is said, the line below what it does.
-Families of interchangeable parts are in `microgpt.registry`. No torch, no Hydra here.
+The type defines the accepted values, the annotation their range, and the string below documents the knob. Families of
+interchangeable parts are in `microgpt.registry`. This file imports neither torch nor Hydra.
 """
 
 import dataclasses
@@ -31,14 +31,14 @@ Natural = Annotated[int, Range(min=0)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(min=0)]
 Fraction = Annotated[float, Range(min=0, below=1)]
-"""The numbers that most knobs are: a share is never the whole."""
+"""Common types of knobs; a fraction is always below 1."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Config:
-    """Base of every configuration: a frozen, keyword-only dataclass that checks itself when made.
+    """Base of every configuration: a frozen, keyword-only dataclass that checks its values on construction.
 
-    Values are converted where nothing is lost (2 to 2.0, 1e4 to 10000, a list to a tuple, a mapping to a nested
+    Lossless conversions are automatic (2 to 2.0, 1e4 to 10000, a list to a tuple, a mapping to a nested
     Config, a name to a `microgpt.registry.Choice`).
 
     Raises:
@@ -48,7 +48,7 @@ class Config:
     is_family: ClassVar[bool] = False
     """Whether a field of this type takes one of several classes, chosen by name."""
     is_group: ClassVar[bool] = False
-    """Whether a field of this type is filled by a Hydra group of YAML files, one for each part to choose."""
+    """Whether a Hydra group, with a YAML file for each part, fills a field of this type."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -64,7 +64,7 @@ class Config:
             raise ConfigError(faults)
 
     def check(self) -> Iterator[Fault]:
-        """Yield what is wrong with the values taken together; each is already of its type and in its range."""
+        """Yield faults in combinations of values; each value already has its type and range."""
         return iter(())
 
     @classmethod
@@ -86,17 +86,17 @@ class Config:
 
     @classmethod
     def from_value(cls, value: Any) -> Self:
-        """Make a config from the value of a field of this type; raises a ConfigError as `from_dict` does."""
+        """Make a config from a field's plain value; raises ConfigError as `from_dict` does."""
         if isinstance(value, Mapping):
             return cls.from_dict(value)
         raise ConfigError([Fault("", f"{value!r} is not a group of knobs", f"it holds {', '.join(fields(cls))}")])
 
     def to_value(self) -> Any:
-        """The plain value of a field of this type, which `from_value` reads."""
+        """The field's plain value, which `from_value` reads."""
         return self.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
-        """The plain mapping that `from_dict` reads: str, int, float, bool, None, list and dict alone."""
+        """The plain mapping that `from_dict` reads: only str, int, float, bool, None, list and dict."""
         return {key: _plain(getattr(self, key)) for key in fields(type(self))}
 
 
@@ -112,7 +112,7 @@ def fields(cls: type[Config]) -> dict[str, Any]:
 
 
 def defaults(cls: type[Config]) -> dict[str, Any]:
-    """Every knob of `cls` with its default as plain data; fields of which a member is chosen stay out."""
+    """Every knob of `cls` with its default as plain data, without the fields that a Hydra group fills."""
     tree: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         annotation = fields(cls)[field.name]
@@ -130,7 +130,7 @@ def defaults(cls: type[Config]) -> dict[str, Any]:
 
 
 def marked(cls: type[Config], path: str = "") -> dict[str, Mark]:
-    """The marked knobs and nodes of a config class and of the nodes in it: dotted path -> mark."""
+    """The marked knobs and nodes of a config class, nested ones included: dotted path -> mark."""
     found: dict[str, Mark] = {}
     for key, annotation in fields(cls).items():
         here = f"{path}.{key}" if path else key

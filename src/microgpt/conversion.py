@@ -1,4 +1,4 @@
-"""Values as a configuration's annotations want them, and the faults that are found on the way."""
+"""Convert values to the types of a configuration's fields, collecting every fault."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from microgpt.text import did_you_mean
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a configuration: where it stands, what it is, what to do."""
+    """One error in a configuration: the dotted path, what is wrong, how to fix it."""
 
     path: str
     what: str
@@ -32,7 +32,7 @@ class Fault:
 
 
 class ConfigError(UsageError):
-    """One or more faults in a configuration; `faults` holds them all, `str()` has one line each."""
+    """One or more faults in a configuration: `faults` lists them, `str()` gives each a line."""
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("\n".join(map(str, faults)))
@@ -40,7 +40,7 @@ class ConfigError(UsageError):
 
 
 class Node(Protocol):
-    """What conversion needs of a configuration class."""
+    """The method of a configuration class that conversion calls."""
 
     @classmethod
     def from_value(cls, value: Any) -> Self:
@@ -57,7 +57,7 @@ def is_node(annotation: Any) -> TypeGuard[type[Node]]:
 
 
 def convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:
-    """`value` as `annotation` wants it; what cannot be converted is returned as it is and reported in `faults`."""
+    """Convert `value` to the annotated type; an inconvertible value is returned unchanged and its fault appended."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in _CONVERTERS:
         return _CONVERTERS[origin](value, args, path, faults)
@@ -89,7 +89,7 @@ def _convert_union(value: Any, args: tuple[Any, ...], path: str, faults: list[Fa
         if not found:
             return converted
         attempts.append(found)
-    # A fault of range says more than a fault of type, and the last option is the one with names to choose from.
+    # A range fault tells more than a type fault, and the last option of a union is the one that lists names.
     faults.extend(next((a for a in attempts if "out of range" in a[0].what), attempts[-1]))
     return value
 

@@ -1,6 +1,6 @@
-"""The errors a user can meet: each says what, where and how to fix it, and knows its exit code.
+"""Errors meant for users: each says what is wrong, where, and how to fix it, and has an exit code.
 
-Raised everywhere in the package; printed as one line by the commands:
+The commands print one line:
 `microgpt: error: <what> in <where>; <how to fix it>`. Imports nothing.
 """
 
@@ -32,13 +32,13 @@ class UsageError(MicrogptError):
 
 
 class DataError(MicrogptError):
-    """The text cannot be used: missing, empty, undecodable, too short, unknown characters."""
+    """The text is unusable: missing, empty, undecodable, too short, unknown characters."""
 
     exit_code = 3
 
 
 class CheckpointError(MicrogptError):
-    """A run, checkpoint or model folder is missing, damaged or of another model."""
+    """A run, checkpoint or model folder is missing, damaged or belongs to another model."""
 
     exit_code = 4
 

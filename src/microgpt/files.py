@@ -1,7 +1,7 @@
-"""Atomic writes, file hashes, and JSON from anyone: the one place for each. Standard library alone.
+"""Atomic writes, file hashes and untrusted JSON. Needs only the standard library.
 
 A file or folder is written under a hidden temporary name beside its place, flushed to disk and renamed; then the
-folder above is flushed too. Whenever the process dies, the place holds the old content or the new one, never a part.
+parent folder is flushed too. If the process dies at any moment, the path holds the old or the new content, whole.
 
     write(path, text)                         a small file
     with writing(path) as file:               a stream of bytes, hashed as it is written
@@ -11,7 +11,7 @@ folder above is flushed too. Whenever the process dies, the place holds the old 
     with new_folder(path) as hidden:          several files that appear together
         ...
 
-Reading believes nothing: the size, depth and number of values of a JSON file are limited.
+Reading trusts nothing: a JSON file's size, depth and number of lists and objects are limited.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 HIDDEN = ".tmp-"
-"How temporary names begin."
+"Prefix of temporary names."
 MAX_DEPTH = 100
-"Levels of lists and objects that JSON may have."
+"Deepest nesting of lists and objects that JSON may have."
 MAX_CONTAINERS = 1_000_000
-"Lists and objects that JSON may have: each takes thirty times the memory of its two bytes."
+"Most lists and objects that JSON may have: each takes two bytes on disk and thirty times that in memory."
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 
 
@@ -45,7 +45,7 @@ def write(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator["HashedFile"]:
-    """Stream into a file that takes its name when the `with` block ends without an error."""
+    """Open a file for streaming that takes the name `path` when the `with` block ends without an error."""
     with replacing(path) as hidden, HashedFile(hidden) as file:
         yield file
 
@@ -54,10 +54,10 @@ def writing(path: Path) -> Iterator["HashedFile"]:
 def replacing(path: Path) -> Iterator[Path]:
     """A hidden path beside `path`: the file written there takes the name `path` when the `with` block ends.
 
-    Nested blocks end from the inside out: their files take their names in that order, none after the first failure.
+    Nested blocks end from the inside out, so inner files take their names first; after a failure no other does.
 
     Raises:
-        OSError: the disk is full or refuses; `path` holds what it held, or the new file if only the last flush failed.
+        OSError: the disk is full or refuses; `path` is unchanged, or the new file if only the last flush failed.
     """
     hidden = _hidden(path)
     try:
@@ -95,14 +95,14 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder: hidden first, so that a half-removed one is never seen."""
+    """Remove a folder, renaming it first so that nobody sees it half removed."""
     hidden = _hidden(path.with_name(f"removed-{path.name}"))
     path.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the hidden files and folders that killed processes left in `folder`; nobody may be writing there."""
+    """Remove the hidden files and folders that killed processes left in `folder`, while nobody writes there."""
     for path in folder.glob(f"{HIDDEN}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -112,7 +112,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 class HashedFile:
-    """A new file that is hashed while it is written, and on disk when the `with` block ends."""
+    """A new file, hashed while it is written and flushed to disk when the `with` block ends."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.size = path, 0
@@ -120,7 +120,7 @@ class HashedFile:
 
     @property
     def sha256(self) -> str:
-        """The hash of what was written, in hexadecimal."""
+        """The hash of the bytes written so far, in hexadecimal."""
         return self._sha256.hexdigest()
 
     def __enter__(self) -> "HashedFile":
@@ -132,7 +132,7 @@ class HashedFile:
         view = memoryview(data).cast("B")
         self._sha256.update(view)
         self.size += len(view)
-        while len(view):  # a raw write may take a part only
+        while len(view):  # a raw write may be partial
             view = view[self._file.write(view) :]
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -164,7 +164,7 @@ def sha256(path: Path) -> str:
 
 
 def sha256_of(pieces: Iterable[bytes]) -> str:
-    """The SHA-256 of bytes that come in pieces, in hexadecimal."""
+    """The SHA-256 of the joined pieces, in hexadecimal."""
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
@@ -194,19 +194,19 @@ def read_json(path: Path, limit: int, depth: int = MAX_DEPTH, allow_nan: bool = 
     """The object in a JSON file of at most `limit` bytes; see `parse_object`.
 
     Raises:
-        OSError, ValueError: as those of `read_capped` and `parse_object`.
+        OSError, ValueError: as `read_capped` and `parse_object` do.
     """
     return parse_object(read_capped(path, limit), depth, allow_nan)
 
 
 def parse_object(data: bytes, depth: int = MAX_DEPTH, allow_nan: bool = False) -> dict[str, Any]:
-    """A JSON object, strictly: UTF-8, no key twice, at most `depth` levels.
+    """Parse a JSON object strictly: UTF-8, no duplicate keys, at most `depth` levels.
 
     Args:
-        allow_nan: whether NaN and infinities are read, which Python writes though JSON has none.
+        allow_nan: accept NaN and infinities, which Python writes although JSON does not have them.
 
     Raises:
-        ValueError: it is none; the message says why and quotes nothing.
+        ValueError: `data` is not such an object; the message says why without quoting it.
     """
     if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
         raise ValueError("not a JSON object: too many lists")
@@ -225,7 +225,7 @@ def parse_object(data: bytes, depth: int = MAX_DEPTH, allow_nan: bool = False) -
 
 
 def _hidden(path: Path) -> Path:
-    """A temporary name that no other process has."""
+    """A temporary name beside `path` that no other process uses."""
     return path.with_name(f"{HIDDEN}{path.name}.{os.urandom(4).hex()}")
 
 

@@ -1,7 +1,7 @@
-"""Families of interchangeable parts: a part is registered by being there, and chosen by its name.
+"""Families of interchangeable parts, registered by subclassing and chosen by name.
 
-A part is a subclass of its family, which is a `Choice` where parts have knobs and a `Part` where they have none, in a
-file of the family's package or in a file of the user's own, which `imports=[file.py]` names. Nothing else lists it.
+A part subclasses its family: a `Choice` if parts have knobs, a `Part` if they have none. It stands in a file of the
+family's package or in a user's file that `imports=[file.py]` names. No other file lists it.
 """
 
 import importlib
@@ -19,20 +19,20 @@ from microgpt.files import sha256_of
 from microgpt.text import did_you_mean
 
 _PREFIX = "microgpt_imported_"
-"""How the modules of users' files are called in `sys.modules`, which alone remembers them."""
+"""Prefix of the names of users' files in `sys.modules`, the only record of them."""
 
 
 class Choice(Config):
-    """A config that is one of a family, told apart by `name`.
+    """A config that belongs to a family and is chosen by `name`.
 
-    A direct subclass starts a family; a subclass of that with `name=` joins it. Where a field has the family as its
-    type, a name or a mapping with the key `name` chooses the member:
+    A direct subclass starts a family; a subclass of the family with `name=` joins it. A field of the family's type
+    accepts a name, or a mapping with the key `name`:
 
         class PositionConfig(Choice, family="position scheme"): ...
         class RoPEConfig(PositionConfig, name="rope"): ...
 
-    A family is a Hydra group with a YAML file for each member. With `is_word=True` it needs none, and a member without
-    knobs of its own is written as its bare name.
+    A family is a Hydra group with a YAML file for each member. With `is_word=True` it has no files, and a member
+    without knobs is written as its bare name.
     """
 
     is_family = is_group = True
@@ -55,7 +55,7 @@ class Choice(Config):
 
     @classmethod
     def choose(cls, value: Any) -> Self:
-        """The member of this family that a name or a mapping stands for.
+        """Make the member of this family that a name or mapping chooses.
 
         Raises:
             ConfigError: there is no such member, or its knobs are wrong.
@@ -85,14 +85,14 @@ class Choice(Config):
 
 
 class Part:
-    """Base of a family of classes that are chosen by name.
+    """Base of families whose members are classes, chosen by name.
 
-    A subclass with `family=` starts a family, a subclass of that with `name=` joins it:
+    A subclass with `family=` starts a family, and a subclass of the family with `name=` joins it:
 
         class Metric(Part, family="metric"): ...
         class Loss(Metric, name="loss"): ...
 
-    `members` holds the family by name, in the order of definition.
+    `members` maps names to classes, in order of definition.
     """
 
     name: ClassVar[str]
@@ -112,10 +112,10 @@ class Part:
 
     @classmethod
     def named(cls, name: str, where: str = "") -> type[Self]:
-        """The member of that name.
+        """The member called `name`.
 
         Raises:
-            UsageError: the family has none.
+            UsageError: the family has no such member.
         """
         if name not in cls.members:
             raise UsageError(f"no {cls.family} {name!r}", where, did_you_mean(str(name), cls.members))
@@ -133,7 +133,7 @@ def import_part(name: str, config_dir: Path | None = None) -> None:
     """Import a user's module or `.py` file once, so that the parts it defines are registered.
 
     Args:
-        config_dir: where a relative file is looked for after the working directory.
+        config_dir: searched for a relative file after the working directory.
 
     Raises:
         UsageError: there is no such file or module, or it fails to import.
@@ -148,12 +148,12 @@ def import_part(name: str, config_dir: Path | None = None) -> None:
     path = next((place for place in places if place.is_file()), None)
     if path is not None:
         _import_file(path.resolve())
-    elif _imported_file(name) is None:  # not even found before, in a folder that is not known now
+    elif _imported_file(name) is None:  # nor imported earlier, when its folder was known
         raise UsageError(f"no such file {name!r}", "imports", f"looked for {' and '.join(map(str, places))}")
 
 
 def portable_imports(names: Iterable[str]) -> list[str]:
-    """The names of imported modules and files as another process can import them: files by their absolute paths."""
+    """The names under which another process can import the same modules: files by their absolute paths."""
     return [str(_imported_file(name) or name) if name.endswith(".py") else name for name in names]
 
 
@@ -173,7 +173,7 @@ def _import_file(path: Path) -> None:
 
 
 def _imported_file(name: str) -> Path | None:
-    """The file that was imported by this name or by a longer path that ends in it; of several, the last one."""
+    """The imported file with this name or with a path that ends in it; the latest if there are several."""
     found = [Path(str(module.__file__)) for key, module in list(sys.modules.items()) if key.startswith(_PREFIX)]
     here = Path(name).resolve()
     if here in found:

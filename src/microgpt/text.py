@@ -1,12 +1,12 @@
-"""Text for people: safe to show, cut to a line, with sizes and durations named in one way.
+"""Text for people: safe to print, cut to a line, with uniform sizes and durations.
 
-What a model, a file or an error says may come from anyone: it must neither drive the terminal nor fill it.
+Text from a model, a file or an error is untrusted: it must neither control the terminal nor flood it.
 
-    printable(text)     several lines, such as a sample: controls are replaced
-    one_line(error)     what an exception or a message says, in one line of limited length
-    escaped(name)       a name or a path, of which nothing is lost
-    shown(value)        a foreign value, quoted
-    brief(value)        a knob's value, in a list of differences
+    printable(text)     several lines, such as a sample, with control characters replaced
+    one_line(error)     an exception or message in one line of limited length
+    escaped(name)       a name or path, with unprintable characters escaped
+    shown(value)        an untrusted value, quoted
+    brief(value)        a knob's value in a list of differences
 """
 
 import difflib
@@ -15,32 +15,32 @@ from collections.abc import Iterable
 _DROPPED = [c for c in (*range(0x20), *range(0x7F, 0xA0)) if c not in (0x0A, 0x09)]
 _BIDI = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _TABLE: dict[int, str | None] = dict.fromkeys((*_DROPPED, *_BIDI, *range(0xD800, 0xE000)), "\N{REPLACEMENT CHARACTER}")
-_TABLE[0x0D] = None  # a text with CRLF shows well, and nothing is overwritten
+_TABLE[0x0D] = None  # CRLF shows as one newline, and no line is overwritten
 
 
 def printable(text: str) -> str:
-    """`text` without CR; other controls (but newline, tab), direction overrides and lone surrogates are replaced."""
+    """Drop CR; replace other control characters but newline and tab, direction overrides and lone surrogates."""
     return text.translate(_TABLE)
 
 
 def one_line(said: object, most: int = 300) -> str:
-    """What an exception or a message says, in one line of at most `most` characters; its type's name if it is mute."""
+    """An exception or message in one line of at most `most` characters; the type's name if its text is empty."""
     line = " ".join(str(said).split()) or type(said).__name__
     return cut("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line), most)
 
 
 def escaped(text: str) -> str:
-    r"""`text` with what does not print written as `\n`, `\x1b` or `\u202e`."""
+    r"""`text` with unprintable characters escaped, such as `\n`, `\x1b` or `\u202e`."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def shown(value: object, most: int = 40) -> str:
-    """A foreign value as Python writes it, in ASCII and at most `most` characters."""
+    """The repr of an untrusted value, in ASCII and at most `most` characters."""
     return cut(ascii(value), most)
 
 
 def brief(value: object) -> str:
-    """A knob's value in a list of differences: long lists and mappings as their size, a hash by its beginning."""
+    """A knob's value in a list of differences: long lists and mappings as their size, hashes cut short."""
     if isinstance(value, (dict, list)):
         return f"{len(value)} entries" if len(value) > 8 else str(value)[:60]
     text = value if isinstance(value, str) and value.isalnum() else repr(value)
@@ -48,7 +48,7 @@ def brief(value: object) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """`text`, whose end is replaced by `...` where it has more than `most` characters."""
+    """`text`, with its end replaced by `...` if it is longer than `most` characters."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 

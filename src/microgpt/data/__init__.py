@@ -1,4 +1,4 @@
-"""Text becomes batches: tokenizers, corpora, windows. Needs torch and numpy alone."""
+"""From text to batches: tokenizers, corpora, windows. Needs only torch and numpy."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from microgpt.data.tokenizer import Tokenizer as Tokenizer
     from microgpt.data.windows import Windows as Windows
 
-# Loaded when first asked for: the schema of the knobs must not wait for torch.
+# Loaded on first use: the schema of the knobs must not wait for torch.
 _HOMES = {
     "ByteTokenizer": "tokenizer",
     "CharTokenizer": "tokenizer",

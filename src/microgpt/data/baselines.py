@@ -1,6 +1,6 @@
-"""N-gram baselines in nats per token, which a model's loss is compared with. Needs numpy alone.
+"""N-gram baselines in nats per token, to compare a model's loss with.
 
-They are fitted on the training split and scored on another, on every token but its first, as a model is.
+They are fitted on the training split and scored on another split, on every token but its first, like a model.
 """
 
 from typing import Any
@@ -10,14 +10,14 @@ import numpy as np
 from microgpt.data.dataset import as_ids
 from microgpt.errors import DataError
 
-MOST = 4_000_000  # training tokens that are counted, the last ones; more cost time and sharpen little
+MOST = 4_000_000  # count only the last training tokens: more take time and improve little
 
 
 def order0(train: Any, scored: Any, vocab_size: int) -> float:
-    """Nats per token when each token is drawn by its frequency alone (add-one smoothed)."""
+    """Nats per token for tokens drawn independently by their frequencies, with add-one smoothing."""
     train, scored = as_ids(train), _array(scored, least=2)[1:]
     counts = np.ones(vocab_size)  # (V,)
-    for start in range(0, max(1, len(train)), MOST):  # as 64-bit numbers the whole would take 8 times its memory
+    for start in range(0, max(1, len(train)), MOST):  # in pieces: all at once as 64-bit numbers take 8 times the memory
         counts += np.bincount(_array(train[start : start + MOST], least=1), minlength=vocab_size)
     return float(-np.log(counts / counts.sum())[scored].mean())
 
@@ -26,20 +26,20 @@ def ngram(train: Any, scored: Any, vocab_size: int, order: int = 5) -> float:
     """Nats per token of an interpolated n-gram model with Witten-Bell smoothing.
 
     The probability after a context h mixes the counts after h with the prediction after its shorter form h':
-    p(w | h) = (c(h w) + t(h) p(w | h')) / (c(h) + t(h)), where t(h) is how many different tokens followed h.
+    p(w | h) = (c(h w) + t(h) p(w | h')) / (c(h) + t(h)), where t(h) counts the distinct tokens that follow h.
     Witten and Bell 1991, https://doi.org/10.1109/18.87000.
 
     Args:
-        order: n; a token is predicted from the n - 1 before it.
+        order: n; each token is predicted from the n - 1 tokens before it.
     """
     train, scored = _array(as_ids(train)[-MOST:], least=1), _array(scored, least=2)
     p = np.full(len(scored), 1.0 / vocab_size)
-    # Contexts are numbered; the context of order n is the (n - 1)-gram that ends one token earlier.
+    # Contexts are numbered: the context of an n-gram is its first n - 1 tokens.
     context, scored_context, contexts = np.zeros(len(train), np.int64), np.zeros(len(scored), np.int64), 1
     for n in range(1, min(order, len(train)) + 1):
         grams, number, counts = counted(context * vocab_size + train[n - 1 :], contexts * vocab_size)
         total = np.bincount(context, minlength=contexts)  # c(h)
-        # A context that only ends the text was followed by nothing: its shorter form says it all.
+        # Nothing follows a context that occurs only at the end of the text: use its shorter form only.
         kinds = np.maximum(1, np.bincount(grams // vocab_size, minlength=contexts))  # t(h)
 
         seen = scored_context >= 0
@@ -57,9 +57,9 @@ def ngram(train: Any, scored: Any, vocab_size: int, order: int = 5) -> float:
 
 
 def counted(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The different keys in order, the place among them of each key, and how often each is there.
+    """The distinct keys in order, the index of each key among them, and the count of each.
 
-    A table is faster than the sorting of `np.unique` unless far more keys are possible than there are.
+    A table is faster than `np.unique`, which sorts, unless far more keys are possible than occur.
 
     Args:
         keys: integers from 0 to size - 1.

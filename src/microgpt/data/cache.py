@@ -1,6 +1,6 @@
-"""Fitted tokenizers and encoded texts on disk, by the hash of all they depend on. Needs numpy alone.
+"""Fitted tokenizers and encoded texts on disk, keyed by a hash of everything they depend on. Needs only numpy.
 
-What cannot be read back whole counts as absent. A folder that cannot be written only means that nothing is kept.
+A damaged entry counts as absent. If the folder cannot be written, nothing is kept and nothing fails.
 """
 
 import json
@@ -20,7 +20,7 @@ from microgpt.data.tokenizer import Tokenizer, tokenizer_from_dict
 from microgpt.errors import CheckpointError
 
 Ids = tuple[np.ndarray, Counter[str]]
-"""Indices of a text, and its unknown characters with their counts."""
+"""A text's indices, and the counts of its unknown characters."""
 
 _FORMAT = 1
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, CheckpointError)
@@ -47,21 +47,21 @@ class Cache:
     """A folder of entries.
 
     Args:
-        folder: made when missing; None keeps nothing.
+        folder: created when missing; None keeps nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
     def get(self, entry: Entry[Any, Kept]) -> Kept | None:
-        """What was kept; None when it is absent or damaged."""
+        """The stored value; None if it is absent or damaged."""
         try:
             return None if self.folder is None else entry.read(self.folder)
         except _DAMAGE:
             return None
 
     def put(self, entry: Entry[Made, Any], made: Made) -> bool:
-        """Keep it; False when there is no folder or the disk does not take it."""
+        """Store the value; False if there is no folder or the disk refuses."""
         try:
             if self.folder is not None:
                 entry.write(self.folder, made)
@@ -121,7 +121,7 @@ class IdsEntry:
         unknown = Counter({chr(int(code)): int(count) for code, count in facts["unknown"].items()})
         if _crc32(path) != facts["crc32"]:
             raise ValueError("not the indices that were written")
-        # Copy-on-write: torch wants memory that may be written, and the file must stay as it is.
+        # Copy-on-write: torch requires writable memory, and the file must not change.
         return np.memmap(path, self.dtype, mode="c"), unknown
 
 
@@ -137,7 +137,7 @@ def cache_folder(named: str | None) -> Path:
 
 
 def key(*facts: Any) -> str:
-    """A file name made of what an entry depends on."""
+    """A file name derived from everything an entry depends on."""
     return files.sha256_of([json.dumps([_FORMAT, *facts]).encode()])[:32]
 
 

@@ -1,4 +1,4 @@
-"""The knobs of the node `data`: which text, read how, split how, drawn how. Needs no torch."""
+"""The knobs of the node `data`: the text and how to decode, encode, split and sample it. Needs no torch."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -12,20 +12,20 @@ ENCODINGS = ("utf-8", "utf-16", "utf-32", "ascii", "latin-1", "cp1252", "cp1250"
 
 
 def _tokenizers() -> Iterable[str]:
-    from microgpt.data.tokenizer import Tokenizer  # needs numpy, which printing the knobs must not wait for
+    from microgpt.data.tokenizer import Tokenizer  # imports numpy, for which printing the knobs must not wait
 
     return Tokenizer.choices()
 
 
 class DataConfig(Config):
-    """The text, how it is read, split and drawn. Without a path or a corpus of its own it is Python's manual."""
+    """The text and how to decode, encode, split and sample it; by default Python's manual."""
 
     path: Annotated[str | None, MACHINE] = None
     "A file, folder or glob of your own text; wins over the corpus."
     corpus: Annotated[str, MACHINE] = "manual"
     "Name of the corpus: `manual` comes with Python, others are downloaded from `url`."
     url: Annotated[str | None, MACHINE] = None
-    "Where the corpus is downloaded from (https); of a .zip archive its one text is taken."
+    "https address of the corpus: a text, or a .zip archive that holds one text."
     sha256: Annotated[str | None, MACHINE] = None
     "SHA-256 of the corpus's text, checked before it is used."
     size: Annotated[Annotated[int, Range(min=1)] | None, MACHINE] = None
@@ -33,9 +33,9 @@ class DataConfig(Config):
     encoding: str = "utf-8"
     "Encoding of the text: utf-8 (with or without BOM), latin-1, utf-16, ... any that Python knows."
     tokenizer: Annotated[str, OneOf(_tokenizers)] = "char"
-    "What a token is: a character, a byte of UTF-8, a subword learnt from the text, or as model.pretrained has it."
+    "What a token is: a character, a UTF-8 byte, a subword learnt from the text, or as in model.pretrained."
     vocab_size: Annotated[int, Range(min=256)] = 1024
-    "Entries of the vocabulary of tokenizer=bpe: 256 bytes and the subwords merged of them."
+    "Vocabulary size for tokenizer=bpe: the 256 bytes and the subwords merged from them."
     unknown: Annotated[Literal["error", "skip", "replace"], MACHINE] = "error"
     "Characters outside the vocabulary of a model that is evaluated on this text: stop, leave out, or put a stand-in."
     batch_size: Count = 64
@@ -43,11 +43,11 @@ class DataConfig(Config):
     val_fraction: Fraction = 0.1
     "Share of the text for validation: its end, before the test share."
     test_fraction: Fraction = 0.0
-    "Share of the text for the test: its very end."
+    "Share of the text for testing: its very end."
     sampling: Literal["random", "shuffle"] = "random"
-    "Order of the training windows: drawn with replacement, or every window once an epoch."
+    "Order of the training windows: drawn with replacement, or each window once an epoch."
     cache_dir: Annotated[str | None, MACHINE] = None
-    "Folder for downloads and encoded texts; null is $MICROGPT_CACHE, else ~/.cache/microgpt."
+    "Folder for downloads and encoded texts; null: $MICROGPT_CACHE, else ~/.cache/microgpt."
 
     def check(self) -> Iterator[Fault]:
         if self.path == "":

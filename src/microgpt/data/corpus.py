@@ -1,6 +1,6 @@
-"""From the knobs of `data` to three splits of indices: source, tokenizer, indices, splits. Needs torch and numpy alone.
+"""Prepare a corpus: find the text, fit a tokenizer, encode, split. Needs only torch and numpy.
 
-The text is read in pieces: once for its hash, once for its vocabulary, once for its indices.
+The text is read three times, in pieces: for its hash, its vocabulary and its indices.
 """
 
 import fractions
@@ -20,7 +20,7 @@ from microgpt.data.tokenizer import Tokenizer, Unknown
 from microgpt.data.tokenizer.base import PRETRAINED
 from microgpt.errors import DataError, UsageError
 
-CACHED_FROM = 4 << 20  # bytes of text; less is encoded faster than it is looked up
+CACHED_FROM = 4 << 20  # bytes of text; encoding less is faster than reading the cache
 SPLITS = ("train", "val", "test")
 
 
@@ -31,7 +31,7 @@ class Corpus:
     Attributes:
         name: of the corpus, or the path.
         sha256: of the source's bytes.
-        unknown: characters outside the vocabulary, left out or replaced, with their counts.
+        unknown: counts of the characters outside the vocabulary, which were left out or replaced.
     """
 
     name: str
@@ -68,7 +68,7 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
     """Find, read, encode and split the text that the config names.
 
     Args:
-        tokenizer: encodes the text with this one, a model's own; else one is made from the text.
+        tokenizer: a trained model's; None fits one to the text.
 
     Raises:
         DataError: the text is missing, empty, not in its encoding, or has unknown characters.
@@ -97,10 +97,10 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
 def read_text_ids(
     path: str, tokenizer: Tokenizer, encoding: str = "utf-8", unknown: Unknown = "error", cache_dir: str | None = None
 ) -> EncodedText:
-    """The whole of a file, folder or glob in a model's own vocabulary, with its unknown characters counted.
+    """Encode a whole file, folder or glob in a model's vocabulary, counting unknown characters.
 
     Raises:
-        ConfigError: the encoding is none that Python knows.
+        ConfigError: Python does not know the encoding.
         DataError: as `prepare`.
     """
     config = DataConfig(path=path, encoding=encoding, unknown=unknown, val_fraction=0.0, cache_dir=cache_dir)
@@ -108,7 +108,7 @@ def read_text_ids(
 
 
 def split_bounds(n: int, val_fraction: float, test_fraction: float) -> tuple[int, int, int, int]:
-    """Where the splits begin and end. Fractions are taken as written: 0.1 is a tenth, not the float nearest to it."""
+    """The bounds of the three splits. Fractions count as written: 0.1 is a tenth, not the nearest float."""
     val, test = fractions.Fraction(str(val_fraction)), fractions.Fraction(str(test_fraction))
     return 0, math.floor(n * (1 - val - test)), math.floor(n * (1 - test)), n
 

@@ -1,6 +1,6 @@
-"""A text as a torch Dataset of windows, for notebooks and DataLoaders. Needs torch and numpy alone.
+"""A torch Dataset of a text's windows, for notebooks and DataLoaders. Needs only torch and numpy.
 
-Training uses `windows`, which gathers a whole batch at once; this one is the familiar interface to the same windows.
+Training uses `windows`, which gathers a batch at once; this is the familiar interface to the same windows.
 """
 
 import operator
@@ -17,7 +17,11 @@ _SIGNED = {"uint32": np.int32, "uint64": np.int64}
 
 
 def as_ids(ids: Any) -> Tensor:
-    """Indices as a 1-D integer tensor; arrays and tensors keep their memory and type where torch has the type."""
+    """Convert indices to a 1-D integer tensor, sharing memory with a writable array whose type torch has.
+
+    Raises:
+        UsageError: the indices are not one row of integers.
+    """
     if not isinstance(ids, Tensor):
         try:
             array = np.asarray(ids)
@@ -27,7 +31,7 @@ def as_ids(ids: Any) -> Tensor:
             array = array.astype(np.int64)
         if array.dtype.kind not in "iu":
             raise UsageError(f"indices of type {array.dtype}", "ids", "encode the text with a tokenizer first")
-        if array.dtype.name in _SIGNED:  # the values of a vocabulary fit in the signed type of the same width
+        if array.dtype.name in _SIGNED:  # indices fit in the signed type of the same width
             array = array.view(_SIGNED[array.dtype.name])
         tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     else:
@@ -40,7 +44,7 @@ def as_ids(ids: Any) -> Tensor:
 
 
 def check_length(n_tokens: int, block_size: int, split: str = "text") -> None:
-    """Raise DataError where the tokens do not fill one window and its targets."""
+    """Raise DataError if the tokens do not fill one window and its target."""
     if block_size < 1:
         raise UsageError(f"block_size {block_size}", "block_size", "it must be at least 1")
     if n_tokens < block_size + 1:
@@ -52,7 +56,7 @@ def check_length(n_tokens: int, block_size: int, split: str = "text") -> None:
 
 
 class TextDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Every window of a text: `data[i]` is `(x, y)`, int64 (T,), where y is x shifted by one.
+    """Every window of a text: `data[i]` is `(x, y)`, int64 (T,), where y holds the token after each of x.
 
     Args:
         ids: the text's indices: list, array or tensor, 1-D.

@@ -1,4 +1,4 @@
-"""A source's text as characters, or an excerpt of it: read in pieces, as often as needed. Needs no torch."""
+"""A source's text or an excerpt of it, decoded piece by piece as often as needed. Needs no torch."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,10 @@ from microgpt.data.sources import Source
 
 @dataclass(frozen=True)
 class DecodedText:
-    """A source in its encoding.
+    """A source's decoded text, or an excerpt of it.
 
     Attributes:
-        errors: what becomes of bytes that are not in the encoding, as `bytes.decode` names it.
+        errors: how to treat undecodable bytes, as in `bytes.decode`.
         sha256: of the source's bytes.
         sizes: of the source's files, in bytes.
         low, high: the first character of the excerpt and the one after its last; None for the whole text.
@@ -29,7 +29,7 @@ class DecodedText:
 
     @classmethod
     def of(cls, source: Source, encoding: str, errors: str) -> Self:
-        """The whole text of a source, which is read once for its hash."""
+        """The whole text of a source; reads it once to hash it."""
         return cls(source, encoding, errors, *source.digest())
 
     @property
@@ -44,7 +44,7 @@ class DecodedText:
 
     @property
     def facts(self) -> tuple[object, ...]:
-        """What its characters depend on."""
+        """Everything that the characters depend on."""
         whole = (self.sha256, self.sizes, self.encoding)
         return whole if self.high is None else (*whole, self.low, self.high)
 
@@ -52,10 +52,10 @@ class DecodedText:
         return sum(map(len, self.pieces()))
 
     def pieces(self) -> Iterator[str]:
-        """The text in pieces of a few hundred thousand characters at most, none of them empty.
+        """Yield the text in nonempty pieces of at most a few hundred thousand characters.
 
         Raises:
-            DataError: a file cannot be read, or is not in that encoding.
+            DataError: a file is unreadable, or not in the encoding.
         """
         position = 0
         for text in self.source.texts(self.encoding, self.errors):
@@ -67,5 +67,5 @@ class DecodedText:
                 yield part
 
     def excerpts(self, bounds: Sequence[int]) -> list[Self]:
-        """The excerpts of the whole text between each two neighbours of `bounds`, in characters."""
+        """The excerpts between consecutive `bounds`, in characters of the whole text."""
         return [replace(self, low=low, high=high) for low, high in itertools.pairwise(bounds)]

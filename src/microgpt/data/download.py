@@ -1,4 +1,4 @@
-"""Fetching a corpus once: over https, checked for size and hash before it gets its name. Needs no torch."""
+"""Download a corpus once, over https, and check its size and hash before it gets its name. Needs no torch."""
 
 import http.client
 import sys
@@ -23,7 +23,7 @@ Opener = Callable[[str], AbstractContextManager[Any]]
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0  # seconds without a byte
-_LARGEST = 1 << 32  # bytes taken of what has no known size
+_LARGEST = 1 << 32  # bytes, for a download of unknown size
 _FAILURES = (
     OSError,
     http.client.HTTPException,
@@ -38,17 +38,17 @@ _FAILURES = (
 def fetch(
     name: str, url: str, folder: Path, size: int | None, sha256: str | None, opener: Opener | None = None
 ) -> Path:
-    """The path of a corpus's text, downloaded into `folder` unless it is there.
+    """The path of a corpus's text, downloaded into `folder` if missing.
 
     Args:
-        url: of the text, or of a .zip archive that holds it as its one file.
-        size, sha256: of the text itself, in bytes and hexadecimal digits; None is not checked.
-        opener: what opens the address; the default speaks https alone.
+        url: of the text, or of a .zip archive with the text as its only file.
+        size, sha256: of the text, in bytes and hexadecimal digits; None skips the check.
+        opener: opens the address; the default accepts only https.
 
     Raises:
-        DataError: it cannot be had or is not what it should be; then nothing bears its name.
+        DataError: the download failed, or its size or hash is wrong; then no file has the corpus's name.
     """
-    # The address is part of the name: a corpus of the same name from elsewhere is another file.
+    # The name includes the address: a corpus of the same name from elsewhere is another file.
     place = folder / f"{name}-{files.sha256_of([url.encode()])[:8]}.txt"
     by_hand = f"put the text there by hand as {place}, or train on a file of your own with data.path="
     if place.is_file():
@@ -82,7 +82,7 @@ def _download(name: str, url: str, text: Path, size: int | None, opener: Opener)
 
 
 def _unpack(raw: IO[bytes], text: Path, most: int) -> None:
-    """Write the one file of an archive to `text`."""
+    """Extract an archive's only file to `text`."""
     with zipfile.ZipFile(raw) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if len(members) != 1:
@@ -92,7 +92,7 @@ def _unpack(raw: IO[bytes], text: Path, most: int) -> None:
 
 
 class _Progress:
-    """One line on stderr: rewritten as bytes come where that is a terminal, else written once."""
+    """A line on stderr: updated during the download on a terminal, else printed once."""
 
     def __init__(self, name: str, total: int | None) -> None:
         self.name, self.total, self.shown = name, total, 0.0
@@ -112,7 +112,7 @@ class _Progress:
 
 
 def _copy(source: IO[bytes], target: IO[bytes], most: int, progress: _Progress | None = None) -> int:
-    """Copy up to `most` bytes and one more, which tells that there are too many; return how many."""
+    """Copy at most `most` + 1 bytes, the last one to reveal an excess; return the number copied."""
     got = 0
     while got <= most and (chunk := source.read(min(_CHUNK, most + 1 - got))):
         target.write(chunk)
@@ -125,7 +125,7 @@ def _copy(source: IO[bytes], target: IO[bytes], most: int, progress: _Progress |
 
 
 def _fault(path: Path, size: int | None, sha256: str | None) -> str:
-    """What is wrong with a file's size or hash; empty when nothing is."""
+    """The fault in a file's size or hash; empty if both are right."""
     actual = path.stat().st_size
     if size is not None and actual != size:
         return (

@@ -1,7 +1,7 @@
-"""From characters to indices: fit a tokenizer, encode a text piece by piece, keep both. Needs torch and numpy alone.
+"""Fit a tokenizer, encode a text piece by piece, and cache both. Needs only torch and numpy.
 
-The indices of a large text are written to the cache and memory-mapped from there, so that memory stays bounded by a few
-megabytes.
+A large text's indices are written to the cache and memory-mapped from there, so that encoding takes a few megabytes of
+memory.
 """
 
 import sys
@@ -27,11 +27,11 @@ from microgpt.files import sha256
 
 @dataclass(frozen=True, eq=False)
 class EncodedText:
-    """Indices and where they come from.
+    """A text's indices, and the tokenizer that encoded it.
 
     Attributes:
-        ids: 1-D, the smallest integer type that torch computes with; maybe memory-mapped.
-        unknown: characters of the whole text outside the vocabulary, left out or replaced, with their counts.
+        ids: 1-D, in the smallest integer type that torch computes with; may be memory-mapped.
+        unknown: counts of the whole text's characters outside the vocabulary, which were left out or replaced.
     """
 
     ids: Tensor
@@ -50,24 +50,24 @@ class EncodedText:
 
     @property
     def bytes_per_token(self) -> float:
-        """Mean bytes of UTF-8 in a token, 0 without tokens: bits per byte = nats per token / ln 2 / this."""
+        """Mean UTF-8 bytes per token, 0 without tokens: bits per byte = nats per token / ln 2 / this."""
         return self._lengths[0]
 
     @property
     def chars_per_token(self) -> float:
-        """Mean characters in a token, 0 without tokens: bits per character = nats per token / ln 2 / this."""
+        """Mean characters per token, 0 without tokens: bits per character = nats per token / ln 2 / this."""
         return self._lengths[1]
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def part(self, low: int, high: int) -> Self:
-        """The tokens from `low` to `high`."""
+        """The tokens `low .. high - 1`."""
         return replace(self, ids=self.ids[low:high])
 
 
 def fit_tokenizer(text: DecodedText, kind: type[Tokenizer], knobs: FitKnobs, cache: Cache) -> Tokenizer:
-    """The tokenizer of a text, made or found in the cache."""
+    """Fit a tokenizer to a text, or take it from the cache."""
     facts = [*text.facts[:3], kind.name]
     facts += [knobs.vocab_size, text.high] if kind.spans_characters else []
     facts += [knobs.vocab_size, code] if (code := code_hash(kind)) else []
@@ -82,10 +82,10 @@ def fit_tokenizer(text: DecodedText, kind: type[Tokenizer], knobs: FitKnobs, cac
 
 
 def encode(text: DecodedText, tokenizer: Tokenizer, cache: Cache) -> EncodedText:
-    """The indices of a text, made or found in the cache.
+    """Encode a text, or take its indices from the cache.
 
     Raises:
-        DataError: the text has unknown characters which may not be left out, or no known one.
+        DataError: the text has unknown characters under the policy "error", or no known character.
     """
     if text.low == text.high:
         return EncodedText(as_ids(np.empty(0, tokenizer.dtype)), tokenizer, Counter())
@@ -102,8 +102,8 @@ def encode(text: DecodedText, tokenizer: Tokenizer, cache: Cache) -> EncodedText
 
 
 def code_hash(kind: type[Tokenizer]) -> str | None:
-    """The SHA-256 of the files that define a tokenizer of the user's: the cache must not return what older code made.
-    Empty for one that ships, None where the code is in no file."""
+    """The SHA-256 of the files that define a user's tokenizer, so that the cache returns nothing that older code made.
+    Empty for a built-in tokenizer, None if the code is in no file."""
     modules = {base.__module__ for base in kind.__mro__ if issubclass(base, Tokenizer)}
     files = [getattr(sys.modules.get(name), "__file__", None) for name in modules if not name.startswith("microgpt.")]
     try:
@@ -113,7 +113,7 @@ def code_hash(kind: type[Tokenizer]) -> str | None:
 
 
 def encoded_pieces(text: DecodedText, tokenizer: Tokenizer) -> Iterator[Ids]:
-    """The indices of the text and its unknown characters, piece by piece."""
+    """Yield the text's indices and unknown characters piece by piece."""
     position, held = 0, ""
     for piece in text.pieces():
         held += piece
@@ -124,7 +124,7 @@ def encoded_pieces(text: DecodedText, tokenizer: Tokenizer) -> Iterator[Ids]:
 
 
 def in_memory(pieces: Iterator[Ids], tokenizer: Tokenizer) -> Ids:
-    """The pieces as one array."""
+    """Join the pieces in one array."""
     buffer, unknown = bytearray(), Counter[str]()  # grows in place, where a list of arrays would need twice the memory
     for ids, strange in pieces:
         buffer += ids.data.cast("B")

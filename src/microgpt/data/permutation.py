@@ -1,7 +1,7 @@
-"""A shuffle that is computed, not stored: where item i of n goes, for any i alone. Needs numpy alone.
+"""A shuffle computed item by item instead of stored. Needs only numpy.
 
-A Feistel network permutes the numbers of an even number of bits; numbers at or above n are sent through again until
-they fall below ("cycle walking", Black and Rogaway 2002, https://doi.org/10.1007/3-540-45760-7_9).
+A Feistel network permutes numbers with an even number of bits; a result of n or more passes through it again until it
+falls below n ("cycle walking", Black and Rogaway 2002, https://doi.org/10.1007/3-540-45760-7_9).
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ _ROUNDS = 6
 
 
 def permute(places: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """The images of `places` (m,), each in `0 .. n - 1`, under the permutation of n items number `seed`: int64 (m,)."""
+    """Apply permutation number `seed` of n items to `places`, (m,) in `0 .. n - 1`: int64 (m,)."""
     half = max(1, ((n - 1).bit_length() + 1) // 2)
     keys = rng.words(seed, "permutation", 0, _ROUNDS)
     images = _feistel(places.astype(np.uint64), half, keys)

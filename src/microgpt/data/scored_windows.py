@@ -1,7 +1,8 @@
-"""The windows that score a whole text, each token once. Needs torch alone.
+"""Windows that score every token of a text once. Needs only torch.
 
-A window starts every `stride` tokens and scores the tokens that no earlier window has; its first `block_size - stride`
-positions are context alone. The first token has no context and is not scored; the last window ends with the text.
+A window starts every `stride` tokens and scores the tokens that no earlier window scored; its first
+`block_size - stride` positions only provide context. The first token has no context and is not scored; the last window
+ends with the text.
 """
 
 from collections.abc import Iterator
@@ -13,17 +14,17 @@ from torch import Tensor
 from microgpt.data.dataset import as_ids, check_length
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""x and y, int64 (b, T), and the positions of y that are scored, bool (b, T)."""
+"""x and y, int64 (b, T), and whether each position of y is scored, bool (b, T)."""
 
 
 def scan(
     ids: Any, block_size: int, stride: int, batch_size: int = 64, device: torch.device | str | None = None
 ) -> Iterator[Batch]:
-    """Score each token but the first exactly once.
+    """Yield windows that score each token but the first exactly once.
 
     Yields:
-        x, y: int64 (b, T); a text shorter than a window makes one of its own length.
-        scored: bool (b, T); the positions of y that count.
+        x, y: int64 (b, T); T is block_size, or less for a shorter text.
+        scored: bool (b, T); whether each position of y counts.
 
     Raises:
         DataError: the text has fewer than two tokens.
@@ -43,7 +44,7 @@ def scan(
 
 
 def window_starts(n_tokens: int, block_size: int, stride: int) -> tuple[Tensor, Tensor]:
-    """Where each window starts, and the first position that it scores: int64 (m,) each."""
+    """Each window's start and the first position that it scores: int64 (m,) each."""
     last = n_tokens - 1 - block_size
     starts = torch.arange(0, last + stride, stride).clamp(max=last) if last > 0 else torch.zeros(1, dtype=torch.int64)
     ends = torch.cat([torch.zeros(1, dtype=torch.int64), starts[:-1] + block_size])

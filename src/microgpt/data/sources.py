@@ -1,6 +1,6 @@
-"""Finding and reading the text: corpus, file, folder or glob becomes a stream of decoded pieces. Needs no torch.
+"""Find a corpus, file, folder or glob and decode it piece by piece. Needs no torch.
 
-Newlines stay as they are, a byte order mark goes, several files are joined in the order of their names.
+Newlines are kept, a byte order mark is dropped, and several files are joined in the order of their names.
 """
 
 import codecs
@@ -20,7 +20,7 @@ from microgpt.errors import DataError
 from microgpt.files import sha256_of
 from microgpt.text import did_you_mean, escaped
 
-CHUNK = 1 << 17  # stays in the processor's cache between one pass over it and the next
+CHUNK = 1 << 17  # small enough to stay in the processor's cache between passes
 _NOT_TEXT = re.compile(
     r"\.(7z|avi|bin|bmp|bz2|ckpt|docx|epub|gif|gz|ico|jpe?g|mobi|mp3|mp4|npy|npz|odt|ogg|parquet|pdf|pickle|pkl|png|pth?|"
     r"pyc|safetensors|so|sqlite|tar|tiff?|wav|webp|xlsx|xz|zip|zst)",
@@ -31,7 +31,7 @@ _SNIFFED = 8000
 
 @dataclass(frozen=True)
 class Source:
-    """A text that can be read more than once: the files that make it up, or its bytes."""
+    """A text that can be read repeatedly: its files, or its bytes."""
 
     name: str
     parts: tuple[Path | bytes, ...]
@@ -49,20 +49,20 @@ class Source:
         return sha256_of(chunks()), tuple(sizes)
 
     def texts(self, encoding: str, errors: str = "strict") -> Iterator[str]:
-        """The text in pieces of a chunk of file each.
+        """Yield the decoded text, a chunk of a file at a time.
 
         Raises:
-            DataError: a file cannot be read, or is not in that encoding (with the byte's offset in the file).
+            DataError: a file is unreadable, or not in the encoding (with the byte's offset in the file).
         """
         for part in self.parts:
             yield from _decoded(part, encoding, errors)
 
 
 def find_source(config: DataConfig, downloads: Path) -> Source:
-    """The text that the config names; a corpus that is not at hand is downloaded into the folder `downloads`.
+    """Find the text that the config names, downloading a missing corpus into the folder `downloads`.
 
     Raises:
-        DataError: nothing is there, or it cannot be had.
+        DataError: there is no such text, or its download failed.
     """
     if config.path is not None:
         return _own_text(config.path, config.encoding)
@@ -76,7 +76,7 @@ def find_source(config: DataConfig, downloads: Path) -> Source:
 
 
 def python_manual() -> bytes:
-    """The language manual's text that comes with every CPython: UTF-8, about half a megabyte, topics in order."""
+    """The text of the language manual that CPython ships: UTF-8, about half a megabyte, sorted by topic."""
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
@@ -102,7 +102,11 @@ def _own_text(name: str, encoding: str) -> Source:
             return Source(_shown(path), (path,))
         if path.exists():
             raise DataError("neither a file nor a folder", _shown(path), "name a text with data.path=")
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, no permission, no such user
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # the name is too long, access is denied, or the user is unknown
         raise _unreadable(error, path) from error
     if glob.has_magic(name):
         return _matching(str(path), encoding)
@@ -118,7 +122,7 @@ def _matching(pattern: str, encoding: str) -> Source:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """The regular files below a folder, hidden ones left out, sorted by their path relative to it."""
+    """The regular files below a folder that are not hidden, sorted by relative path."""
     files = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -127,7 +131,7 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _is_text(path: Path, encoding: str) -> bool:
-    """A text by git's rule, no NUL near its start, unless the encoding writes NULs itself; and not named as none."""
+    """Whether a file is text, by its suffix and git's rule: no NUL near its start, unless the encoding has them."""
     if _NOT_TEXT.fullmatch(path.suffix) or not os.access(path, os.R_OK):
         return False
     with _open(path) as file:
@@ -136,7 +140,7 @@ def _is_text(path: Path, encoding: str) -> bool:
 
 
 def _near(path: Path) -> str:
-    """A suggestion for a path that is not there."""
+    """A suggestion for a missing path."""
     try:
         names = [p.name for p in path.parent.iterdir()]
     except OSError:
@@ -192,7 +196,7 @@ def _undecodable(error: UnicodeError, part: Path | bytes, encoding: str, read: i
     if not isinstance(error, UnicodeDecodeError):  # a missing byte order mark
         fix = "name the encoding with its byte order, for example data.encoding=utf-16-le"
         return DataError(f"not {encoding} ({error})", where, fix)
-    # error.object is what the decoder had kept of earlier chunks and the chunk: it ends at byte number `read`.
+    # error.object holds bytes left over from earlier chunks and this chunk, and ends at byte `read` of the file.
     offset = read - len(error.object) + error.start
     if codecs.lookup(encoding).name in ("utf-8", "ascii"):
         fix = "name the file's encoding, for example data.encoding=latin-1"
@@ -206,5 +210,5 @@ def _unreadable(error: Exception, path: Path | bytes) -> DataError:
 
 
 def _shown(path: Path | bytes) -> str:
-    """A path for a line of text."""
+    """A part's name, safe to print."""
     return escaped(str(path)) if isinstance(path, Path) else "the corpus"

@@ -1,7 +1,7 @@
-"""The windows of the text that each step trains on, gathered as whole tensors. Needs torch and numpy alone.
+"""Training batches: windows of the text, gathered as whole tensors. Needs only torch and numpy.
 
-The order is a pure function: sample number `k = step * batch_size + j` of a run is the window `offset(seed, k)`. No
-sampler has a state, so resuming needs nothing saved, and any number of ranks and micro-batches draws the same samples.
+The order is a pure function: sample `k = step * batch_size + j` of a run is the window `offset(seed, k)`. No sampler
+has state, so resuming needs nothing saved, and any number of ranks and micro-batches draws the same samples.
 """
 
 from typing import Any, Literal
@@ -16,8 +16,8 @@ from microgpt.data.permutation import permute
 from microgpt.errors import UsageError
 from microgpt.text import did_you_mean
 
-_AHEAD = 4096  # samples drawn at once: the call costs more than the numbers
-_DEVICE_SHARE = 4  # a corpus moves to the device when it takes at most this part of the free memory
+_AHEAD = 4096  # samples drawn at once: a call costs more than its numbers
+_DEVICE_SHARE = 4  # a corpus moves to the device if it fits this many times in the free memory
 
 
 class Windows:
@@ -27,10 +27,10 @@ class Windows:
         ids: the training text's indices, 1-D; may be memory-mapped.
         block_size: T, the length of a window.
         batch_size: B, the sequences of one optimizer step over all ranks and micro-batches.
-        seed: of the run.
-        sampling: "random" draws windows with replacement, "shuffle" takes each once an epoch.
-        device: where the batches are needed; the corpus moves there too when it fits.
-        stream: name of the random stream; another one draws an independent order.
+        seed: the run's.
+        sampling: "random" draws windows with replacement, "shuffle" takes each window once an epoch.
+        device: the batches' device; the corpus moves there too if it fits.
+        stream: name of the random stream; each stream is an independent order.
 
     Raises:
         DataError: the text is shorter than a window and its target.
@@ -55,7 +55,7 @@ class Windows:
             raise UsageError(f"no such choice {sampling!r}", "sampling", did_you_mean(sampling, draws))
         self._draw = draws[sampling]
         self.block_size, self.batch_size, self.seed, self.stream = block_size, batch_size, seed, stream
-        # A tensor there knows the device by its full name, "cuda:0" where the caller said "cuda".
+        # A tensor's device has its full name: "cuda:0" for "cuda".
         self.device = torch.empty(0, device=ids.device if device is None else device).device
         if _fits(ids, self.device):
             ids = ids.to(self.device)
@@ -67,17 +67,17 @@ class Windows:
         return len(self._windows)
 
     def offsets(self, step: int) -> np.ndarray:
-        """Where the windows of a step start: int64 (B,), a function of the seed and the step alone."""
+        """The starts of a step's windows: int64 (B,), a function only of seed, stream and step."""
         return self._draw(step * self.batch_size, self.batch_size)
 
     def batch(
         self, step: int, rank: int = 0, world_size: int = 1, micro: int = 0, n_micro: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """The part of a step's batch that one rank takes in one micro-batch.
+        """One rank's share of a step's batch in one micro-batch.
 
         Returns:
-            x and y, int64 (b, T) on `device`, views of one tensor (b, T + 1); over all ranks and micro-batches they
-            make up the B samples of `offsets(step)`, in order. Where B does not divide, the parts differ by one sample.
+            x and y, int64 (b, T) on `device`, views of one tensor (b, T + 1). Over all ranks and micro-batches
+            these make up the B samples of `offsets(step)`, in order; their sizes differ by one at most.
         """
         low, high = _part(0, self.batch_size, rank, world_size)
         low, high = _part(low, high, micro, n_micro)
@@ -86,7 +86,7 @@ class Windows:
             raise UsageError(f"batch_size {self.batch_size} for {parts}", "data.batch_size", "raise it")
         start = step * self.batch_size
         rows = self._windows.index_select(0, self._index(start + low, start + high))  # (b, T + 1)
-        if rows.device != self.device:  # gathered as the small type, copied while the device computes
+        if rows.device != self.device:  # gather in the small type, copy while the device computes
             if self.device.type == "cuda":
                 rows = rows.pin_memory()
             rows = rows.to(self.device, non_blocking=True)
@@ -94,8 +94,8 @@ class Windows:
         return rows[:, :-1], rows[:, 1:]
 
     def _index(self, low: int, high: int) -> Tensor:
-        """Where the windows of the run's samples `low .. high - 1` start: int64 beside the text. Many are drawn at once
-        and kept, which no caller can tell from drawing these."""
+        """The starts of the windows of samples `low .. high - 1`: int64, on the text's device. Draws ahead and keeps
+        the rest, without changing any result."""
         if low < self._drawn_from or high > self._drawn_from + len(self._drawn):
             drawn = self._draw(low, max(high - low, _AHEAD))
             self._drawn, self._drawn_from = torch.from_numpy(drawn).to(self._windows.device), low
@@ -117,7 +117,7 @@ class Windows:
 
 
 def _part(low: int, high: int, number: int, parts: int) -> tuple[int, int]:
-    """Part `number` of `parts` of the range `low .. high`, as even as can be."""
+    """Bounds of part `number` when `low .. high` is split into `parts` of nearly equal size."""
     if not 0 <= number < parts:
         raise UsageError(f"part {number} of {parts}", "Windows.batch")
     size = high - low

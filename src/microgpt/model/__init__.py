@@ -1,4 +1,4 @@
-"""The GPT: its configuration, parts, generation and folder on disk. Needs torch and safetensors alone."""
+"""The GPT: its configuration, parts, generation and folder on disk. Needs only torch and safetensors."""
 
 from microgpt.model.config import GPTConfig
 from microgpt.model.files.folder import load_model, save_model

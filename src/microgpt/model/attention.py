@@ -1,8 +1,8 @@
-"""Causal self-attention: its weights, and the plain way to compute it. `kernels.attention` has faster ones.
+"""Causal self-attention and its reference implementation; `kernels.attention` has faster ones.
 
 B batch, T tokens, C = n_embd, H heads, H_kv heads of keys and values, D = C / H; Tq queries meet Tk keys, and the
-queries are the last Tq of the Tk tokens. A `mask` is (H or 1, Tq, Tk) and is added to the scores; None stands for
-the plain causal mask.
+queries are the last Tq of the Tk tokens. A `mask` is (H or 1, Tq, Tk) and is added to the scores; None means the
+plain causal mask.
 """
 
 import math
@@ -36,7 +36,7 @@ class Context:
     attend: Attend
     cache: KVCache | None = None
     probabilities: list[Tensor] | None = None
-    "A list to which each layer appends its attention probabilities (B, H, Tq, Tk); None: they are not kept."
+    "Each layer appends its attention probabilities (B, H, Tq, Tk) to this list; None: they are not kept."
 
 
 def causal_mask(q_len: int, k_len: int, device: torch.device) -> Tensor:
@@ -50,7 +50,7 @@ def repeat_heads(x: Tensor, n_head: int) -> Tensor:
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> tuple[Tensor, Tensor]:
-    """Attention as the paper writes it (https://arxiv.org/abs/1706.03762); returns its probabilities, too."""
+    """Attention as the paper writes it (https://arxiv.org/abs/1706.03762); also returns the probabilities."""
     H, Tq, D = q.shape[1:]
     k, v = repeat_heads(k, H), repeat_heads(v, H)
     if mask is None:
@@ -66,7 +66,7 @@ def reference_output(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropo
 
 
 class Attention(nn.Module):
-    """Queries, keys and values from one matrix; heads of keys and values may be fewer than those of queries
+    """Multi-head attention with one matrix for queries, keys and values, which may have fewer heads than queries
     (https://arxiv.org/abs/2305.13245)."""
 
     def __init__(self, config: GPTConfig, layer: int, vocab_size: int) -> None:

@@ -8,12 +8,12 @@ from microgpt.model.config import GPTConfig
 
 
 class Block(nn.Module):
-    """Residual block, (B, T, C) -> (B, T, C), with its norms where `config.norm_place` says.
+    """Residual block, (B, T, C) -> (B, T, C), with norms placed according to `config.norm_place`.
 
     For a sublayer f, attention or MLP:
 
         pre       x + f(norm(x))              GPT-2, Llama (Xiong et al., https://arxiv.org/abs/2002.04745)
-        post      norm(x + f(x))              the first Transformer (https://arxiv.org/abs/1706.03762)
+        post      norm(x + f(x))              the original Transformer (https://arxiv.org/abs/1706.03762)
         sandwich  x + norm(f(norm(x)))        CogView (https://arxiv.org/abs/2105.13290), Gemma 2
     """
 

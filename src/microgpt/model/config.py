@@ -1,4 +1,4 @@
-"""The model's configuration: every knob with its default. Imports the families of parts alone."""
+"""The model's configuration: every knob with its default. Imports only the families of parts."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -15,7 +15,7 @@ from microgpt.model.pos.rope import RoPEConfig
 
 
 class GPTConfig(Config):
-    """The architecture. The size of the vocabulary comes from the tokenizer and is no knob."""
+    """The architecture. The vocabulary size is not a knob: it comes from the tokenizer."""
 
     n_layer: Count = 4
     "Transformer blocks."
@@ -26,7 +26,7 @@ class GPTConfig(Config):
     n_embd: Count = 128
     "Width of the residual stream."
     block_size: Count = 64
-    "Context length: the most tokens that the model sees at once."
+    "Context length: the most tokens the model sees at once."
     pos: PositionConfig = RoPEConfig()
     "Position scheme: how the model knows the order of the tokens."
     norm: NormConfig = RMSNormConfig()
@@ -34,7 +34,7 @@ class GPTConfig(Config):
     norm_place: Literal["pre", "post", "sandwich"] = "pre"
     "Norms before each sublayer, after each residual sum, or before and after each sublayer."
     norm_eps: Positive = 1e-5
-    "Added to the variance before its root is taken."
+    "Added to the variance before the square root."
     norm_affine: bool = True
     "Whether norms have a learned gain (and, with `bias`, a learned shift)."
     mlp: MLPConfig = GELUConfig()
@@ -44,25 +44,25 @@ class GPTConfig(Config):
     bias: bool = False
     "Whether linear layers and layer norms have a bias."
     tie_weights: bool = False
-    "Whether the output head uses the token embedding's matrix."
+    "Whether the output head shares the token embedding's matrix."
     qk_norm: bool = False
     "Whether queries and keys are normalised before their product."
     dropout: Fraction = 0.0
     "Dropout probability of embeddings, attention and residual updates."
     logit_softcap: NonNegative = 0.0
-    "Bound of the logits, kept by a tanh; 0: none."
+    "Bound of the logits, enforced with a tanh; 0: none."
     init: Literal["gpt2", "zero"] = "gpt2"
     "gpt2: deviation 0.02, residual projections scaled by depth; zero: residual projections and head start at zero."
     attention: Literal["auto", "sdpa", "reference"] = "auto"
     "auto: the fastest here; sdpa: torch's fused kernels; reference: written out to be read."
     ngram_embed: Natural = 0
-    "Rows of the hashed embeddings of bigrams and of trigrams that are added to the input; 0: none."
+    "Rows in each table of hashed bigram and trigram embeddings, added to the input; 0: none."
     prev_embed: Natural = 0
-    "Earlier tokens embedded at each position, with a table for each distance, and added to the input; 0: none."
+    "Number of earlier tokens to embed at each position, with a table per distance, added to the input; 0: none."
     value_embed: bool = False
     "Whether every other layer adds its own token embedding to its values."
     resid_scale: bool = False
-    "Whether each layer's input is a learned mix of the stream and of the embedding."
+    "Whether each layer's input is a learned mix of the residual stream and the embedding."
     pretrained: str | None = None
     "Weights to start from: a name on the Hugging Face Hub, a folder, or a run; its architecture and tokenizer win."
 

@@ -1,7 +1,6 @@
-"""Embeddings of the tokens just before each one, which a small model would spend a layer to learn.
+"""Embeddings of the tokens just before each token, which would cost a small model a layer to learn.
 
-Both modules take the result of `with_before` for their own reach and return (B, T, C), which is added to the embedding
-of the tokens themselves.
+Both modules take the result of `with_before` for their reach and return (B, T, C), to be added to the token embedding.
 """
 
 import torch
@@ -14,7 +13,7 @@ from microgpt.model.generation.kv_cache import KVCache
 def with_before(ids: Tensor, reach: int, cache: KVCache | None) -> Tensor:
     """Prepend to (B, T) tokens the `reach` tokens before them: (B, reach + T), counted from 1, with 0 before the text.
 
-    The tokens before come from the cache, which then keeps the last of these for the next call.
+    The earlier tokens come from the cache, which then keeps the latest ones for the next call.
     """
     seen = ids + 1
     if cache is None or cache.recent is None:
@@ -29,7 +28,7 @@ def with_before(ids: Tensor, reach: int, cache: KVCache | None) -> Tensor:
 class NgramEmbedding(nn.Module):
     """Hashed embeddings of bigrams and trigrams, in two tables of `ngram_embed` rows.
 
-    Every bigram has its own row if vocab_size^2 rows fit; otherwise n-grams share rows, as in fastText
+    Every bigram has its own row if the table has vocab_size^2 rows; otherwise n-grams share rows, as in fastText
     (https://arxiv.org/abs/1607.04606).
     """
 
@@ -50,8 +49,8 @@ class NgramEmbedding(nn.Module):
 
 
 class PreviousEmbedding(nn.Module):
-    """Embeddings of the last `prev_embed` tokens, with a table for each distance: a causal convolution over the text.
-    Unlike n-grams it has too few weights to memorise a text."""
+    """Embeddings of the last `prev_embed` tokens, with a table per distance: a causal convolution over the text.
+    Unlike n-gram embeddings it has too few weights to memorise a text."""
 
     def __init__(self, config: GPTConfig, vocab_size: int) -> None:
         super().__init__()

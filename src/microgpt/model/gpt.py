@@ -26,7 +26,7 @@ from microgpt.model.pos.base import Start
 
 class GPT(nn.Module):
     """A decoder-only transformer (https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)
-    whose parts are choices of its config.
+    whose parts its config chooses.
 
     Args:
         config: the architecture.
@@ -46,7 +46,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer, vocab_size) for layer in range(L))
         self.norm = nn.Identity() if config.norm_place == "post" else config.build_norm()
         self.head = None if config.tie_weights else Linear(C, vocab_size, bias=False)
-        # Each layer's input is a learned mix of the stream and the embedding, which starts as the stream alone.
+        # Each layer's input is a learned mix of the stream and the embedding, initially the stream alone.
         self.stream_scale = nn.Parameter(torch.ones(L)) if config.resid_scale else None
         self.embed_scale = nn.Parameter(torch.zeros(L)) if config.resid_scale else None
         self.init_weights()
@@ -55,7 +55,7 @@ class GPT(nn.Module):
     def from_pretrained(
         cls, name_or_folder: str | Path, *, block_size: int | None = None, dropout: float = 0.0
     ) -> "GPT":
-        """Load a trained model of the GPT-2, Llama or Qwen3 architecture, in eval mode and in its stored type.
+        """Load a trained model of the GPT-2, Llama or Qwen3 architecture, in eval mode and in its stored dtype.
 
         Args:
             name_or_folder: a folder in Hugging Face's format or in ours, or a name on the Hugging Face Hub (`gpt2`),
@@ -75,10 +75,11 @@ class GPT(nn.Module):
     def init_weights(self) -> None:
         """Draw new weights from torch's generator.
 
-        `gpt2`: deviation 0.02, and 0.02 / sqrt(2 n_layer) for the 2 n_layer matrices that add to the stream, so that
-        its variance does not grow with depth. `zero`: these and the head start at zero, so that the model starts as
-        the identity, and other matrices at 0.7 / sqrt(inputs). Where norms follow the sublayers (sandwich) it is their
-        gains that start at zero: the gradient of a norm at zero is huge. Either way the first loss is about ln V.
+        `gpt2`: deviation 0.02, or 0.02 / sqrt(2 n_layer) for the 2 n_layer matrices that add to the residual stream,
+        so that its variance does not grow with depth. `zero`: these matrices and the head start at zero, so that every
+        block starts as the identity; other matrices have deviation 0.7 / sqrt(inputs). If norms follow the sublayers
+        (sandwich), their gains start at zero instead, because a norm's gradient at zero is huge. Either way the first
+        loss is about ln V.
         """
         zero, is_sandwich = self.config.init == "zero", self.config.norm_place == "sandwich"
         residual = 0.02 / math.sqrt(2 * self.config.n_layer)
@@ -121,18 +122,18 @@ class GPT(nn.Module):
         """Logits for the token after each token, and the loss.
 
         Args:
-            idx: (B, T) int64 tokens, T at most block_size less what the cache holds.
+            idx: (B, T) int64 tokens; T plus the cache's length is at most block_size.
             targets: (B, T) int64: the token that follows each; -100 is not counted.
-            return_attention: also return each layer's attention probabilities, by the reference implementation.
-            cache: keys and values of the tokens before; those of `idx` are added to it.
-            reduction: of the loss: `mean`, `sum` or `none`, which gives (B, T).
+            return_attention: also return each layer's attention probabilities, from the reference implementation.
+            cache: keys and values of earlier tokens; the call appends those of `idx`.
+            reduction: the loss's reduction: `mean`, `sum` or `none`, which returns (B, T).
 
         Returns:
             logits (B, T, V); the loss in nats per token, float32, None without targets; with return_attention a list
             of n_layer tensors (B, H, T, T).
 
         Raises:
-            UsageError: the tokens are more than the context holds.
+            UsageError: there are more tokens than fit in the context.
         """
         probabilities: list[Tensor] | None = [] if return_attention else None
         logits = self.logits(self.trunk(idx, cache, probabilities))
@@ -140,7 +141,7 @@ class GPT(nn.Module):
         return (logits, loss) if probabilities is None else (logits, loss, probabilities)
 
     def loss(self, idx: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of `forward`, in less memory for a large vocabulary, as not all logits are kept at once.
+        """The mean loss of `forward`, with less memory for a large vocabulary: it never holds all logits at once.
 
         Args:
             idx: (B, T) int64 tokens.
@@ -153,7 +154,7 @@ class GPT(nn.Module):
         return piecewise_cross_entropy(x.flatten(0, 1), weight, targets.flatten(), self.config.logit_softcap)
 
     def trunk(self, idx: Tensor, cache: KVCache | None = None, probabilities: list[Tensor] | None = None) -> Tensor:
-        """(B, T) tokens -> (B, T, C), normalised: all but the head. Arguments as for `forward`."""
+        """Everything but the head: (B, T) tokens -> (B, T, C), normalised. Takes the arguments of `forward`."""
         T, held = idx.shape[1], 0 if cache is None else cache.length
         start: Start = held if cache is None else cache.start
         if held + T > self.config.block_size:
@@ -190,7 +191,7 @@ class GPT(nn.Module):
         return cap * torch.tanh(logits / cap) if cap else logits
 
     def project(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., V) by the token embedding, for a model without a head of its own."""
+        """(..., C) -> (..., V) with the token embedding's matrix, for a model with tied weights."""
         return linear(x, self.wte.weight)
 
     def generate(
@@ -207,8 +208,9 @@ class GPT(nn.Module):
         generator: torch.Generator | None = None,
         compile: bool = False,
     ) -> Tensor:
-        """(B, T) tokens -> (B, T + n): the prompt, then n = max_new_tokens new ones, fewer where all rows have stopped.
-        The arguments are those of `generation.stream.stream` and of its `SamplingParams`."""
+        """Append n = max_new_tokens tokens to (B, T) prompts, fewer if all rows stop: (B, T + n).
+
+        The other arguments are documented in `generation.stream.stream` and `SamplingParams`."""
         from microgpt.model.generation.sampling import SamplingParams
         from microgpt.model.generation.stream import stream
 
@@ -220,7 +222,7 @@ class GPT(nn.Module):
         return torch.cat((idx, torch.stack(new, dim=1)), dim=1) if new else idx.clone()
 
     def num_params(self, non_embedding: bool = False) -> int:
-        """The number of weights; `non_embedding` leaves out embedding tables, except one that is also the head."""
+        """The number of weights; `non_embedding` excludes embedding tables, except one that is also the head."""
         total = sum(p.numel() for p in self.parameters())
         if non_embedding:
             tables = [m for m in self.modules() if isinstance(m, nn.Embedding)]
@@ -233,12 +235,12 @@ class GPT(nn.Module):
             yield name, tuple(p.shape), p.numel()
 
     def flops_per_token(self) -> int:
-        """Floating-point operations that training on one token takes, for the model FLOPs utilisation (MFU).
+        """Floating-point operations of training on one token, for the model FLOPs utilisation (MFU).
 
         As in appendix B of PaLM (https://arxiv.org/abs/2204.02311): each weight of a matrix product takes a multiply
-        and an add forward and twice that backward, so 6, and 4 where it is frozen and has no gradient of its own;
-        scores and their use take 2 T C each and layer forward, 12 L T C in all, for T = block_size, counted without
-        regard to causality. Look-ups, norms and activations are free.
+        and an add forward and twice as many backward, 6 in all, or 4 if it is frozen and needs no gradient. Attention
+        scores and the weighted sum of values take 2 T C each per layer forward, 12 L T C in all, for T = block_size
+        and ignoring causality. Look-ups, norms and activations count as free.
         """
         tables = [m.weight for m in self.modules() if isinstance(m, nn.Embedding)]
         looked_up = {id(w) for w in tables if not (w is self.wte.weight and self.head is None)}

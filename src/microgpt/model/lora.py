@@ -1,7 +1,7 @@
 """Low-rank adaptation (Hu et al., https://arxiv.org/abs/2106.09685): train a small update of each frozen matrix.
 
-A matrix W becomes W + (alpha / rank) B A, with B (out, rank) starting at zero, so that the model starts as it was.
-Weights keep their names; A and B stand beside them as `lora_a` and `lora_b`.
+A matrix W becomes W + (alpha / rank) B A, with B (out, rank) starting at zero, so that the model is unchanged at first.
+Weights keep their names; A and B are beside them as `lora_a` and `lora_b`.
 """
 
 import copy
@@ -21,7 +21,7 @@ from microgpt.text import did_you_mean
 
 
 class LoRAConfig(Config):
-    """Train low-rank updates of the matrices inside the blocks, and nothing else."""
+    """Train only low-rank updates of the matrices inside the blocks."""
 
     rank: Natural = 0
     "Rank of the updates; 0 trains the weights themselves."
@@ -47,7 +47,7 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> Linear:
-        """One plain layer that computes the same."""
+        """An equivalent plain layer."""
         linear = Linear(self.lora_a.shape[1], self.lora_b.shape[0], bias=self.bias is not None, device="meta")
         linear.weight = nn.Parameter(self.weight + self.scale * (self.lora_b @ self.lora_a))
         if self.bias is not None:
@@ -56,8 +56,9 @@ class LoRALinear(nn.Module):
 
 
 def attach(model: GPT, config: LoRAConfig) -> GPT:
-    """Add trainable low-rank updates to the model's target matrices and freeze the rest, in place. A is drawn from
-    torch's generator.
+    """Add trainable low-rank updates to the model's target matrices and freeze the rest, in place.
+
+    Draws A from torch's generator.
 
     Raises:
         UsageError: a target names no matrix.
@@ -75,7 +76,7 @@ def attach(model: GPT, config: LoRAConfig) -> GPT:
 
 
 def merge(model: GPT) -> GPT:
-    """A copy of the model with the updates added to its weights; the model itself when it has none."""
+    """A copy of the model with the updates added to its weights; the model itself if it has none."""
     if not any(isinstance(module, LoRALinear) for module in model.modules()):
         return model
     model = copy.deepcopy(model)

@@ -1,6 +1,6 @@
-"""Tokenizers: a text becomes a list of indices and back. Needs numpy alone; subwords need the extra `hf`.
+"""Tokenizers convert text to indices and back. Needs only numpy; subwords need the extra `hf`.
 
-Every module in this folder is imported, so that the tokenizers it defines are registered.
+Importing this package imports every module in the folder, which registers the tokenizers.
 """
 
 from microgpt.data.tokenizer.base import Tokenizer, Unknown, tokenizer_from_dict

@@ -1,4 +1,4 @@
-"""What every tokenizer is, and how one is read back from its JSON. Needs numpy alone."""
+"""Base class of the tokenizers, and their JSON form. Needs only numpy."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -13,10 +13,10 @@ from microgpt.registry import Part
 from microgpt.text import did_you_mean, shown
 
 Unknown = Literal["error", "skip", "replace"]
-"""What to do with a character outside the vocabulary: stop, leave it out, or put a stand-in."""
+"""What to do with a character outside the vocabulary: stop, leave it out, or replace it."""
 
 PRETRAINED = "pretrained"
-"""The choice of no tokenizer of one's own: the one that belongs to the pretrained model."""
+"""The value of `data.tokenizer` that stands for the pretrained model's own tokenizer."""
 FORMAT = 1
 _NAMED = 5
 
@@ -34,22 +34,22 @@ class FitKnobs(Protocol):
 
 
 class Tokenizer(Part, ABC, family="tokenizer"):
-    """Text to indices `0 .. vocab_size - 1` and back; a subclass with `name=` can be chosen as `data.tokenizer=`.
+    """Convert text to indices `0 .. vocab_size - 1` and back; a subclass with `name=` is a choice of `data.tokenizer`.
 
-    Its name is the `type` in a model folder's tokenizer.json. A new one is a file beside this one, or your own: train
-    with `imports=[mine.py] data.tokenizer=mine`, and open the model elsewhere with `--import mine.py`.
+    Its name is the `type` in a model folder's tokenizer.json. Add a tokenizer as a file beside this one, or your own:
+    train with `imports=[mine.py] data.tokenizer=mine`, and open the model elsewhere with `--import mine.py`.
 
     Args:
-        unknown: what becomes of characters outside the vocabulary: "error", "skip" or "replace".
+        unknown: how to treat characters outside the vocabulary: "error", "skip" or "replace".
     """
 
     decoding_errors: ClassVar[str] = "strict"
-    """How files are decoded for this tokenizer, as `bytes.decode` names it."""
+    """How to treat undecodable bytes in files, as in `bytes.decode`."""
     spans_characters: ClassVar[bool] = False
-    """Whether a token may stand for several characters. The splits of the text are then at the same characters for
-    every such tokenizer, and one that is learnt is learnt from the training split alone."""
+    """Whether a token may stand for several characters. If so, the text is split by characters, at the same ones for
+    every such tokenizer, and `fit` sees only the training split."""
     is_learnt: ClassVar[bool] = True
-    """Whether `fit` builds it from a text, so that it can be chosen."""
+    """Whether `fit` can build the tokenizer from a text, and a user can choose it."""
 
     def __init__(self, unknown: Unknown = "error") -> None:
         if unknown not in get_args(Unknown):
@@ -58,13 +58,13 @@ class Tokenizer(Part, ABC, family="tokenizer"):
 
     @classmethod
     def choices(cls) -> list[str]:
-        """What `data.tokenizer` may be."""
+        """The possible values of `data.tokenizer`."""
         return [*(name for name, member in cls.members.items() if member.is_learnt), PRETRAINED]
 
     @classmethod
     @abstractmethod
     def fit(cls, chunks: Iterable[str], config: FitKnobs) -> Self:
-        """Build the tokenizer of a text that comes in pieces, read once."""
+        """Fit a tokenizer to a text that comes in pieces, in one pass."""
 
     @property
     @abstractmethod
@@ -73,11 +73,11 @@ class Tokenizer(Part, ABC, family="tokenizer"):
 
     @abstractmethod
     def encode_counted(self, text: str, *, where: str = "", offset: int = 0) -> tuple[np.ndarray, Counter[str]]:
-        """The indices of `text` in the smallest integer type, and its unknown characters with their counts.
+        """Encode `text`: its indices (n,) in the smallest integer type, and the counts of its unknown characters.
 
         Args:
-            where: what an error calls the text.
-            offset: the position of the text's first character in the whole, for errors.
+            where: the text's name in errors.
+            offset: the position of its first character in the whole text, for errors.
 
         Raises:
             DataError: `unknown` is "error" and the text has characters outside the vocabulary.
@@ -85,7 +85,7 @@ class Tokenizer(Part, ABC, family="tokenizer"):
 
     @abstractmethod
     def decode(self, ids: Any) -> str:
-        """The text of a list, array or tensor of indices.
+        """Decode a list, array or tensor of indices to text.
 
         Raises:
             DataError: an index is outside the vocabulary.
@@ -93,38 +93,39 @@ class Tokenizer(Part, ABC, family="tokenizer"):
 
     @abstractmethod
     def token_lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """Each token's length in UTF-8 bytes (V,) and in characters (V,): what turns nats per token into bits."""
+        """Each token's length in UTF-8 bytes (V,) and in characters (V,), to convert nats per token to bits."""
 
     def state(self) -> dict[str, Any]:
-        """The vocabulary and whatever else `from_dict` needs, as plain data for JSON."""
+        """Everything that `from_dict` needs, such as the vocabulary, as plain data for JSON."""
         return {}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build it from its `state`, which may come from a stranger; the type and the version are already checked."""
-        del values  # without a vocabulary of its own there is nothing to read
+        """Rebuild the tokenizer from its untrusted `state`; the caller has checked the type and version."""
+        del values  # the base class has no state
         return cls()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, read back by `tokenizer_from_dict`."""
+        """The tokenizer as plain data for JSON, which `tokenizer_from_dict` reads."""
         return {"type": self.name, "format": FORMAT, **self.state()}
 
     def tokenizer_json(self) -> str:
-        """The text of a tokenizer.json that gives the same indices in the `tokenizers` library, which exports to
-        Hugging Face need. Characters outside the vocabulary are left out.
+        """A tokenizer.json that makes the `tokenizers` library give the same indices, for exports to Hugging Face.
+
+        It leaves out characters outside the vocabulary.
 
         Raises:
-            UsageError: it cannot be expressed; says why.
+            UsageError: the library cannot express this tokenizer; says why.
         """
         what = f"a tokenizer of kind {self.name!r}, which has no tokenizer.json"
         raise UsageError(what, "the tokenizer", "export with --format safetensors")
 
     def end_token(self) -> tuple[int, str] | None:
-        """The index and the name of the token that ends a text; None when there is none."""
+        """The index and name of the token that ends a text, or None."""
         return None
 
     def encode(self, text: str) -> list[int]:
-        """The indices of `text`.
+        """Encode `text` as a list of indices.
 
         Raises:
             DataError: `unknown` is "error" and the text has characters outside the vocabulary.
@@ -133,15 +134,15 @@ class Tokenizer(Part, ABC, family="tokenizer"):
         return indices
 
     def encode_array(self, text: str) -> np.ndarray:
-        """The indices of `text` as an array (n,) of the smallest integer type that holds the vocabulary."""
+        """Encode `text` as an array (n,) of the smallest integer type that holds the vocabulary."""
         return self.encode_counted(text)[0]
 
     def settled(self, text: str) -> int:
-        """How many leading characters of `text` have indices that do not depend on what follows it."""
+        """The number of leading characters of `text` whose indices do not depend on what follows."""
         return len(text)
 
     def with_unknown(self, unknown: Unknown) -> Self:
-        """The same vocabulary under another policy for unknown characters."""
+        """The same tokenizer with another policy for unknown characters."""
         Tokenizer.__init__(twin := copy.copy(self), unknown)
         return twin
 
@@ -159,8 +160,8 @@ class Tokenizer(Part, ABC, family="tokenizer"):
         return f"{type(self).__name__}(vocab_size={self.vocab_size})"
 
     def _checked(self, ids: Any) -> np.ndarray:
-        """`ids` as a flat integer array whose values are all in the vocabulary."""
-        if hasattr(ids, "detach"):  # a tensor, on whatever device
+        """`ids` as a flat integer array, checked against the vocabulary."""
+        if hasattr(ids, "detach"):  # a tensor, on any device
             ids = ids.detach().cpu().numpy()
         array = np.asarray(ids).reshape(-1)
         if array.size == 0:
@@ -176,7 +177,7 @@ class Tokenizer(Part, ABC, family="tokenizer"):
 
 
 def tokenizer_from_dict(values: Any, unknown: Unknown = "error") -> Tokenizer:
-    """The tokenizer that `to_dict` described; `values` may come from a stranger and is checked in full.
+    """Rebuild a tokenizer from its `to_dict`; `values` is untrusted and fully checked.
 
     Raises:
         CheckpointError: the type is unknown, the version newer, or the vocabulary malformed.

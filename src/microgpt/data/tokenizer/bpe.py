@@ -1,6 +1,6 @@
 """Byte pair encoding on bytes, learnt from the training split (Sennrich et al., https://arxiv.org/abs/1508.07909).
 
-On bytes, as in GPT-2, no text is unknown. Needs the extra `hf`.
+It merges bytes, as in GPT-2, so that no text is unknown. Needs the extra `hf`.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from microgpt.data.tokenizer.hf import HFTokenizer, library
 
 
 class BPETokenizer(HFTokenizer, name="bpe"):
-    """The 256 bytes and the most frequent merges of pairs, inside the words that GPT-2's pattern finds."""
+    """The 256 bytes and the most frequent pair merges within the words that GPT-2's pattern finds."""
 
     is_learnt = True
 
@@ -21,7 +21,7 @@ class BPETokenizer(HFTokenizer, name="bpe"):
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], vocab_size: int) -> Self:
-        """Learn a vocabulary of at most `vocab_size` tokens, fewer when the text has no more pairs that occur twice.
+        """Learn a vocabulary of at most `vocab_size` tokens, fewer if no more pairs occur twice in the text.
 
         Raises:
             MachineError: the package `tokenizers` is not installed.

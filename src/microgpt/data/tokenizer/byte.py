@@ -1,4 +1,4 @@
-"""The tokenizer of bytes: 256 indices, and no character is unknown. Needs numpy alone."""
+"""Byte tokenizer: 256 indices, and no unknown characters. Needs only numpy."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from microgpt.data.tokenizer.hf_format import ALPHABET, letters_json
 
 
 class ByteTokenizer(Tokenizer, name="byte"):
-    """The UTF-8 bytes of the text. Bytes that are not UTF-8 are read as they stand, so that any file can be learnt."""
+    """The text's UTF-8 bytes. Other bytes are read as they are, so that a model can learn any file."""
 
     decoding_errors = "surrogateescape"
 
@@ -32,7 +32,7 @@ class ByteTokenizer(Tokenizer, name="byte"):
         return np.frombuffer(bytearray(data), np.uint8), Counter()
 
     def decode(self, ids: Any) -> str:
-        """The text of the bytes; a sequence that is no UTF-8 becomes U+FFFD."""
+        """The text of the bytes; invalid UTF-8 becomes U+FFFD."""
         data: bytes = self._checked(ids).astype(np.uint8).tobytes()
         return data.decode("utf-8", "replace")
 

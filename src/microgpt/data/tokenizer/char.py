@@ -1,4 +1,4 @@
-"""The tokenizer of characters: one index for each code point of a text. Needs numpy alone."""
+"""Character tokenizer: one index per code point. Needs only numpy."""
 
 import sys
 from collections import Counter
@@ -17,11 +17,11 @@ _STAND_INS = "\ufffd? "
 
 
 class CharTokenizer(Tokenizer, name="char"):
-    """One index a character: the sorted code points of a text.
+    """One index per character, in the order of the code points.
 
     Args:
         characters: the vocabulary, each character once, in the order of the indices.
-        unknown: what becomes of other characters. "replace" puts U+FFFD, "?" or a space, the first that the
+        unknown: how to treat other characters. "replace" substitutes the first of U+FFFD, "?" and space that the
             vocabulary has, else its first character.
 
     Raises:
@@ -37,7 +37,7 @@ class CharTokenizer(Tokenizer, name="char"):
             raise DataError("a character occurs twice", "the vocabulary")
         V = len(self.characters)
         self._codes = np.array([ord(c) for c in self.characters], "<u4")  # (V,)
-        # Every code point has a place, so that a lookup needs no bounds check; V stands for "unknown".
+        # The table has an entry for every code point, so a lookup needs no bounds check; V means unknown.
         self._table = np.full(_CODE_POINTS, V, np.min_scalar_type(V))
         self._table[self._codes] = np.arange(V)
         # Most text is ASCII, and bytes.translate is the fastest lookup there is.
@@ -45,7 +45,7 @@ class CharTokenizer(Tokenizer, name="char"):
 
     @classmethod
     def from_text(cls, text: str, unknown: Unknown = "error") -> Self:
-        """The tokenizer whose vocabulary is the characters of `text`.
+        """Make a tokenizer whose vocabulary is the characters of `text`.
 
         Raises:
             DataError: the text is empty.
@@ -90,7 +90,7 @@ class CharTokenizer(Tokenizer, name="char"):
         return np.array(lengths, np.int64), np.ones(self.vocab_size, np.int64)
 
     def state(self) -> dict[str, Any]:
-        # A character that does not print is written as U+XXXX: readable, and neighbouring surrogates stay two.
+        # Unprintable characters become U+XXXX: readable, and two adjacent surrogates stay separate.
         named = [c if c.isprintable() else f"U+{ord(c):04X}" for c in self.characters]
         return {"characters": named}
 
@@ -118,7 +118,7 @@ class CharTokenizer(Tokenizer, name="char"):
 
 
 def _named(name: Any) -> str:
-    """The character that a string in `to_dict` stands for."""
+    """The character that an entry of `state` stands for."""
     if isinstance(name, str):
         if len(name) == 1:
             return name
@@ -131,7 +131,7 @@ def _named(name: Any) -> str:
 
 
 def _code_points(text: str) -> np.ndarray:
-    """The code points of a text (n,), in the narrowest type at hand."""
+    """The text's code points (n,), as uint8 if it is ASCII, else uint32."""
     if text.isascii():
         return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")

@@ -1,6 +1,6 @@
-"""Tokenizers of the `tokenizers` library, as pretrained models have them: subwords and pieces of words.
+"""Subword tokenizers of the `tokenizers` library, as pretrained models use them.
 
-A model folder carries the whole text of the tokenizer.json. Needs numpy, and the extra `hf` once one is made.
+A model folder contains the whole tokenizer.json. Needs numpy, and the extra `hf` to make one.
 """
 
 import json
@@ -19,19 +19,19 @@ from microgpt.files import read_capped
 from microgpt.text import one_line, shown
 
 LIMIT = 64 << 20
-"Bytes that a tokenizer.json may have."
+"Most bytes that a tokenizer.json may have."
 END_TOKENS = ("<|endoftext|>", "</s>", "<|end_of_text|>")
 
 
 class HFTokenizer(Tokenizer, name="hf"):
-    """What a tokenizer.json describes, without the special tokens that it may put around a text.
+    """The tokenizer that a tokenizer.json describes, without the special tokens it may add around a text.
 
     Args:
         text: the content of the tokenizer.json.
-        size: of the vocabulary, when the model's was padded beyond the tokens there are.
+        size: the vocabulary size, if the model padded it beyond the existing tokens.
 
     Raises:
-        CheckpointError: it describes no tokenizer.
+        CheckpointError: the text describes no tokenizer.
         MachineError: the package `tokenizers` is not installed.
     """
 
@@ -52,10 +52,10 @@ class HFTokenizer(Tokenizer, name="hf"):
 
     @classmethod
     def from_file(cls, path: Path, size: int | None = None) -> Self:
-        """The tokenizer of a tokenizer.json.
+        """Read a tokenizer.json.
 
         Raises:
-            CheckpointError: there is none, or it is damaged.
+            CheckpointError: the file is missing or damaged.
         """
         try:
             return cls(read_capped(path, LIMIT).decode(), size)
@@ -85,20 +85,20 @@ class HFTokenizer(Tokenizer, name="hf"):
         return ids, Counter(lost)
 
     def _is_unknown(self, character: str) -> bool:
-        """Whether a character becomes nothing, or the token of the unknown."""
+        """Whether a character is encoded as nothing or as the unknown token."""
         if character not in self._unknown:
             ids = self.backend.encode(character, add_special_tokens=False).ids
             self._unknown[character] = not ids or self._stray in ids
         return self._unknown[character]
 
     def decode(self, ids: Any) -> str:
-        """The text of the tokens; bytes that are no UTF-8 become U+FFFD, and padding of the vocabulary nothing."""
+        """The text of the tokens; invalid UTF-8 becomes U+FFFD, and indices that pad the vocabulary are skipped."""
         known = [i for i in self._checked(ids).tolist() if i in self._names]
         text: str = self.backend.decode(known, skip_special_tokens=False)
         return text
 
     def settled(self, text: str) -> int:
-        # Between a word and a space that a word follows, every byte-level tokenizer cuts. Others may look at it all.
+        # Byte-level tokenizers always cut between a word and the space before the next. Others may need the whole text.
         if not self._is_byte_level:
             return 0
         space = len(text) - 1
@@ -115,7 +115,7 @@ class HFTokenizer(Tokenizer, name="hf"):
         return lengths[0], lengths[1]
 
     def _bytes(self, i: int, name: str) -> bytes:
-        """The UTF-8 that a token stands for."""
+        """The UTF-8 bytes that a token stands for."""
         if i in self._added:
             return name.encode()
         if self._is_byte_level:
@@ -144,13 +144,13 @@ class HFTokenizer(Tokenizer, name="hf"):
 
     @cached_property
     def _is_byte_level(self) -> bool:
-        """Whether tokens are written in the alphabet of bytes, which leaves no text without tokens."""
+        """Whether tokens are spelt in the byte alphabet, so that every text has tokens."""
         decoder = self._description.get("decoder") or {}
         return "ByteLevel" in (part.get("type") for part in (decoder, *decoder.get("decoders", ())))
 
     @cached_property
     def _stray(self) -> int | None:
-        """The index of the token of the unknown."""
+        """The index of the unknown token."""
         return self._tokens.get(self._description.get("model", {}).get("unk_token"))
 
     def state(self) -> dict[str, Any]:
@@ -167,11 +167,11 @@ class HFTokenizer(Tokenizer, name="hf"):
 
 
 def _backend(text: str) -> Any:
-    """The library's tokenizer of a tokenizer.json."""
+    """The library's tokenizer for a tokenizer.json."""
     tokenizers = library()
     try:
         backend = tokenizers.Tokenizer.from_str(text)
-    except BaseException as error:  # the library's own panics are no Exception
+    except BaseException as error:  # the library's panics are not an Exception
         if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
             raise
         raise CheckpointError(f"no tokenizer.json ({one_line(error, 150)})", "the tokenizer", "copy it again") from None
@@ -184,7 +184,7 @@ def library() -> Any:
     """The package `tokenizers`.
 
     Raises:
-        MachineError: it is not installed.
+        MachineError: the package is not installed.
     """
     try:
         import tokenizers

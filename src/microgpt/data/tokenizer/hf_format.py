@@ -1,11 +1,11 @@
-"""What a tokenizer.json of the `tokenizers` library is made of: the alphabet of bytes, and a vocabulary of letters."""
+"""Parts of the `tokenizers` library's tokenizer.json: the byte alphabet, and a vocabulary of single letters."""
 
 import json
 from typing import Any
 
 
 def letters_json(vocab: dict[str, int], pre_tokenizer: Any, decoder: Any) -> str:
-    """A tokenizer.json in which each letter of `vocab` is a token: a byte pair encoding without a single pair."""
+    """A tokenizer.json in which each letter of `vocab` is a token: byte pair encoding without merges."""
     model: dict[str, Any] = {
         "type": "BPE",
         "dropout": None,
@@ -33,7 +33,7 @@ def letters_json(vocab: dict[str, int], pre_tokenizer: Any, decoder: Any) -> str
 
 
 def _alphabet() -> str:
-    """The character that stands for each byte in byte-level tokenizers: itself where it prints, as in GPT-2."""
+    """Byte-level tokenizers' character for each byte, as in GPT-2: printable bytes stand for themselves."""
     plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(256))
     return "".join(chr(byte) if byte in plain else chr(256 + next(others)) for byte in range(256))

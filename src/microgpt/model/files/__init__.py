@@ -1,1 +1,1 @@
-"""Models as files: our folders, and those of Hugging Face."""
+"""Model folders, in microgpt's format and in Hugging Face's."""

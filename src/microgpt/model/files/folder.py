@@ -1,13 +1,13 @@
-"""A model as a folder of plain data: model.safetensors, config.json, tokenizer.json.
+"""Save and load a model as a folder of plain data: model.safetensors, config.json, tokenizer.json.
 
-Loading one can never run code, and takes no memory before the names, shapes and types of the weights are known to be
-those of the config. Each of the three files is covered by a hash in config.json: a flipped byte is an error.
+Loading never runs code, and allocates no weights until their names, shapes and types are known to match the config.
+config.json holds a hash of each of the three files: a flipped byte is an error.
 
     {"format": 1, "model": {GPTConfig}, "vocab_size": 65, "weights_sha256": "...", "replaces_sha256": null,
      "tokenizer_sha256": "...", "config_sha256": "..."}
 
-`replaces_sha256` is the hash of the weights that a save replaced: whatever instant it is cut off at, the config
-accepts the weights that are there.
+`replaces_sha256` is the hash of the weights that a save replaced: if the save is cut off at any moment, the config
+still accepts the weights in the folder.
 """
 
 import contextlib
@@ -33,14 +33,14 @@ WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json
 FORMAT = 1
 KEYS = {"format", "model", "vocab_size", "weights_sha256", "replaces_sha256", "tokenizer_sha256", "config_sha256"}
 TABLES_LIMIT = 64 << 20
-"Bytes of position tables that a small file may ask for."
+"Most bytes of position tables that a small weights file may request."
 
 
 def save_model(folder: str | Path, model: GPT, tokenizer: Mapping[str, Any]) -> None:
-    """Write a model and its tokenizer's plain mapping into a folder, made when missing.
+    """Write a model and its tokenizer's plain mapping into a folder, creating it when missing.
 
-    Each file is written beside its place, flushed to disk and renamed; a folder that held a model holds either the
-    old or the new weights at every instant.
+    Each file is written under a temporary name, flushed to disk and renamed; a folder that held a model has either the
+    old or the new weights at every moment.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
@@ -48,12 +48,14 @@ def save_model(folder: str | Path, model: GPT, tokenizer: Mapping[str, Any]) -> 
     folder = Path(folder)
     with _as_machine_error(folder), contextlib.ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
-        # The last one takes its name first: the config must be there before the weights that it describes.
+        # The last file takes its name first: the config must precede the weights that it describes.
         hidden = {name: files.enter_context(replacing(folder / name)) for name in (WEIGHTS, CONFIG, TOKENIZER)}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(weights, hidden[WEIGHTS], metadata={"format": "pt"})
         hidden[TOKENIZER].write_text(json.dumps(dict(tokenizer)), encoding="utf-8")
-        hidden[WEIGHTS].chmod(hidden[TOKENIZER].stat().st_mode)  # safetensors lets nobody else read its files
+        hidden[WEIGHTS].chmod(
+            hidden[TOKENIZER].stat().st_mode
+        )  # safetensors makes files that only their owner can read
         config = {
             "format": FORMAT,
             "model": model.config.to_dict(),
@@ -67,10 +69,10 @@ def save_model(folder: str | Path, model: GPT, tokenizer: Mapping[str, Any]) -> 
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[GPT, dict[str, Any], dict[str, Any]]:
-    """Read the model of a folder, in eval mode and in the type that its weights were saved in.
+    """Load a folder's model, in eval mode and in the dtype of the saved weights.
 
     Returns:
-        the model on `device`, the tokenizer's mapping, and config.json as it stands.
+        the model on `device`, the tokenizer's mapping, and the content of config.json.
 
     Raises:
         CheckpointError: a file is missing, damaged, too large, or does not fit the others.
@@ -91,7 +93,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[
 
 
 def _digest(config: Mapping[str, Any]) -> str:
-    """The hash of config.json without the hash itself."""
+    """The hash of config.json without its entry `config_sha256`."""
     rest = {key: value for key, value in config.items() if key != "config_sha256"}
     return sha256_of([json.dumps(rest, sort_keys=True).encode()])
 
@@ -122,9 +124,9 @@ def _architecture(config: Mapping[str, Any], path: Path) -> tuple[GPTConfig, int
 
 
 def _skeleton(config: GPTConfig, vocab_size: int, path: Path) -> GPT:
-    """The model without memory, in the type of the file's weights, once it is certain that they are its weights."""
+    """The model without weights in memory, in the file's dtype, after checking that the file's weights fit it."""
     header, size = read_safetensors_header(path)
-    # Before a module is made: whoever claims a billion layers or a trillion columns must have brought them.
+    # Before any module is built: a config that claims a billion layers must come with their weights.
     if 4 * config.n_layer > len(header) or vocab_size * config.n_embd > size:
         what = f"{len(header)} weights in {size:,} bytes cannot be"
         raise damaged(path, f"{what} {config.n_layer} layers of width {config.n_embd} for {vocab_size} tokens")
@@ -152,7 +154,7 @@ def _skeleton(config: GPTConfig, vocab_size: int, path: Path) -> GPT:
 
 def _fill(model: GPT, path: Path) -> None:
     try:
-        with safe_open(path, framework="pt") as file:  # maps the file: copies stay whole whatever becomes of it
+        with safe_open(path, framework="pt") as file:  # memory-maps the file: copies survive if it changes
             weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             model.load_state_dict(weights, assign=True)
     except (SafetensorError, OSError, RuntimeError) as error:

@@ -1,6 +1,6 @@
-"""Reading JSON and safetensors headers that may come from anyone: sizes are capped, nothing is believed.
+"""Read untrusted JSON and safetensors headers: sizes are capped and every claim is checked.
 
-Every failure is a CheckpointError. Imports torch for its types alone.
+Every failure is a CheckpointError. Imports torch only for its dtypes.
 """
 
 import math
@@ -19,7 +19,7 @@ TYPES = {
     "BF16": (torch.bfloat16, 2),
     "F64": (torch.float64, 8),
 }
-"Types of weights: safetensors' name -> torch's, bytes."
+"Weight dtypes: safetensors' name -> torch's dtype, bytes per number."
 HEADER_LIMIT = 1 << 22
 
 
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 def damaged(path: Path, what: str) -> CheckpointError:
-    """The error for a file that cannot be trusted; what is quoted from it is cut and cannot drive a terminal."""
+    """The error for a damaged file; quotes from it are cut short and cannot control the terminal."""
     return CheckpointError(
         one_line(what), str(path), "the file is damaged or not of this model: copy or make the folder again"
     )
@@ -41,7 +41,7 @@ def file_size(path: Path) -> int:
     """The size of a regular file in bytes.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: the file is missing or not regular.
     """
     if not path.is_file():
         state = "not a regular file" if path.exists() or path.is_symlink() else "no such file"
@@ -61,7 +61,7 @@ def read_json(path: Path, limit: int) -> dict[str, Any]:
 
 
 def read_safetensors_header(path: Path) -> tuple[dict[str, Entry], int]:
-    """Name -> entry of every tensor, and the size of the file, which is checked to be that of the tensors."""
+    """Every tensor's name -> entry, and the file's size in bytes, checked against the tensors' sizes."""
     size = file_size(path)
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Build a model before its weights are there."""
+"""Build a model without allocating its weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +8,15 @@ from torch.overrides import TorchFunctionMode
 
 
 def without_weights() -> TorchFunctionMode:
-    """Within the context, new weights have shapes but neither memory nor first values; buffers are computed.
+    """Within the context, new weights have shapes but no memory and no initial values; buffers are computed.
 
-    `torch.device("meta")` does that, too, but position tables made there cost an import of torch's compiler.
+    `torch.device("meta")` does the same, but making position tables there imports torch's compiler.
     """
     return _WithoutWeights()
 
 
 class _WithoutWeights(TorchFunctionMode):
-    """Skips initialisers, and makes empty tensors, ones and zeros without memory."""
+    """Skips initialisers, and makes torch.empty, ones and zeros allocate nothing."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -1,1 +1,1 @@
-"""Text from a model, token by token."""
+"""Text generation, token by token."""

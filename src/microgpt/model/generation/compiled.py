@@ -1,4 +1,4 @@
-"""The step that makes a token, compiled or recorded, so that Python no longer calls each operation of each layer."""
+"""Compile or record the generation of one token, so that Python no longer calls every operation of every layer."""
 
 import functools
 import os
@@ -16,7 +16,7 @@ from microgpt.model.generation.kv_cache import KVCache, StaticCache
 from microgpt.model.kernels import torch_private
 
 NextLogits = Callable[[Decoder, Tensor, KVCache | None], Tensor]
-"""(model, tokens (B, T), cache of those before) -> float32 logits (B, V) of the token that follows."""
+"""(model, tokens (B, T), cache of earlier tokens) -> float32 logits (B, V) of the next token."""
 
 
 def next_logits(model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor:
@@ -25,16 +25,18 @@ def next_logits(model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor
 
 
 def can_compile(accelerator: str) -> bool:
-    """Whether torch.compile has what it needs here: a C++ compiler for CPUs, Triton for GPUs."""
+    """Whether this machine has what torch.compile needs: a C++ compiler for CPUs, Triton for GPUs."""
     if accelerator == "cpu":
         return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
     return accelerator == "cuda" and find_spec("triton") is not None
 
 
 def compiled_next_logits(device: torch.device) -> NextLogits:
-    """`next_logits`, compiled at its first call for a model's shape and a batch size, which takes a while, less when
-    torch's cache on disk has it. It is for one text: one token a row, after two or more in a cache whose capacity
-    exceeds block_size.
+    """`next_logits`, compiled.
+
+    It compiles at the first call for each model shape and batch size, which takes a while, less if torch's disk cache
+    has the result. Use it for one text: one token per row, after two or more in a cache whose capacity exceeds
+    block_size.
 
     Raises:
         MachineError: torch cannot compile here.
@@ -46,7 +48,7 @@ def compiled_next_logits(device: torch.device) -> NextLogits:
 
 
 def _compiled(model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor:
-    # The position in the text changes: declared now, so that nothing is compiled for one position alone.
+    # Declare that the position changes, so that torch does not first compile for a single position.
     with torch_private.dynamic_sources("L['cache'].length"):
         return _compiler()(model, tokens, cache)
 
@@ -57,19 +59,19 @@ def _compiler(dynamic: bool | None = None) -> NextLogits:
 
 
 Record = Callable[[Callable[[], Tensor], torch.device], Callable[[], Tensor]]
-"""(step, device) -> what is called in its place."""
+"""(step, device) -> a function to call instead of the step."""
 
 
 def recorded(step: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
-    """A step's kernels on a GPU, recorded once and started by one call
+    """Record a step's GPU kernels once, to launch them all with one call
     (https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs).
 
-    Each call returns the same tensor, computed again from the current contents of the memory that the step reads.
+    Each call recomputes and returns the same tensor from the current contents of the memory that the step reads.
     """
     with torch.cuda.device(device):
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # work done once, such as compiling, must not be recorded
+        with torch.cuda.stream(aside):  # one-time work, such as compiling, must not be recorded
             for _ in range(3):
                 step()
         torch.cuda.current_stream().wait_stream(aside)
@@ -85,8 +87,8 @@ def recorded(step: Callable[[], Tensor], device: torch.device) -> Callable[[], T
 
 
 class StaticStep:
-    """A `NextLogits` for one text whose shapes and addresses never change, so that it can be recorded once. Each call
-    overwrites the logits of the one before."""
+    """A `NextLogits` for one text with fixed shapes and addresses, so that it can be recorded once. Each call
+    overwrites the previous logits."""
 
     def __init__(self, step: NextLogits, record: Record) -> None:
         self.step, self.record = step, record

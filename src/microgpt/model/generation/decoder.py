@@ -1,4 +1,4 @@
-"""What generation needs of a model. `GPT` has it, and so may a model of your own."""
+"""The interface of a model that generation needs; `GPT` has it, and your own model may."""
 
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ class Decoder(Packable, Protocol):
 
     @property
     def config(self) -> GPTConfig:
-        """Its architecture; generation reads `block_size` and `n_layer`."""
+        """The architecture; generation reads `block_size` and `n_layer`."""
 
     @property
     def vocab_size(self) -> int:
@@ -25,10 +25,10 @@ class Decoder(Packable, Protocol):
 
     @property
     def pos(self) -> Position:
-        """Its position scheme."""
+        """The position scheme."""
 
     def trunk(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
-        """(B, T) tokens -> (B, T, C); keys and values are added to the cache."""
+        """(B, T) tokens -> (B, T, C); appends keys and values to the cache."""
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., C) from the trunk -> (..., V)."""

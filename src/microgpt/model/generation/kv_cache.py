@@ -1,4 +1,4 @@
-"""Keys and values of the tokens seen so far, so that each new token costs one column of attention."""
+"""Cache of earlier tokens' keys and values, so that each new token costs one row of attention."""
 
 import math
 
@@ -10,18 +10,18 @@ from microgpt.model.pos.base import Start
 
 
 class KVCache:
-    """Room for `capacity` tokens in every layer, filled in place.
+    """Memory for `capacity` tokens in every layer, filled in place.
 
-    The memory is allocated with the first keys, on their device and in the format that attention is fastest in there:
+    The first keys allocate it, on their device and in the format in which attention is fastest there:
     2 * n_layer * B * H_kv * capacity * D numbers.
     """
 
     def __init__(self, n_layer: int, capacity: int) -> None:
         self.capacity = capacity
         self.length = 0
-        "Tokens that every layer holds; advanced at the end of a forward pass."
+        "Number of tokens that every layer holds; advances at the end of a forward pass."
         self.recent: Tensor | None = None
-        "(B, reach): what `embeddings.with_before` puts before the next tokens; None before the first."
+        "(B, reach): the tokens that `embeddings.with_before` prepends to the next; None before the first."
         self._layers: list[tuple[Tensor, Tensor] | None] = [None] * n_layer
 
     @property
@@ -30,36 +30,37 @@ class KVCache:
         return self.length
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (B, H_kv, T, D) to what the layer holds; returns all of it, (B, H_kv, length + T, D)."""
+        """Append (B, H_kv, T, D) to a layer's keys and values; returns all of them, (B, H_kv, length + T, D)."""
         T = k.shape[2]
         memory = self._layers[layer]
         if memory is None:
             B, H, _, D = k.shape
             dtype = hardware.cache_dtype(k.device.type, k.dtype)
             room = (B, H, self.capacity, D)
-            # Zeros: a static cache masks what is not filled yet, and a NaN would survive the mask.
+            # Zeros, because a static cache masks unfilled positions and a NaN would survive the mask.
             memory = self._layers[layer] = (k.new_zeros(room, dtype=dtype), v.new_zeros(room, dtype=dtype))
         keys, values = memory
-        keys.narrow(2, self.length, T).copy_(k)  # one operation where an index takes three
+        keys.narrow(2, self.length, T).copy_(k)  # one operation; indexing takes three
         values.narrow(2, self.length, T).copy_(v)
         return keys.narrow(2, 0, self.length + T), values.narrow(2, 0, self.length + T)
 
     def advance(self, count: int) -> None:
-        """Count so many tokens as held: every layer has appended their keys and values."""
+        """Add `count` to the length, after every layer has appended its keys and values."""
         self.length += count
 
     def remember(self, recent: Tensor) -> None:
-        """Keep the latest tokens, which `embeddings.with_before` puts before the next."""
+        """Keep the latest tokens (B, reach), which `embeddings.with_before` prepends to the next."""
         self.recent = recent.clone(memory_format=torch.contiguous_format)
 
     def clear(self) -> None:
-        """Forget all tokens and keep the memory."""
+        """Forget all tokens but keep the memory."""
         self.length, self.recent = 0, None
 
 
 class StaticCache(KVCache):
-    """The memory of another cache, for one token a row at a position that is a number on the device. Shapes and
-    addresses never change, so that the kernels of one step, recorded once, make every token.
+    """A view of another cache that appends one token per row, at a position stored on the device.
+
+    Shapes and addresses never change, so that the kernels of one step, recorded once, generate every token.
 
     Args:
         cache: holds at least one token.
@@ -73,7 +74,7 @@ class StaticCache(KVCache):
         heads = 1 if bias is None else bias.shape[0]
         self.place = torch.empty((), dtype=torch.int64, device=keys.device)
         self.mask = torch.empty(heads, 1, self.capacity, device=keys.device)
-        "(H or 1, 1, capacity): what is added to the scores, -inf beyond the position."
+        "(H or 1, 1, capacity): added to the scores, -inf beyond the position."
         self.recent = None if cache.recent is None else cache.recent.clone()
         self.follow(cache, bias)
 

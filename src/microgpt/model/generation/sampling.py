@@ -1,4 +1,4 @@
-"""How the next token is drawn from the logits: the settings, their checks, and the draw itself."""
+"""Sample the next token from the logits: the settings, their checks, and the draw."""
 
 import math
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class SamplingParams:
         top_k: sample among the k likeliest tokens.
         top_p: sample among the likeliest tokens that together have this probability (https://arxiv.org/abs/1904.09751).
         min_p: sample among tokens at least this times as likely as the likeliest (https://arxiv.org/abs/2407.01082).
-        do_sample: False takes the likeliest token.
-        stop_token: a row that has made it repeats it, and generation ends when all rows have.
+        do_sample: False always takes the likeliest token.
+        stop_token: a row that has produced it repeats it, and generation ends when all rows have.
         generator: draws one number per row and token, on any device; None: torch's own.
     """
 
@@ -36,7 +36,7 @@ class SamplingParams:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the likeliest token is taken each time."""
+        """Whether to take the likeliest token each time."""
         return not self.do_sample or self.temperature < GREEDY_BELOW
 
     def check(self, vocab_size: int) -> None:
@@ -59,29 +59,29 @@ class SamplingParams:
 
 
 def refuse(what: str, fix: str) -> None:
-    """Raise the error of a setting that generation cannot use."""
+    """Raise the UsageError for an invalid setting."""
     raise UsageError(what, "generation", fix)
 
 
 def choose(logits: Tensor, params: SamplingParams) -> Tensor:
-    """One token a row, (B,), from logits (B, V)."""
+    """Choose one token per row, (B,), from logits (B, V)."""
     return logits.argmax(-1) if params.is_greedy else sample(logits, params)
 
 
 def sample(logits: Tensor, params: SamplingParams) -> Tensor:
-    """Draw one token a row, (B,), from logits (B, V), by one random number a row."""
+    """Draw one token per row, (B,), from logits (B, V), with one random number per row."""
     top_p = None if params.top_p == 1 else params.top_p
     index = None
     if params.top_k is not None or top_p is not None:
         logits, index = logits.topk(params.top_k or logits.shape[-1])  # both (B, k), likeliest first
-    if params.temperature != 1:  # the maximum goes first: a tiny temperature must not overflow
+    if params.temperature != 1:  # subtract the maximum first: a tiny temperature must not overflow
         logits = (logits - logits.amax(-1, keepdim=True)) / params.temperature
     p = logits.softmax(-1)
     if top_p is not None:
-        p = p * (p.cumsum(-1) - p < top_p)  # the mass before a token: the first one always stays
+        p = p * (p.cumsum(-1) - p < top_p)  # compare the mass before each token, so that the first always stays
     if params.min_p:
         p = p * (p >= params.min_p * p.amax(-1, keepdim=True))
-    # The inverse of the cumulative distribution needs one number per row, wherever the generator lives.
+    # Inverting the cumulative distribution needs one number per row, on any generator's device.
     cumulative = p.cumsum(-1)
     generator = params.generator
     device = generator.device if generator is not None else p.device

@@ -1,9 +1,9 @@
-"""Text from a model, token by token: one implementation for notebooks, commands and samples during training.
+"""Generate text token by token: one implementation for notebooks, commands and samples during training.
 
-Past the end of the context: the model sees a window of the latest tokens, which grows to block_size. When one more
-token does not fit, the last half of block_size is kept and read again. So the window holds between half and all of the
-context, reading again costs about one token's work per token, and generation with a cache equals generation without
-one for every position scheme, as both follow this rule.
+The model sees a window of the latest tokens, which grows to block_size. When one more token does not fit, the window
+shrinks to the latest block_size / 2 tokens, which the model reads again. The window thus holds between half and all of
+the context, and rereading costs about as much work per token as one token. Generation with and without a cache follows
+the same rule, so the results agree for every position scheme.
 """
 
 import contextlib
@@ -31,19 +31,19 @@ def stream(
     use_cache: bool = True,
     compile: bool = False,
 ) -> Iterator[Tensor]:
-    """Yield the tokens (B,) that follow a batch of prompts, as they are made.
+    """Yield the tokens (B,) that follow a batch of prompts, one at a time.
 
-    The model is in eval mode until the iterator ends or is closed, and then in the mode that it was in.
+    The model is in eval mode until the iterator ends or is closed, and then returns to its previous mode.
 
     Args:
-        idx: (B, T) int64 prompts, T >= 1; of a prompt longer than the context its end is read.
-        max_new_tokens: how many to make, at most.
-        params: how each token is chosen.
-        use_cache: False computes the whole window for each token: the same tokens, slower.
-        compile: compile the step that makes a token; see `compiled.compiled_next_logits`. Logits differ by rounding.
+        idx: (B, T) int64 prompts, T >= 1; the model reads the end of a prompt longer than the context.
+        max_new_tokens: the most tokens to generate.
+        params: how to choose each token.
+        use_cache: False recomputes the whole window for each token: the same tokens, slower.
+        compile: compile the generation of one token; see `compiled.compiled_next_logits`. Logits differ by rounding.
 
     Raises:
-        UsageError: an argument is out of range; at the call, before the first token.
+        UsageError: an argument is out of range; raised by the call itself, before the first token.
         MachineError: torch cannot compile here.
         NonFiniteError: the model's logits are not finite.
     """
@@ -60,13 +60,13 @@ def stream(
 def tokens(
     model: Decoder, idx: Tensor, count: int, params: SamplingParams, use_cache: bool, compiled: NextLogits | None
 ) -> Iterator[Tensor]:
-    """What `stream` yields, of arguments that are checked; `compiled` makes each token that follows a full cache."""
+    """`stream` with checked arguments; `compiled` computes each token once the cache holds two or more."""
     block_size, was_training, stop = model.config.block_size, model.training, params.stop_token
     window = idx[:, -block_size:]  # (B, W): what the model sees
-    # The same for all texts of a compiled step, and never full, as a full one would be a layout of its own to compile.
+    # A compiled step needs one capacity for all texts, never full: a full cache has a layout that would compile anew.
     capacity = block_size + 1 if compiled else min(block_size, window.shape[1] + count)
     cache = KVCache(model.config.n_layer, capacity) if use_cache else None
-    fresh = window  # the part of the window that the cache does not hold
+    fresh = window  # the part of the window not in the cache
     seen, size = [window], window.shape[1]  # the window in pieces, and its length
     stopped = torch.zeros(len(idx), dtype=torch.bool, device=idx.device)
     if was_training:
@@ -79,7 +79,9 @@ def tokens(
             is_one_more = cache is not None and cache.length >= 2 and fresh.shape[1] == 1
             step = compiled if compiled is not None and is_one_more else next_logits
             logits = step(model, fresh, cache)  # (B, V)
-            if (n == 0 or logits.device.type == "cpu") and not is_finite(logits):  # a GPU would wait for it
+            if (n == 0 or logits.device.type == "cpu") and not is_finite(
+                logits
+            ):  # checking every token would stall a GPU
                 raise NonFiniteError("the model's logits are not finite", "generation", "train it anew or further back")
             token = choose(logits, params)
             if stop is not None:
@@ -100,7 +102,7 @@ def tokens(
 
 
 def is_finite(logits: Tensor) -> bool:
-    """Whether every logit is finite. The sum tells in one operation; an exact check, which takes four, confirms."""
+    """Whether every logit is finite. The sum usually shows it in one operation; the exact check takes four."""
     return math.isfinite(float(logits.sum())) or bool(logits.isfinite().all())
 
 
@@ -108,7 +110,7 @@ def check_prompt(idx: Tensor, vocab_size: int) -> None:
     """Check the prompts' shape, type and tokens.
 
     Raises:
-        UsageError: they are not (B, T) int64 of tokens that the vocabulary has.
+        UsageError: they are not (B, T) int64 tokens of the vocabulary.
     """
     if idx.dim() != 2 or idx.dtype != torch.int64:
         refuse(f"a prompt of shape {tuple(idx.shape)} and type {idx.dtype}", "it must be (B, T) of int64")

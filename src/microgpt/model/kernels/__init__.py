@@ -1,1 +1,1 @@
-"""The same arithmetic, faster on some machine."""
+"""Faster implementations of the model's arithmetic, and the choice among them for each machine."""

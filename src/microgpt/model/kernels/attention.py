@@ -1,7 +1,7 @@
-"""Faster ways to compute attention, and which of them is the fastest here. Each gives what `attention.reference` does.
+"""Faster implementations of `attention.reference`, and the choice of the fastest on this machine.
 
 B batch, T tokens, H heads, D = width of a head; Tq queries meet Tk keys. A `mask` is (H or 1, Tq, Tk) and is added to
-the scores; None stands for the plain causal mask.
+the scores; None means the plain causal mask.
 
 Forward and backward in ms on one core with AVX512-bf16, `sdpa` and `batched`, for queries of shape (B, H, T, D):
 
@@ -14,7 +14,7 @@ Forward and backward in ms on one core with AVX512-bf16, `sdpa` and `batched`, f
     (4, 4, 1024, 64)     147    156     350    323     482    215     125   84.0
     (2, 4, 2048, 64)     254    297     717    915    1077    385     222    168
 
-With AVX2 alone, where bfloat16 is emulated, `sdpa` is 2 to 5 times as fast as `batched` in bfloat16.
+With only AVX2, which emulates bfloat16, `sdpa` is 2 to 5 times as fast as `batched` in bfloat16.
 """
 
 import math
@@ -36,11 +36,11 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -
 
 
 def batched(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """The scores as batched matrix products, for training on CPUs: SDPA's backward pass is slow there in bfloat16, and
+    """Attention as batched matrix products, for training on CPUs, where SDPA's backward pass is slow in bfloat16 and
     with a bias or dropout.
 
     Long texts are split into pieces of 128 queries or more, each with the keys up to its last query, so that few scores
-    are computed only to be masked.
+    are computed in vain.
     """
     B, H, T, D = q.shape
     k, v = repeat_heads(k, H), repeat_heads(v, H)
@@ -58,20 +58,20 @@ def batched(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float
         if dropout:
             probabilities = F.dropout(probabilities, dropout)
         pieces.append(torch.bmm(probabilities.to(v.dtype), v[:, :end]))
-    y = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)  # one piece needs no copy
+    y = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)  # a single piece needs no copy
     return y.view(B, H, T, D)
 
 
 def piece_count(T: int) -> int:
-    """The number of pieces into which `batched` splits T queries: of 128 from T = 256 on, of 256 from 512 on."""
+    """The number of pieces into which `batched` splits T queries: 128 or more each from T = 256, 256 from 512."""
     return max(1, min(T // 128, 2), T // 256)
 
 
 def fastest(T: int, device: torch.device, dtype: torch.dtype, is_training: bool, is_plain: bool = True) -> Attend:
-    """The fastest way to compute attention over T tokens, by the table above.
+    """The fastest implementation of attention over T tokens, by the table above.
 
     Args:
-        is_plain: neither a bias nor dropout.
+        is_plain: whether there is neither a bias nor dropout.
     """
     if not is_training or device.type != "cpu" or hardware.of("cpu").emulates(dtype):
         return sdpa
@@ -80,7 +80,7 @@ def fastest(T: int, device: torch.device, dtype: torch.dtype, is_training: bool,
 
 
 def chosen(name: str, T: int, x: Tensor, is_plain: bool) -> Attend:
-    """The attention that `model.attention` names; `auto` takes the fastest for T tokens of x (..., C)."""
+    """The implementation that `model.attention` names; `auto` is the fastest for T tokens of x (..., C)."""
     if name != "auto":
         return {"sdpa": sdpa, "reference": reference_output}[name]
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype  # elsewhere no matter
@@ -88,9 +88,9 @@ def chosen(name: str, T: int, x: Tensor, is_plain: bool) -> Attend:
 
 
 def added_mask(q_len: int, k_len: int, attend: Attend, bias: Tensor | None, device: torch.device) -> Tensor | None:
-    """The mask (H or 1, Tq, Tk) that is added to the scores; None where the plain causal mask need not be made."""
+    """The mask (H or 1, Tq, Tk) to add to the scores; None if no mask tensor is needed."""
     if q_len == 1:
-        return bias  # the newest token looks at all there is
+        return bias  # the newest token attends to every key
     if bias is None and attend is sdpa and q_len == k_len:
         return None
     mask = causal_mask(q_len, k_len, device)

@@ -1,4 +1,4 @@
-"""Cross-entropy of logits, and of a large vocabulary without the logits of all tokens at once."""
+"""Cross-entropy, and a version for large vocabularies that never holds the logits of all tokens."""
 
 from typing import Any
 
@@ -8,36 +8,36 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 PIECE, MOST = 2**25, 2**27
-"""Logits in a piece, and the most for which all are computed at once: 128 and 512 MiB in float32."""
+"""Logits per piece, and the most logits to compute at once: 128 and 512 MiB in float32."""
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-    """Nats per token, in float32 or wider: logits (B, T, V), targets (B, T) int64, of which -100 are not counted."""
-    # The cast is part of the softmax: float32 logits are never a tensor of their own.
+    """Nats per token, in float32 or wider, from logits (B, T, V) and targets (B, T) int64; -100 is not counted."""
+    # The softmax casts, so that no tensor of float32 logits is made.
     log_p = F.log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     loss = F.nll_loss(log_p.flatten(0, 1), targets.flatten(), reduction=reduction)
     return loss.view(targets.shape) if reduction == "none" else loss
 
 
 def piecewise_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, softcap: float) -> Tensor:
-    """The mean of `PiecewiseLoss`, whose arguments these are."""
+    """Mean nats per token, piece by piece; takes the arguments of `PiecewiseLoss`."""
     loss: Tensor = PiecewiseLoss.apply(x, weight, targets, softcap)  # type: ignore[no-untyped-call]
     return loss
 
 
 class PiecewiseLoss(torch.autograd.Function):
-    """Mean cross-entropy of the head's logits, one piece of the tokens at a time. The forward pass computes the
-    gradients, too.
+    """Mean cross-entropy of the head's logits, computed for one piece of the tokens at a time. The forward pass also
+    computes the gradients.
 
-    The logits of N tokens over a vocabulary of V are N V numbers, held several times: 3.3 GB each time in float32 for
-    GPT-2 and 16 x 1024 tokens. Here a piece's logits are freed once its part of the gradients is computed. The
-    arithmetic and its order within a token are the same.
+    N tokens and a vocabulary of V have N V logits, held several times: 3.3 GB each time in float32 for GPT-2 and
+    16 x 1024 tokens. Here each piece's logits are freed once its part of the gradients is computed. The arithmetic and
+    its order within a token are the same.
 
     Args:
         x: (N, C), the head's input.
-        weight: (V, C), the head's.
+        weight: (V, C), the head's weight.
         targets: (N,) int64; -100 is not counted.
-        softcap: 0, or c of c tanh(logits / c).
+        softcap: c in c tanh(logits / c), or 0 for none.
     """
 
     @staticmethod
@@ -56,7 +56,7 @@ class PiecewiseLoss(torch.autograd.Function):
             loss += F.nll_loss(log_p, wanted, reduction="sum")
             if grad_x is None and grad_weight is None:
                 continue
-            grad = log_p.exp_()  # of the summed loss in the logits: probabilities, less 1 at the target
+            grad = log_p.exp_()  # d(summed loss) / d(logits): probabilities, less 1 at the target
             counted = (wanted != -100)[:, None]
             grad.scatter_add_(1, wanted.clamp(min=0)[:, None], -counted.to(wide))
             grad *= counted

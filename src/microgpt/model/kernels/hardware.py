@@ -1,8 +1,8 @@
-"""The matrix units of each kind of device, and the number formats and kernels that follow from them.
+"""Each device's matrix units, and the number formats and kernels that suit them.
 
 All code that casts or chooses a kernel asks this module: the default precision of training, Muon's products, packed
 weights, attention, the choice to compile, a device's peak, benchmarks. A format without units is emulated: on a CPU
-with AVX2 alone a bfloat16 product takes 12 to 23 times as long as one in float32. Needs torch alone.
+with only AVX2 a bfloat16 product takes 12 to 23 times as long as one in float32. Needs only torch.
 """
 
 import os
@@ -23,13 +23,13 @@ CPU_FLOPS: dict[str, dict[torch.dtype, float]] = {
     "unknown": {torch.float32: 70e9},
 }
 """Kind of CPU -> the formats that it multiplies in hardware, and the FLOP/s of one thread. Measured on Zen 4, Zen 3 and
-Sapphire Rapids; those of Arm are guesses. They decide only whether compiling is expected to pay."""
+Sapphire Rapids; the Arm values are guesses. They decide only whether compiling is expected to pay off."""
 ONEDNN_ISA = {
     "SSE41": "unknown", "AVX": "unknown", "AVX2": "avx2", "AVX2_VNNI": "avx2", "AVX2_VNNI_2": "avx2",
     "AVX512_CORE": "avx512", "AVX512_CORE_VNNI": "avx512", "AVX512_CORE_BF16": "avx512_bf16",
     "AVX512_CORE_FP16": "avx512_bf16",
 }  # fmt: skip
-"""Values of oneDNN's variable ONEDNN_MAX_CPU_ISA that keep it from a CPU's newer units, and the kind that is left."""
+"""Values of ONEDNN_MAX_CPU_ISA that keep oneDNN from using a CPU's newer units -> the kind of CPU that remains."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +56,28 @@ class Hardware:
 
     @property
     def share_of_peak(self) -> float:
-        """The share of its peak arithmetic that an eager training step reaches, at least. Measured on two cores: of a
-        small GPT (4 layers of 128) a third in bfloat16 and half in float32."""
+        """The least share of peak FLOP/s that an eager training step reaches, measured with a small GPT (4 layers of
+        128) on two cores: a third in bfloat16, half in float32."""
         return 1 / 3 if self.has_bf16 else 1 / 2
 
     def emulates(self, dtype: torch.dtype) -> bool:
-        """Whether products in this format are made from those of another, many times slower. A GPU's are not counted:
-        there such a precision is refused."""
+        """Whether a CPU emulates products in this format with another, many times slower. On a GPU the answer is no:
+        training refuses such a precision there."""
         return self.device == "cpu" and dtype in (torch.bfloat16, torch.float16) and not self.has_bf16
 
     def packs(self, dtype: torch.dtype) -> bool:
-        """Whether weights in this format are multiplied faster when packed for oneDNN first."""
+        """Whether packing weights in this format for oneDNN speeds up their products."""
         return self.has_onednn and (dtype is torch.float32 or (dtype is torch.bfloat16 and self.has_bf16))
 
     def cpu_flops(self, dtype: torch.dtype, threads: int) -> float:
-        """The expected FLOP/s of this many threads: the same at every start, however busy the machine is."""
+        """The expected FLOP/s of this many threads, from a table: the same however busy the machine is."""
         formats = CPU_FLOPS[self.kind]
         return threads * formats.get(dtype, formats[torch.float32])
 
 
 def cache_dtype(device: str, dtype: torch.dtype) -> torch.dtype:
-    """The format to keep keys and values of this format in. On a CPU it is float32 at least: attention over a cache is
-    four times slower there in bfloat16 (16 x 6 heads of 64, 128 tokens)."""
+    """The format in which to cache keys and values of this format. On CPUs it is float32 or wider, because attention
+    over a bfloat16 cache is four times slower there (16 x 6 heads of 64, 128 tokens)."""
     return torch.promote_types(dtype, torch.float32) if device == "cpu" else dtype
 
 
@@ -92,7 +92,7 @@ def detect(device: str) -> Hardware:
 
 
 def cpu(flags: frozenset[str], has_onednn: bool, environ: Mapping[str, str]) -> Hardware:
-    """A CPU with these flags, as far as the environment lets oneDNN use it."""
+    """A CPU with these flags, within the limits that the environment sets for oneDNN."""
     newest_first = {
         "amx": "amx_bf16", "avx512_bf16": "avx512_bf16", "avx512": "avx512f", "avx2": "avx2",
         "arm_bf16": "bf16", "arm": "asimd",
@@ -106,7 +106,7 @@ def cpu(flags: frozenset[str], has_onednn: bool, environ: Mapping[str, str]) -> 
 
 
 def cpu_flags() -> frozenset[str]:
-    """The CPU's features as Linux names them; empty where they cannot be read."""
+    """The CPU's feature flags in Linux's names; empty if they cannot be read."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
             return frozenset(next((line for line in file if line.startswith(("flags", "Features"))), "").split())
@@ -119,4 +119,4 @@ _CPU = detect("cpu")
 
 def of(device: str) -> Hardware:
     """The hardware of this machine behind a torch device type: "cpu", "cuda" or "mps"."""
-    return _CPU if device == "cpu" else detect(device)  # compiled code asks for the CPU, and must not read files
+    return _CPU if device == "cpu" else detect(device)  # compiled code asks for the CPU and must not read files

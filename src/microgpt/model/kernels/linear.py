@@ -1,4 +1,4 @@
-"""Linear layers: torch's own, except where another kernel is faster on CPUs.
+"""Linear layers: torch's own, or a faster kernel on CPUs.
 
 In float32 on x86 torch multiplies with MKL, which is tuned for Intel's processors. oneDNN
 (https://github.com/uxlfoundation/oneDNN) suits AMD's too. GFLOP/s on one core of a Zen 4, MKL and oneDNN:
@@ -20,11 +20,11 @@ from torch.nn import functional as F
 from microgpt.model.kernels import hardware, torch_private
 
 _LARGE = 2**26
-"""Multiplications from which on oneDNN is worth the call from Python."""
+"""The fewest multiplications for which oneDNN is worth the call from Python."""
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` by `linear`."""
+    """`nn.Linear`, computed by `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
@@ -43,12 +43,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def onednn_is_fast() -> bool:
-    """Whether oneDNN's kernels are the fast ones for products in the type of the weights."""
+    """Whether oneDNN has the fast kernels for products in the weights' dtype."""
     return hardware.of("cpu").has_onednn and not torch.is_autocast_enabled("cpu")
 
 
 class OneDNNLinear(torch.autograd.Function):
-    """A linear layer whose product and whose gradient of the input are oneDNN's, that of the weight as torch has it."""
+    """A linear layer whose output and input gradient come from oneDNN, its weight gradient from torch."""
 
     generate_vmap_rule = True
 
@@ -58,7 +58,7 @@ class OneDNNLinear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-        del output  # the gradients need the inputs alone
+        del output  # the gradients need only the inputs
         ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
@@ -80,9 +80,8 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _one_row(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The product as sums of products, which a compiler makes one loop over the weight: it reads 10.6 million weights
-    in float32 at 35 GB/s on one core of a Zen 4, as fast as memory gives them, where a library's product for matrices
-    reads 11 to 16."""
+    """The product written as sums, which the compiler turns into one loop over the weight. On one core of a Zen 4 it
+    reads 10.6 million float32 weights at 35 GB/s, the memory's limit; a library's matrix product reads 11 to 16."""
     x = x.as_strided(x.shape, x.stride())  # a buffer: x must not be recomputed for each output
     wide = torch.promote_types(x.dtype, torch.float32)
     y = (x.unsqueeze(-2).to(wide) * weight.to(wide)).sum(-1)

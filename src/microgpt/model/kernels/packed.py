@@ -1,8 +1,8 @@
-"""Weights packed in the order in which the CPU's matrix kernels read them, for generation.
+"""Pack weights for generation in the order in which the CPU's matrix kernels read them.
 
 oneDNN (https://github.com/uxlfoundation/oneDNN) rearranges a matrix into blocks at each call, which dominates a product
-of a few rows. Here it is done once for all tokens. Microseconds on one core with AVX512-bf16, for a 1152 x 384 matrix,
-plain and packed:
+of a few rows. This module does it once for all tokens. Microseconds on one core with AVX512-bf16, for a 1152 x 384
+matrix, plain and packed:
 
     1 row     float32   58   52    bfloat16   50   37
     16 rows   float32  226  153    bfloat16  105   79
@@ -18,24 +18,24 @@ from microgpt.model.kernels import hardware, torch_private
 from microgpt.model.kernels.linear import Linear, onednn_is_fast
 
 PACKING_PAYS = 32
-"""Tokens from which on it pays to pack the weights first."""
-_ROWS = 16  # at least: weights packed for fewer rows are slower to multiply with in float32
+"""The fewest tokens for which packing the weights pays off."""
+_ROWS = 16  # the fewest rows to pack for: packing for fewer makes float32 products slower
 _MOST = 2**30  # bytes of weights: the packed copies are held beside them
 
 
 class Packable(Protocol):
-    """A model whose linear layers are `Linear`, with a head or a table of tokens that serves as one."""
+    """A model whose linear layers are `Linear`, with a head or a token embedding that serves as one."""
 
     @property
     def wte(self) -> nn.Embedding:
-        """The table of tokens."""
+        """The token embedding."""
 
     @property
     def head(self) -> Linear | None:
-        """The output layer; None where `project` multiplies by the table of tokens."""
+        """The output layer; None if `project` multiplies by the token embedding's matrix."""
 
     def project(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., V) by the table of tokens."""
+        """(..., C) -> (..., V) with the token embedding's matrix."""
 
     def modules(self) -> Iterator[nn.Module]:
         """The model and every module in it."""
@@ -43,9 +43,9 @@ class Packable(Protocol):
 
 @contextlib.contextmanager
 def packed(model: Packable, rows: int) -> Iterator[None]:
-    """Let the model compute with packed copies of its matrices within the context, where that is faster.
+    """Within the context, compute with packed copies of the model's matrices if that is faster.
 
-    The copies suit products with (rows, inputs). Results are equal but for rounding. Weights that change within the
+    The copies suit products with (rows, inputs). Results differ only by rounding. Changes to the weights within the
     context take effect after it.
     """
     products: list[tuple[object, str, Tensor, Tensor | None]] = [

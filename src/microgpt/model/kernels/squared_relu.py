@@ -1,4 +1,4 @@
-"""Squared ReLU with a gradient of its own: one pass over memory backward, where autograd takes four."""
+"""Squared ReLU with a hand-written gradient: one backward pass over memory instead of autograd's four."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ class TrainedSquaredReLU(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
-        del inputs  # the gradient needs relu(x) alone
+        del inputs  # the gradient needs only relu(x)
         ctx.mark_non_differentiable(output[1])
-        ctx.set_materialize_grads(False)  # no zeros for the output that has no gradient
+        ctx.set_materialize_grads(False)  # allocate no zeros for the output without a gradient
         ctx.save_for_backward(output[1])
 
     @staticmethod

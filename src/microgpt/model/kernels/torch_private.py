@@ -1,7 +1,7 @@
 """Private and unstable names of torch, each used through a function of this file.
 
-Checked with torch 2.10 to 2.13 (`CHECKED`). A name that a later torch drops is one clear error where it is first used,
-and one failing test.
+Checked with torch 2.10 to 2.13 (`CHECKED`). If a later torch drops a name, its first use raises a clear error and a
+test fails.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ def find(path: str) -> Any:
     """The object at a dotted path below torch, such as `compiler.config.patch`.
 
     Raises:
-        MachineError: this torch has none.
+        MachineError: this torch does not have it.
     """
     try:
         return functools.reduce(getattr, path.split("."), torch)
@@ -64,6 +64,6 @@ def value_is_missing() -> tuple[type[Exception], ...]:
 
 
 def dynamic_sources(names: str) -> contextlib.AbstractContextManager[None]:
-    """Within the context, torch.compile takes these numbers, such as `L['cache'].length`, for ones that change."""
+    """Within the context, torch.compile treats these numbers, such as `L['cache'].length`, as variable."""
     patched: contextlib.AbstractContextManager[None] = find("compiler.config.patch")(dynamic_sources=names)
     return patched

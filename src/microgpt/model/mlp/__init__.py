@@ -1,4 +1,4 @@
-"""The MLPs, one module each; every module in this folder is found and registered by being here."""
+"""The MLPs, one module each; importing this package registers every module in the folder."""
 
 from microgpt.model.mlp.base import MLP, GatedMLP, GatedMLPConfig, MLPConfig
 from microgpt.registry import import_siblings

@@ -10,7 +10,7 @@ method of `MLP` or of `GatedMLP`; any module (B, T, C) -> (B, T, C) will do:
         def build(self, n_embd, hidden, bias, dropout):
             return MyMLP(n_embd, hidden, bias, dropout, self.sharpness)
 
-Imports torch, `microgpt.config` and the kernel of linear layers alone.
+Imports only torch, `microgpt.registry` and the linear layers' kernel.
 """
 
 from torch import Tensor, nn
@@ -24,32 +24,32 @@ class MLPConfig(Choice, family="MLP", is_word=True):
     """The knobs of an MLP; a subclass with `name=` adds an MLP."""
 
     def default_hidden(self, n_embd: int) -> int:
-        """Width of the hidden layer where `model.mlp_hidden` is null."""
+        """Width of the hidden layer if `model.mlp_hidden` is null."""
         return 4 * n_embd
 
     def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> nn.Module:
         """A module (B, T, C) -> (B, T, C), for C = n_embd.
 
-        Weights are drawn by the model, layer by layer; a linear layer called `out` counts as the one that writes to
-        the residual stream, and starts smaller.
+        The model draws the weights layer by layer; it treats a linear layer called `out` as the one that writes to
+        the residual stream, whose weights start smaller.
 
         Args:
             hidden: width of the hidden layer.
             bias: whether linear layers have a bias.
-            dropout: share of the result that is dropped in training.
+            dropout: probability with which training zeroes each number of the result.
         """
         raise TypeError(f"{type(self).__name__} builds no MLP")
 
 
 class GatedMLPConfig(MLPConfig):
-    """Base of the gated MLPs, whose three matrices of 8/3 C weigh as much as two of 4 C."""
+    """Base of the gated MLPs, whose three matrices of width 8/3 C have as many weights as two of 4 C."""
 
     def default_hidden(self, n_embd: int) -> int:
         return max(8, round(n_embd * 8 / 3 / 8) * 8)
 
 
 class MLP(nn.Module):
-    """Two matrices and an activation between them; a subclass says which."""
+    """Two matrices with an activation between them, which a subclass defines."""
 
     def __init__(self, n_embd: int, hidden: int, bias: bool, dropout: float, widened: int | None = None) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from microgpt.model.mlp.base import MLP, MLPConfig
 
 
 class GELUConfig(MLPConfig, name="gelu"):
-    """Weigh each number by the normal distribution below it, x P(X < x)."""
+    """Multiply each number by the normal distribution's probability below it, x P(X < x)."""
 
     def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> "GELU":
         return GELU(n_embd, hidden, bias, dropout)

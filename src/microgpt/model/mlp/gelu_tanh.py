@@ -7,7 +7,7 @@ from microgpt.model.mlp.base import MLP, MLPConfig
 
 
 class GELUTanhConfig(MLPConfig, name="gelu_tanh"):
-    """GELU by way of a tanh, which differs from it by 0.0005 at most."""
+    """GELU approximated with a tanh, within 0.0005."""
 
     def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> "GELUTanh":
         return GELUTanh(n_embd, hidden, bias, dropout)

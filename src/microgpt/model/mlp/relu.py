@@ -1,4 +1,4 @@
-"""Rectified linear units, as in the first Transformer (Vaswani et al., https://arxiv.org/abs/1706.03762)."""
+"""Rectified linear units, as in the original Transformer (Vaswani et al., https://arxiv.org/abs/1706.03762)."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,7 +7,7 @@ from microgpt.model.mlp.base import MLP, MLPConfig
 
 
 class ReLUConfig(MLPConfig, name="relu"):
-    """Keep what is positive."""
+    """Keep positive numbers and zero the rest."""
 
     def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> "ReLU":
         return ReLU(n_embd, hidden, bias, dropout)

@@ -7,7 +7,7 @@ from microgpt.model.mlp.base import MLP, MLPConfig
 
 
 class ReLU2Config(MLPConfig, name="relu2"):
-    """The square of what is positive."""
+    """Square positive numbers and zero the rest."""
 
     def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> "ReLU2":
         return ReLU2(n_embd, hidden, bias, dropout)

@@ -1,4 +1,4 @@
-"""The norms, one module each; every module in this folder is found and registered by being here."""
+"""The norms, one module each; importing this package registers every module in the folder."""
 
 from microgpt.model.norm.base import NormConfig
 from microgpt.registry import import_siblings

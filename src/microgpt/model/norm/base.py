@@ -6,7 +6,7 @@ A new norm is one file beside this one, or a file of your own that `imports=[my_
         def build(self, width, eps, has_gain, has_shift):
             return MyNorm(width, eps)
 
-Imports torch and `microgpt.config` alone.
+Imports only torch and `microgpt.registry`.
 """
 
 from torch import nn
@@ -21,8 +21,8 @@ class NormConfig(Choice, family="norm", is_word=True):
         """A module (..., width) -> (..., width) that normalises each token by itself.
 
         Args:
-            eps: added to the variance before its root is taken (`model.norm_eps`).
-            has_gain: whether the result is multiplied by a learned weight that starts at one (`model.norm_affine`).
-            has_shift: whether a learned bias that starts at zero is added, where the norm has one (with `model.bias`).
+            eps: added to the variance before the square root (`model.norm_eps`).
+            has_gain: whether to multiply the result by a learned weight that starts at one (`model.norm_affine`).
+            has_shift: whether to add a learned bias that starts at zero, if the norm has one (with `model.bias`).
         """
         raise TypeError(f"{type(self).__name__} builds no norm")

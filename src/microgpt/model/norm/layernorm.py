@@ -15,7 +15,7 @@ class LayerNormConfig(NormConfig, name="layernorm"):
 
 
 class LayerNorm(nn.Module):
-    """(x - mean(x)) / sqrt(var(x) + eps), times the gain, plus the shift. Either may be missing, unlike in torch's."""
+    """(x - mean(x)) / sqrt(var(x) + eps), times the gain, plus the shift. Either is optional, unlike in torch's."""
 
     def __init__(self, width: int, eps: float, has_gain: bool, has_shift: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""No normalisation at all: to see what it is good for, or for schemes that do without (https://arxiv.org/abs/1901.09321)."""
+"""No normalisation: for comparison, or for initialisations that do without (https://arxiv.org/abs/1901.09321)."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""The position schemes, one module each; every module in this folder is found and registered by being here."""
+"""The position schemes, one module each; importing this package registers every module in the folder."""
 
 from microgpt.model.pos.base import Position, PositionConfig
 from microgpt.registry import import_siblings

@@ -9,7 +9,7 @@ from microgpt.model.pos.base import Position, PositionConfig
 
 
 class ALiBiConfig(PositionConfig, name="alibi"):
-    """Scores are lowered in proportion to the distance, by a slope of its own for each head."""
+    """Lower each score in proportion to the distance, with a separate slope per head."""
 
     def build(self, n_embd: int, n_head: int, block_size: int) -> "ALiBi":
         return ALiBi(n_head, block_size)
@@ -35,8 +35,8 @@ class ALiBi(Position):
 
 
 def slopes(n_head: int, device: torch.device | None = None) -> Tensor:
-    """(H,): a geometric series that ends at 2^-8; between two powers of two, every other slope of the next is
-    added, as the paper's code does."""
+    """(H,): a geometric series that ends at 2^-8. If H is not a power of two, every other slope of the next power is
+    added, as in the paper's code."""
     base = 2 ** math.floor(math.log2(n_head))
     regular = 2.0 ** (torch.arange(1, base + 1, dtype=torch.float32, device=device) * (-8 / base))
     between = 2.0 ** (torch.arange(1, 2 * base + 1, 2, dtype=torch.float32, device=device) * (-4 / base))

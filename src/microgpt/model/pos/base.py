@@ -1,8 +1,8 @@
 """Base classes of the position schemes: a config that joins the family by its name, and a module with three hooks.
 
 Position can enter a transformer in three places, so `Position` has three hooks that do nothing; a scheme overrides
-those that it needs. A new scheme is one file beside this one (or anywhere that is imported) and one YAML file.
-Imports torch and `microgpt.config` alone.
+the ones it needs. A new scheme is one file beside this one (or any imported file) and one YAML file.
+Imports only torch, `microgpt.config` and `microgpt.registry`.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from microgpt.config import Fault
 from microgpt.registry import Choice
 
 Start = int | Tensor
-"""A number, or an int64 scalar on the device when there is a single token: see `compiled.StaticStep`."""
+"""An int, or for a single token an int64 scalar on the device: see `compiled.StaticStep`."""
 
 
 def rows(table: Tensor, start: Start, count: int) -> Tensor:
@@ -24,8 +24,9 @@ def rows(table: Tensor, start: Start, count: int) -> Tensor:
 
 
 class Position(nn.Module):
-    """How a model knows the order of its tokens. `start` is the number of tokens that are already cached; `rows` reads
-    a table from there on.
+    """Base of the position schemes, which tell a model the order of its tokens.
+
+    `start` is the number of tokens already cached; `rows` reads a table from that row on.
 
     Shapes: B batch, T new tokens, C = n_embd, H heads, D = C / H.
     """
@@ -35,13 +36,13 @@ class Position(nn.Module):
         return x
 
     def rotate(self, q: Tensor, k: Tensor, start: Start) -> tuple[Tensor, Tensor]:
-        """(B, H, T, D), (B, H_kv, T, D) -> the same: queries and keys that carry their positions."""
+        """(B, H, T, D), (B, H_kv, T, D) -> the same: queries and keys rotated by their positions."""
         return q, k
 
     def bias(self, q_len: int, k_len: int) -> Tensor | None:
-        """(H, q_len, k_len), added to the attention scores of the last q_len of k_len tokens; None for nothing.
+        """(H, q_len, k_len), added to the attention scores of the last q_len of k_len tokens; None: no bias.
 
-        The model masks the future, not the scheme.
+        The model masks the future; the scheme need not.
         """
         return None
 
@@ -55,8 +56,8 @@ class Position(nn.Module):
             self.register_buffer(name, table, persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move as any module does, but compute the tables again: `.to(bfloat16)` must not round them, and `.to_empty`
-        must not leave them empty."""
+        """Move like any module, but recompute the tables: `.to(bfloat16)` must not round them, and `.to_empty` must
+        not leave them empty."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for table in list(self.buffers(recurse=False))[:1]:
             self.fill_tables(table.device)
@@ -67,9 +68,9 @@ class PositionConfig(Choice, family="position scheme"):
     """The knobs of a position scheme; a subclass with `name=` adds a scheme."""
 
     def build(self, n_embd: int, n_head: int, block_size: int) -> Position:
-        """The scheme's module, for a model of this width, number of heads and context."""
+        """Build the scheme's module for a model of this width, number of heads and context length."""
         return Position()
 
     def check_model(self, n_embd: int, n_head: int, block_size: int) -> Iterator[Fault]:
-        """Yield why the scheme cannot work in such a model, if so; n_head divides n_embd."""
+        """Yield the reasons why the scheme cannot work in such a model; n_head divides n_embd."""
         return iter(())

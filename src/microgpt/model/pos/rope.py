@@ -10,7 +10,7 @@ from microgpt.model.pos.base import Position, PositionConfig, Start, rows
 
 
 class RoPEConfig(PositionConfig, name="rope"):
-    """Queries and keys are rotated by angles that grow with the position, so that scores depend on distance alone."""
+    """Rotate queries and keys by angles proportional to the position, so that scores depend only on the distance."""
 
     theta: Positive = 10_000.0
     "Base of the wavelengths: pair i of D / 2 turns once in 2 pi theta^(2 i / D) tokens."
@@ -51,7 +51,7 @@ class RoPE(Position):
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """(x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin), for the halves x1, x2 of the last dimension.
 
-    Rolling by half the width swaps the halves and `sin` brings the sign, so that three operations do it: eager
-    decoding is bound by their number.
+    Rolling by half the width swaps the halves and `sin` supplies the sign, so three operations suffice: their number
+    limits the speed of eager decoding.
     """
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)

@@ -10,7 +10,7 @@ from microgpt.model.pos.base import Position, PositionConfig, Start, rows
 
 
 class SinusoidalConfig(PositionConfig, name="sinusoidal"):
-    """Waves of n_embd / 2 lengths, from 2 pi to 2 pi theta tokens."""
+    """Sines and cosines of n_embd / 2 wavelengths, from 2 pi to 2 pi theta tokens."""
 
     theta: Positive = 10_000.0
     "Base of the wavelengths."

@@ -1,4 +1,4 @@
-"""T5's relative position bias: one learned number for each head and bucket of distances, shared by all layers
+"""T5's relative position bias: one learned number per head and bucket of distances, shared by all layers
 (Raffel et al., https://arxiv.org/abs/1910.10683)."""
 
 import math
@@ -12,12 +12,12 @@ from microgpt.model.pos.base import Position, PositionConfig
 
 
 class T5Config(PositionConfig, name="t5"):
-    """Half of the buckets hold one distance each, the other half ranges that widen up to max_distance."""
+    """Half of the buckets hold one distance each; the other half hold ranges that widen up to max_distance."""
 
     num_buckets: Count = 32
-    "Distances told apart."
+    "Number of distances, or ranges of distances, that the bias distinguishes."
     max_distance: Count = 128
-    "All that is this far or further falls into the last bucket."
+    "Distances from here on share the last bucket."
 
     def check(self) -> Iterator[Fault]:
         if self.max_distance <= self.num_buckets // 2:

@@ -1,7 +1,6 @@
-"""Models in Hugging Face's formats, both ways, by explicit maps: config.json and safetensors, no transformers needed.
+"""Read and write models in Hugging Face's format, by explicit maps and without transformers.
 
-One file a family beside this one; every module in this folder is found and registered by being here.
-Imports what `microgpt.model` does; `huggingface_hub` (extra `hf`) when a model is downloaded.
+Each family is a file in this folder, whose import registers it. Downloads need `huggingface_hub` (extra `hf`).
 """
 
 from microgpt.registry import import_siblings

@@ -1,7 +1,7 @@
-"""Base class of the Hugging Face families: the configs of ours that one expresses, its config.json, its weight map.
+"""Base class of the Hugging Face families: which configs a family can express, its config.json, its weight map.
 
-The map is a list of rules. A rule joins one weight of ours with one or several of theirs. Where our model lacks the
-weight (a bias, the gain of a norm), theirs is filled with a value that changes nothing. So one table serves both ways.
+The map is a list of rules. A rule maps one of our weights to one or several of theirs. If our model lacks the weight (a
+bias, a norm's gain), theirs is filled with a neutral value. One table thus serves reading and writing.
 """
 
 from abc import ABC, abstractmethod
@@ -20,29 +20,29 @@ ACTIVATIONS = {
     "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu",
     "relu2": "relu2",
 }  # fmt: skip
-"Their activations -> our MLPs without a gate."
+"Their activations -> our ungated MLPs."
 ACTIVATION_NAMES = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "relu2": "relu2"}
-"Our MLPs without a gate -> their activations."
+"Our ungated MLPs -> their activations."
 GATES = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu"}
-"Their activations of a gate -> our gated MLPs."
+"Their gate activations -> our gated MLPs."
 GATE_NAMES = {"swiglu": "silu", "geglu": "gelu"}
-"Our gated MLPs -> their activations of the gate."
+"Our gated MLPs -> their gate activations."
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One weight of ours, and the weights of theirs that it is made of, stacked by rows."""
+    """One of our weights, and their weights that make it up, stacked by rows."""
 
     ours: str
     theirs: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    "The shape of each of theirs, in our layout."
+    "The shape of each of their weights, in our layout."
     is_transposed: bool = False
-    "Whether theirs is (in, out), where ours is (out, in)."
+    "Whether their weights are (in, out); ours are (out, in)."
     filling: float | Tensor = 0.0
-    "The value of theirs when our model has no such weight."
+    "The value of their weights if our model has no such weight."
     is_repeated: bool = False
-    "Whether each of theirs is the whole of ours."
+    "Whether each of their weights equals our whole weight."
 
     def split(self, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Split our weight into theirs, by name."""
@@ -53,14 +53,14 @@ class Rule:
             yield name, (part.T if self.is_transposed else part).contiguous()
 
     def join(self, parts: list[Tensor]) -> Tensor | None:
-        """Join theirs, in the order of `theirs`, into our weight; None when they cannot be one weight of ours."""
+        """Join their weights, in the order of `theirs`, into ours; None if they cannot form one weight."""
         if self.is_repeated:
             return parts[0] if all(torch.equal(part, parts[0]) for part in parts) else None
         parts = [part.T for part in parts] if self.is_transposed else parts
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
 
     def filled(self, dtype: torch.dtype) -> Tensor:
-        """The weight that stands in for ours when our model has none."""
+        """The substitute for our weight if our model lacks it."""
         rows = sum(shape[0] for shape in self.shapes)
         return torch.zeros((rows, *self.shapes[0][1:]), dtype=dtype) + torch.as_tensor(self.filling).to(dtype)
 
@@ -68,7 +68,7 @@ class Rule:
 def linear(
     ours: str, theirs: tuple[str, ...], outs: tuple[int, ...], width: int, has_bias: bool, is_transposed: bool = False
 ) -> Iterator[Rule]:
-    """The rules of a matrix (out, in) and its bias; `outs` are the rows of each of theirs."""
+    """The rules of a matrix (out, in) and its bias; `outs` are the rows of each of their matrices."""
     names = tuple(f"{name}.weight" for name in theirs)
     yield Rule(f"{ours}.weight", names, tuple((n, width) for n in outs), is_transposed)
     if has_bias:
@@ -83,14 +83,14 @@ def norm(ours: str, theirs: str, width: int, has_shift: bool) -> Iterator[Rule]:
 
 
 class Family(ABC):
-    """A stock architecture; naming `model_type=` in a subclass's header registers it."""
+    """A stock architecture of transformers; a subclass registers itself with `model_type=`."""
 
     model_type: ClassVar[str]
-    "Its name in config.json."
+    "The architecture's name in config.json."
     architecture: ClassVar[str]
     "The class of transformers that opens it."
     prefix: ClassVar[str]
-    "Prefix of the names of all weights but the head's."
+    "Prefix of every weight name but the head's."
     members: ClassVar[dict[str, "Family"]] = {}
 
     def __init_subclass__(cls, *, model_type: str, **kwargs: Any) -> None:
@@ -100,7 +100,7 @@ class Family(ABC):
 
     @abstractmethod
     def blockers(self, config: GPTConfig) -> Iterator[str]:
-        """The fields, as `name=value`, that the architecture cannot express."""
+        """Yield the fields, as `name=value`, that the architecture cannot express."""
 
     @abstractmethod
     def write_config(self, config: GPTConfig, vocab_size: int) -> dict[str, Any]:
@@ -112,11 +112,11 @@ class Family(ABC):
 
     @abstractmethod
     def rules(self, config: GPTConfig, vocab_size: int, values: Mapping[str, Any]) -> Iterator[Rule]:
-        """The map of all weights of the architecture; `values` is its config.json."""
+        """The rules of all the architecture's weights; `values` is its config.json."""
 
 
 def part_blockers(config: GPTConfig, norm: str, positions: Iterable[str], mlps: Iterable[str]) -> Iterator[str]:
-    """The norm, positions and MLP that an architecture does not have, as `name=value`."""
+    """Yield the norm, position scheme and MLP that an architecture lacks, as `name=value`."""
     if config.norm.name != norm:
         yield f"norm={config.norm.name}"
     if config.pos.name not in positions:
@@ -126,7 +126,7 @@ def part_blockers(config: GPTConfig, norm: str, positions: Iterable[str], mlps: 
 
 
 def common_blockers(config: GPTConfig) -> Iterator[str]:
-    """Fields that no stock architecture of ours expresses."""
+    """Yield the fields that none of these architectures can express."""
     if config.norm_place != "pre":
         yield f"norm_place={config.norm_place}"
     if config.qk_norm:
@@ -147,7 +147,7 @@ def family_for(config: GPTConfig) -> Family:
     """The family that expresses a model.
 
     Raises:
-        UsageError: none does; names the fields that stand in the way of each.
+        UsageError: none does; names the fields that prevent each.
     """
     reasons = []
     for family in Family.members.values():
@@ -163,7 +163,7 @@ def family_of(values: Mapping[str, Any], where: str) -> Family:
     """The family that a config.json names.
 
     Raises:
-        CheckpointError: none of ours.
+        CheckpointError: the family is unknown.
     """
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in Family.members:
@@ -173,10 +173,10 @@ def family_of(values: Mapping[str, Any], where: str) -> Family:
 
 
 def typed(values: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
-    """A field of a foreign config.json: of its type, or the default when it is missing or null.
+    """A field of an untrusted config.json, checked for its type; the default if it is missing or null.
 
     Raises:
-        TypeError: it is of another type.
+        TypeError: the field has another type.
     """
     value = values.get(name)
     if value is None:

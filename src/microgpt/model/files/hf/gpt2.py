@@ -1,4 +1,4 @@
-"""GPT-2 as transformers stores it: LayerNorm, an MLP of two matrices, a table of positions, biases everywhere.
+"""GPT-2 as transformers stores it: LayerNorm, a two-matrix MLP, a position table, biases everywhere.
 
 https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf
 """
@@ -22,11 +22,11 @@ from microgpt.model.files.hf.family import (
 )
 
 POSITIONS = ("learned", "sinusoidal", "none")
-"What a table of vectors that are added to the input can hold."
+"Position schemes that a table of vectors added to the input can express."
 
 
 class GPT2(Family, model_type="gpt2"):
-    """Our biases may be missing: theirs are zeros then. Fixed waves and no position at all are tables, too."""
+    """GPT-2. If our model has no biases, theirs are zero. Sinusoidal and absent positions become tables, too."""
 
     architecture = "GPT2LMHeadModel"
     prefix = "transformer."
@@ -98,6 +98,6 @@ class GPT2(Family, model_type="gpt2"):
 
 
 def positions(config: GPTConfig) -> torch.Tensor:
-    """(T, C): what a scheme without weights adds to the input."""
+    """The vectors (T, C) that a scheme without weights adds to the input."""
     scheme = config.pos.build(config.n_embd, config.n_head, config.block_size)
     return scheme.embed(torch.zeros(1, config.block_size, config.n_embd), 0)[0]

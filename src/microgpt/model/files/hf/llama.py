@@ -1,4 +1,4 @@
-"""Llama as transformers stores it: RMSNorm, rotary positions, a gated MLP, grouped heads, biases by choice.
+"""Llama as transformers stores it: RMSNorm, rotary positions, a gated MLP, grouped-query attention, optional biases.
 
 https://arxiv.org/abs/2302.13971
 """
@@ -23,7 +23,7 @@ from microgpt.model.pos.rope import RoPEConfig
 
 
 class Llama(Family, model_type="llama"):
-    """An MLP without a gate is expressed by a gate's partner that is always one: zero weights and a bias of one."""
+    """Llama. An ungated MLP sets the factor beside the gate to one: `up_proj` has zero weights and a bias of one."""
 
     architecture = "LlamaForCausalLM"
     prefix = "model."
@@ -50,7 +50,7 @@ class Llama(Family, model_type="llama"):
             "attention_bias": config.bias,
             "mlp_bias": config.bias or not is_gated,
             "tie_word_embeddings": config.tie_weights,
-            # Written both ways: before and since version 5 of transformers.
+            # transformers reads the first key before version 5 and the second since.
             "rope_theta": config.pos.theta,
             "rope_parameters": {"rope_type": "default", "rope_theta": config.pos.theta},
         }
@@ -109,7 +109,7 @@ class Llama(Family, model_type="llama"):
             yield from linear("head", ("lm_head",), (vocab_size,), C, False)
 
     def ungated(self, config: GPTConfig, ours: str, gate: str, up: str, has_bias: bool) -> Iterator[Rule]:
-        """The rules of an MLP that has no gate."""
+        """The rules of an ungated MLP's first layer."""
         yield from linear(ours, (gate,), (config.hidden,), config.n_embd, has_bias)
         yield Rule("", (f"{up}.weight",), ((config.hidden, config.n_embd),), filling=0.0)
         yield Rule("", (f"{up}.bias",), ((config.hidden,),), filling=1.0)

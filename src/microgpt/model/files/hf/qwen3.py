@@ -9,7 +9,7 @@ from microgpt.model.files.hf.llama import Llama
 
 
 class Qwen3(Llama, model_type="qwen3"):
-    """Our norms of queries and keys have no gain: theirs is one. A squared ReLU is relu(x) x, a gate of its own."""
+    """Qwen3. Our query and key norms have no gain, so theirs is one. Squared ReLU is relu(x) x, a self-gated MLP."""
 
     architecture = "Qwen3ForCausalLM"
 

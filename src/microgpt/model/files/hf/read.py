@@ -1,4 +1,4 @@
-"""A folder in Hugging Face's format becomes a GPT, after its names, shapes and types are known to fit."""
+"""Load a folder in Hugging Face's format as a GPT, after checking its weights' names, shapes and types."""
 
 import dataclasses
 import functools
@@ -24,11 +24,11 @@ from microgpt.text import cut, shown
 HINT = "microgpt"
 "The key of config.json under which an export keeps our own config."
 BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
-"Constants that older files hold among their weights."
+"Constants that older files store among their weights."
 
 
 def from_pretrained(name: str | Path, *, block_size: int | None = None, dropout: float = 0.0) -> GPT:
-    """What `GPT.from_pretrained` gives: a model of the Hub, of a Hugging Face folder, or of a run of ours."""
+    """Load a model from the Hub, a Hugging Face folder or a run; see `GPT.from_pretrained`."""
     folder = locate(name)
     model = load_model(folder)[0] if is_ours(folder) else read_model(folder)
     T = block_size or model.config.block_size
@@ -45,7 +45,7 @@ def is_ours(folder: Path) -> bool:
 
 
 def rebuilt(model: GPT, config: GPTConfig) -> GPT:
-    """The same weights, not copied, under a config that may have a shorter context."""
+    """A model with the same weights, not copied, and a config whose context may be shorter."""
     with without_weights():
         twin = GPT(config, model.vocab_size)
     state = model.state_dict()
@@ -56,7 +56,7 @@ def rebuilt(model: GPT, config: GPTConfig) -> GPT:
 
 
 def read_model(folder: Path) -> GPT:
-    """The model of a Hugging Face folder, in eval mode and in the type of its weights.
+    """Load a Hugging Face folder's model, in eval mode and in the dtype of its weights.
 
     Raises:
         CheckpointError: a file is missing or damaged, or our parts cannot express the model; names the fields.
@@ -79,7 +79,7 @@ def read_model(folder: Path) -> GPT:
 
 
 def _own_config(values: Mapping[str, Any], family: Family, vocab_size: int) -> GPTConfig | None:
-    """Our config, as an export of ours wrote it, when the rest of config.json still says the same."""
+    """The config that our export stored, if the rest of config.json still agrees with it."""
     hint = values.get(HINT)
     if not isinstance(hint, dict):
         return None
@@ -88,13 +88,13 @@ def _own_config(values: Mapping[str, Any], family: Family, vocab_size: int) -> G
         written = {} if list(family.blockers(config)) else family.write_config(config, vocab_size)
     except (ConfigError, ArithmeticError, TypeError, ValueError):
         return None
-    # transformers drops some keys when it saves the folder anew.
+    # transformers drops some keys when it saves the folder again.
     is_same = bool(written) and all(values.get(key, value) == value for key, value in written.items())
     return config if is_same else None
 
 
 def _config(values: Mapping[str, Any], family: Family, folder: Path) -> GPTConfig:
-    """Their config as ours."""
+    """Convert their config to ours."""
     try:
         knobs, refused = family.read_config(values)
         if values.get("quantization_config") is not None:
@@ -112,9 +112,9 @@ def _config(values: Mapping[str, Any], family: Family, folder: Path) -> GPTConfi
 def _state(
     family: Family, config: GPTConfig, vocab_size: int, values: Mapping[str, Any], weights: Weights, is_exact: bool
 ) -> dict[str, Tensor] | None:
-    """Our weights by name; None when `is_exact` and weights that ours lacks make a difference after all."""
+    """Our weights by name; None if `is_exact` and a weight that our model lacks is not neutral."""
     place = weights.folder / CONFIG
-    # Before a module is made: whoever claims a billion layers or a trillion columns must have brought them.
+    # Before any module is built: a config that claims a billion layers must come with their weights.
     if vocab_size < 1 or 4 * config.n_layer > len(weights) or vocab_size * config.n_embd > weights.size:
         what = f"{config.n_layer} layers, vocabulary {vocab_size}, width {config.n_embd} do not fit its weights"
         raise damaged(place, what)
@@ -134,13 +134,13 @@ def _state(
                 return None
             what = f"our parts cannot express the weights {', '.join(rule.theirs)}"
             raise CheckpointError(what, str(weights.folder), "take a model without these")
-    for key in wanted.keys() - state.keys():  # of two kinds of bias, the file may have one
+    for key in wanted.keys() - state.keys():  # the file may have only attention or only MLP biases
         state[key] = torch.zeros(wanted[key], dtype=state["wte.weight"].dtype)
     return state
 
 
 def _model(config: GPTConfig, vocab_size: int, state: dict[str, Tensor]) -> GPT:
-    """The model of these weights, in the widest of their types."""
+    """Build the model with these weights, in the widest of their dtypes."""
     dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in state.values()))
     with without_weights():
         model = GPT(config, vocab_size)
@@ -149,7 +149,7 @@ def _model(config: GPTConfig, vocab_size: int, state: dict[str, Tensor]) -> GPT:
 
 
 def _joined(rule: Rule, family: Family, weights: Weights) -> Tensor | None:
-    """Our weight, of theirs, if they can be one; checked for name, type and shape before it is read."""
+    """Join their weights into ours, None if impossible; checks name, dtype and shape before reading."""
     parts = []
     for name, shape in zip(rule.theirs, rule.shapes, strict=True):
         full = next((n for n in (family.prefix + name, name) if n in weights), None)
@@ -168,7 +168,7 @@ def _joined(rule: Rule, family: Family, weights: Weights) -> Tensor | None:
 
 
 def _refuse_leftovers(family: Family, rules: list[Rule], weights: Weights) -> None:
-    """Refuse weights that no rule knows: the model would not be the one that was trained."""
+    """Refuse weights that no rule covers: without them it would not be the trained model."""
     known = {"lm_head.weight"} | {name for rule in rules for name in rule.theirs}  # a tied head may be stored twice
     left = [n for n in weights if n.removeprefix(family.prefix) not in known and not n.endswith(BUFFERS)]
     if left:

@@ -1,6 +1,6 @@
-"""Where a model comes from: a folder, or a name on the Hugging Face Hub; its weights in one file or several.
+"""Locate a model, in a folder or on the Hugging Face Hub, and read its weights from one or several files.
 
-Every file may come from a stranger: sizes are capped, names stay inside the folder, pickles are not read.
+No file is trusted: sizes are capped, names stay inside the folder, pickles are not read.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from microgpt.text import one_line
 
 CONFIG, WEIGHTS, INDEX, TOKENIZER = "config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
 FILES = [CONFIG, WEIGHTS, INDEX, "model-*-of-*.safetensors", TOKENIZER]
-"What is downloaded of a model."
+"The files to download."
 JSON_LIMIT = 64 << 20
 
 
 def locate(name: str | Path) -> Path:
-    """The folder of a model: `name` itself, a run's `model/` in it, or the Hub's model of that name, cached.
+    """The folder of a model: `name` itself, a run's `model/` in it, or a cached download from the Hub.
 
     Raises:
         CheckpointError: there is no such folder.
@@ -43,13 +43,13 @@ def locate(name: str | Path) -> Path:
         raise MachineError(what, "model.pretrained", f"pip install 'microgpt[hf]', {by_hand}") from None
     try:
         return Path(huggingface_hub.snapshot_download(text, allow_patterns=FILES))
-    except Exception as error:  # of several libraries: not found, gated, offline, disk full
+    except Exception as error:  # several libraries raise here: not found, gated, offline, disk full
         what = f"cannot get {text!r} from the Hugging Face Hub ({one_line(error, 200)})"
         raise MachineError(what, "model.pretrained", f"check the name and the connection, {by_hand}") from None
 
 
 class Weights(Mapping[str, Entry]):
-    """The tensors of a folder by name, described; `read` gives one. Use it as a context manager."""
+    """The shapes and dtypes of a folder's tensors by name; `read` loads one. Use it as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.size = folder, 0
@@ -98,7 +98,7 @@ class Weights(Mapping[str, Entry]):
         self._open.close()
 
     def read(self, name: str) -> Tensor:
-        """A copy of the tensor, which stays whole whatever becomes of the file."""
+        """A copy of the tensor, which survives changes of the file."""
         path = self._file_of[name]
         if path not in self._handles:
             self._handles[path] = self._open.enter_context(safe_open(path, framework="pt"))

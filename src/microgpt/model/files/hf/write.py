@@ -1,4 +1,4 @@
-"""A GPT becomes a folder that transformers opens: config.json, generation_config.json, model.safetensors."""
+"""Write a GPT as a folder for transformers: config.json, generation_config.json, model.safetensors."""
 
 import json
 from collections.abc import Iterator
@@ -16,16 +16,16 @@ from microgpt.model.gpt import GPT
 
 
 def write_model(folder: Path, model: GPT, end_token: int | None = None) -> Family:
-    """Write the model into a folder that exists.
+    """Write the model into an existing folder.
 
     Args:
-        end_token: the token at which generation ends, when the vocabulary has one.
+        end_token: the token that ends generation, if the vocabulary has one.
 
     Returns:
-        The family that it was written as.
+        The family in whose format the model was written.
 
     Raises:
-        UsageError: no stock class expresses the model; names the fields that stand in the way.
+        UsageError: no stock class expresses the model; names the fields that prevent it.
     """
     family = family_for(model.config)
     dtype = str(model.wte.weight.dtype).removeprefix("torch.")
@@ -49,7 +49,7 @@ def write_model(folder: Path, model: GPT, end_token: int | None = None) -> Famil
 
 @torch.no_grad()
 def their_weights(family: Family, model: GPT, values: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Their weights by their full names."""
+    """Yield the family's weights by full name."""
     ours = model.state_dict()
     for rule in family.rules(model.config, model.vocab_size, values):
         weight = ours[rule.ours].detach().cpu() if rule.ours in ours else rule.filled(model.wte.weight.dtype)
