@@ -100,8 +100,21 @@ MAY_BE_SKIPPED = ("CUDA", "MPS", "the CPU has no", "a logger's package")
 """Reasons for a skip that is right on a machine without that device, feature or service."""
 
 
+QUICK = (
+    "test_layout.py", "test_config.py", "test_registry.py", "test_text.py", "test_repository.py",
+    "engine/test_run_config",
+    "engine/optim", "engine/store", "engine/compose", "engine/trained/test_growing_text", "data/test_tokenizer",
+    "data/test_rng", "data/test_windows", "model/pos", "model/kernels", "model/test_gpt", "model/test_parts",
+)  # fmt: skip
+"""Where the tests of the marker `quick` stand: they cover the laws and the arithmetic, and need two minutes at most."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests go first, so that with several workers the short ones fill the time beside them."""
+    """Mark the quick tests; slow ones go first, so that the short ones fill the time beside them."""
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        if place.startswith(QUICK) and not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.quick)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

@@ -45,6 +45,7 @@ def row(name: str, overrides: list[str], flops: float, folder: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Train on each tokenizer in turn and print the table in Markdown."""
     p = argparse.ArgumentParser(description="Bits per character of characters and subwords at equal training FLOPs.")
     p.add_argument("data", type=Path, help="a text, such as Grimm's tales")
     p.add_argument("--flops", type=float, default=6.4e12, help="of each training run: 600 steps of the default model")

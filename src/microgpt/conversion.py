@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self, TypeGuard, Union
@@ -27,6 +27,7 @@ class Fault:
         return f"{text}; {self.fix}" if self.fix else text
 
     def under(self, parent: str) -> "Fault":
+        """The same fault with its path inside the node `parent`."""
         return dataclasses.replace(self, path=f"{parent}.{self.path}" if self.path else parent)
 
 
@@ -42,7 +43,12 @@ class Node(Protocol):
     """What conversion needs of a configuration class."""
 
     @classmethod
-    def from_value(cls, value: Any) -> Self: ...
+    def from_value(cls, value: Any) -> Self:
+        """Make the config from plain data.
+
+        Raises:
+            ConfigError: with every fault in it.
+        """
 
 
 def is_node(annotation: Any) -> TypeGuard[type[Node]]:
@@ -53,35 +59,22 @@ def is_node(annotation: Any) -> TypeGuard[type[Node]]:
 def convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:
     """`value` as `annotation` wants it; what cannot be converted is returned as it is and reported in `faults`."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        value = convert(value, args[0], path, faults)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        for bound in args[1:]:
-            if is_number and isinstance(bound, Range) and value not in bound:
-                faults.append(Fault(path, f"{value!r} is out of range", f"it must be {bound}"))
-            if isinstance(bound, OneOf) and value not in (names := list(bound.names())):
-                faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), names)))
-        return value
-    if origin in (Union, types.UnionType):
-        return _convert_union(value, args, path, faults)
-    if origin is Literal:
-        if isinstance(value, bool) and str(value).lower() in args:  # YAML reads a bare true as a boolean
-            value = str(value).lower()
-        if value not in args:
-            faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), map(str, args))))
-        return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)) or (args[-1] is not Ellipsis and len(value) != len(args)):
-            size = "" if args[-1] is Ellipsis else f" of {len(args)}"
-            faults.append(Fault(path, f"{value!r} is not a list{size}", "write it as [a, b]"))
-            return value
-        items = args[:1] * len(value) if args[-1] is Ellipsis else args
-        return tuple(convert(v, a, f"{path}[{i}]", faults) for i, (v, a) in enumerate(zip(value, items, strict=True)))
-    if origin is Mapping:
-        return _convert_named(value, args[1], path, faults)
+    if origin in _CONVERTERS:
+        return _CONVERTERS[origin](value, args, path, faults)
     if is_node(annotation):
         return _convert_config(value, annotation, path, faults)
     return _convert_scalar(value, annotation, path, faults)
+
+
+def _convert_annotated(value: Any, args: tuple[Any, ...], path: str, faults: list[Fault]) -> Any:
+    value = convert(value, args[0], path, faults)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    for bound in args[1:]:
+        if is_number and isinstance(bound, Range) and value not in bound:
+            faults.append(Fault(path, f"{value!r} is out of range", f"it must be {bound}"))
+        if isinstance(bound, OneOf) and value not in (names := list(bound.names())):
+            faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), names)))
+    return value
 
 
 def _convert_union(value: Any, args: tuple[Any, ...], path: str, faults: list[Fault]) -> Any:
@@ -101,6 +94,24 @@ def _convert_union(value: Any, args: tuple[Any, ...], path: str, faults: list[Fa
     return value
 
 
+def _convert_literal(value: Any, args: tuple[Any, ...], path: str, faults: list[Fault]) -> Any:
+    if isinstance(value, bool) and str(value).lower() in args:  # YAML reads a bare true as a boolean
+        value = str(value).lower()
+    if value not in args:
+        faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), map(str, args))))
+    return value
+
+
+def _convert_tuple(value: Any, args: tuple[Any, ...], path: str, faults: list[Fault]) -> Any:
+    has_any_length = args[-1] is Ellipsis
+    if not isinstance(value, (list, tuple)) or (not has_any_length and len(value) != len(args)):
+        size = "" if has_any_length else f" of {len(args)}"
+        faults.append(Fault(path, f"{value!r} is not a list{size}", "write it as [a, b]"))
+        return value
+    items = args[:1] * len(value) if has_any_length else args
+    return tuple(convert(v, a, f"{path}[{i}]", faults) for i, (v, a) in enumerate(zip(value, items, strict=True)))
+
+
 def _convert_config(value: Any, annotation: type[Node], path: str, faults: list[Fault]) -> Any:
     if isinstance(value, annotation):
         return value
@@ -111,14 +122,27 @@ def _convert_config(value: Any, annotation: type[Node], path: str, faults: list[
         return value
 
 
-def _convert_named(value: Any, family: type[Node], path: str, faults: list[Fault]) -> Any:
-    """Members of a family by a name of their own, which says the member too unless `name` does; null leaves one out."""
+def _convert_mapping(value: Any, args: tuple[Any, ...], path: str, faults: list[Fault]) -> Any:
+    """Convert a mapping from labels to members of a family: a label names the member unless `name` does, and null
+    leaves an entry out."""
+    family = args[1]
     if not isinstance(value, Mapping):
         what = getattr(family, "family", family.__name__)
         faults.append(Fault(path, f"{value!r} is not a group of {what}s", "write {name: {knob: value}}"))
         return value
     parts = {str(key): {"name": key, **part} if isinstance(part, Mapping) else part for key, part in value.items()}
     return {key: convert(part, family, f"{path}.{key}", faults) for key, part in parts.items() if part is not None}
+
+
+_CONVERTERS: dict[Any, Callable[[Any, tuple[Any, ...], str, list[Fault]], Any]] = {
+    Annotated: _convert_annotated,
+    Union: _convert_union,
+    types.UnionType: _convert_union,
+    Literal: _convert_literal,
+    tuple: _convert_tuple,
+    Mapping: _convert_mapping,
+}
+"""An annotation's origin -> the conversion to it, called with the value, the origin's arguments, path and faults."""
 
 
 def _convert_scalar(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:

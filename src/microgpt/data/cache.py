@@ -30,11 +30,17 @@ _JSON_LIMIT = 1 << 26  # bytes
 
 
 class Entry(Protocol[Made, Kept]):
-    """A kind of thing to keep: its files in the cache's folder."""
+    """The files in the cache's folder that hold one value."""
 
-    def write(self, folder: Path, made: Made) -> None: ...
+    def write(self, folder: Path, made: Made) -> None:
+        """Write the value; the folder may be missing.
 
-    def read(self, folder: Path) -> Kept: ...
+        Raises:
+            OSError: the disk is full or refuses.
+        """
+
+    def read(self, folder: Path) -> Kept:
+        """Read the value back; any of the errors in `_DAMAGE` means that it is missing or damaged."""
 
 
 class Cache:
@@ -66,27 +72,33 @@ class Cache:
 
 @dataclass(frozen=True)
 class TokenizerEntry:
-    """`<key>.tokenizer.json`."""
+    """A fitted tokenizer, in `<key>.tokenizer.json`."""
 
     key: str
 
     def write(self, folder: Path, made: Tokenizer) -> None:
+        """Write its `to_dict` as JSON."""
         folder.mkdir(parents=True, exist_ok=True)
         files.write(folder / f"{self.key}.tokenizer.json", json.dumps(made.to_dict()))
 
     def read(self, folder: Path) -> Tokenizer:
+        """Build the tokenizer from its JSON, under the policy "error" for unknown characters."""
         return tokenizer_from_dict(files.read_json(folder / f"{self.key}.tokenizer.json", _JSON_LIMIT))
 
 
 @dataclass(frozen=True)
 class IdsEntry:
-    """`<key>.ids`, the raw indices, written piece by piece and memory-mapped when read; and `<key>.json`, written last,
-    which describes them."""
+    """An encoded text: raw indices in `<key>.ids`, and their checksum and unknown characters in `<key>.json`.
+
+    Attributes:
+        dtype: of each index.
+    """
 
     key: str
     dtype: np.dtype[Any]
 
     def write(self, folder: Path, made: Iterable[Ids]) -> None:
+        """Write the indices piece by piece, and the JSON last: without it nothing can be read."""
         crc32, unknown = 0, Counter[str]()
         folder.mkdir(parents=True, exist_ok=True)
         with files.writing(folder / f"{self.key}.ids") as file:
@@ -99,6 +111,11 @@ class IdsEntry:
         files.write(folder / f"{self.key}.json", json.dumps({"crc32": crc32, "unknown": codes}))
 
     def read(self, folder: Path) -> Ids:
+        """The indices (n,), memory-mapped, once their CRC-32 is checked.
+
+        Raises:
+            OSError, ValueError, KeyError: a file is missing or damaged.
+        """
         path = folder / f"{self.key}.ids"
         facts = files.read_json(folder / f"{self.key}.json", _JSON_LIMIT)
         unknown = Counter({chr(int(code)): int(count) for code, count in facts["unknown"].items()})

@@ -42,14 +42,17 @@ class Corpus:
 
     @property
     def train(self) -> Tensor:
+        """The training split, at the text's start: (n,)."""
         return self.splits["train"].ids
 
     @property
     def val(self) -> Tensor:
+        """The validation split, after the training split: (n,)."""
         return self.splits["val"].ids
 
     @property
     def test(self) -> Tensor:
+        """The test split, at the text's end: (n,)."""
         return self.splits["test"].ids
 
     def bytes_per_token(self, split: str = "val") -> float:

@@ -34,10 +34,12 @@ class DecodedText:
 
     @property
     def name(self) -> str:
+        """The source's name: a corpus or a path."""
         return self.source.name
 
     @property
     def is_empty(self) -> bool:
+        """Whether the text has no character; reads only its first piece."""
         return next(self.pieces(), None) is None
 
     @property

@@ -61,6 +61,7 @@ def reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: flo
 
 
 def reference_output(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """The output of `reference` without its probabilities."""
     return reference(q, k, v, mask, dropout)[0]
 
 

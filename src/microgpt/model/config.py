@@ -68,10 +68,12 @@ class GPTConfig(Config):
 
     @property
     def kv_heads(self) -> int:
+        """Heads of keys and values: `n_kv_head`, or `n_head` where that is null."""
         return self.n_kv_head or self.n_head
 
     @property
     def head_width(self) -> int:
+        """Width of one head, D = n_embd / n_head."""
         return self.n_embd // self.n_head
 
     @property

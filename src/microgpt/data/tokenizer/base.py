@@ -22,13 +22,15 @@ _NAMED = 5
 
 
 class FitKnobs(Protocol):
-    """The knobs of `data` that a tokenizer may be built by."""
+    """The knobs of `data` that `Tokenizer.fit` may use."""
 
     @property
-    def vocab_size(self) -> int: ...
+    def vocab_size(self) -> int:
+        """The most tokens that a tokenizer of subwords may learn."""
 
     @property
-    def unknown(self) -> Unknown: ...
+    def unknown(self) -> Unknown:
+        """The policy for characters outside the vocabulary."""
 
 
 class Tokenizer(Part, ABC, family="tokenizer"):
@@ -100,6 +102,7 @@ class Tokenizer(Part, ABC, family="tokenizer"):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build it from its `state`, which may come from a stranger; the type and the version are already checked."""
+        del values  # without a vocabulary of its own there is nothing to read
         return cls()
 
     def to_dict(self) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class HFTokenizer(Tokenizer, name="hf"):
 
     @classmethod
     def fit(cls, chunks: Iterable[str], config: FitKnobs) -> Self:
+        del chunks, config  # its vocabulary was learnt elsewhere
         raise UsageError("a pretrained tokenizer", "data.tokenizer", "it comes with model.pretrained=...")
 
     @property

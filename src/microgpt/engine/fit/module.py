@@ -24,6 +24,7 @@ from microgpt.engine.fit.sharded import ShardedStrategy, is_shared, shard, whole
 from microgpt.engine.fit.weight_average import WeightAverage
 from microgpt.errors import NonFiniteError
 from microgpt.model import GPT
+from microgpt.model.kernels.torch_private import foreach
 
 
 class GPTModule(L.LightningModule):
@@ -163,7 +164,7 @@ class GPTModule(L.LightningModule):
             NonFiniteError: the weights are not finite.
         """
         self.check_gradient()
-        norms = torch._foreach_norm([p.detach() for p in self.model.parameters()], math.inf)
+        norms = foreach("norm")([p.detach() for p in self.model.parameters()], math.inf)
         worst = torch.stack([whole(norm) for norm in norms])
         if not bool(worst.isfinite().all()):
             step = self.trainer.global_step

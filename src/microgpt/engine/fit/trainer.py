@@ -3,7 +3,6 @@
 import contextlib
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -17,9 +16,9 @@ from microgpt.engine.fit import lightning_private
 from microgpt.engine.fit.callbacks.save import FolderCheckpointIO
 from microgpt.engine.fit.loop import StepLoop
 from microgpt.engine.fit.runlog import RunLog
+from microgpt.engine.fit.setup import TrainerSetup
 from microgpt.engine.fit.sharded import ShardedStrategy
-from microgpt.engine.fit.world import World
-from microgpt.engine.process.cluster import Place
+from microgpt.engine.process.cluster import Rank
 
 
 class NoProfiler(Profiler):
@@ -44,8 +43,8 @@ class StartedRanks(ClusterEnvironment):
     again, which under `-m` is the whole sweep.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -53,66 +52,61 @@ class StartedRanks(ClusterEnvironment):
 
     @property
     def main_address(self) -> str:
-        return self.place.address
+        return self.rank.address
 
     @property
     def main_port(self) -> int:
-        return self.place.port
+        return self.rank.port
 
     @staticmethod
     def detect() -> bool:
         return False
 
     def world_size(self) -> int:
-        return self.place.world_size
+        return self.rank.world_size
 
     def set_world_size(self, size: int) -> None:
         """Nothing: it is fixed."""
 
     def global_rank(self) -> int:
-        return self.place.rank
+        return self.rank.global_rank
 
     def set_global_rank(self, rank: int) -> None:
         """Nothing: it is fixed."""
 
     def local_rank(self) -> int:
-        return self.place.local_rank
+        return self.rank.local_rank
 
     def node_rank(self) -> int:
-        return self.place.node
+        return self.rank.node
 
 
 def build_trainer(
-    config: RunConfig,
-    world: World,
-    steps: int,
-    accelerator: str,
-    precision: str,
-    folder: Path,
+    setup: TrainerSetup,
     runlog: RunLog | Literal[False],
     checkpoint_io: FolderCheckpointIO | None,
     callbacks: Sequence[L.Callback],
 ) -> L.Trainer:
     """A Trainer that leaves processes, data order, evaluation, saving and signals to this package."""
-    knobs = config.trainer
-    plugins: list[Any] = [*([checkpoint_io] if checkpoint_io else []), StartedRanks(world.place)]
+    knobs, world = setup.config.trainer, setup.world
+    plugins: list[Any] = [*([checkpoint_io] if checkpoint_io else []), StartedRanks(world.rank)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The `srun` command is available")
         trainer = L.Trainer(
-            accelerator=accelerator,
+            accelerator=setup.accelerator,
             devices=world.devices,
             num_nodes=knobs.num_nodes,
             strategy=build_strategy(knobs.strategy, world.size),
-            precision=precision,  # type: ignore[arg-type]
-            max_steps=steps,
+            precision=setup.precision,  # type: ignore[arg-type]
+            max_steps=setup.steps,
             max_epochs=1,
-            accumulate_grad_batches=micro_batches(config, world.size),
+            accumulate_grad_batches=micro_batches(setup.config, world.size),
             deterministic=knobs.deterministic,
             plugins=plugins,
             profiler=NoProfiler(),
             logger=runlog,
             callbacks=list(callbacks),
-            default_root_dir=folder,
+            default_root_dir=setup.folder,
             log_every_n_steps=knobs.log_every_n_steps,
             num_sanity_val_steps=0,
             limit_val_batches=0,
@@ -121,7 +115,7 @@ def build_trainer(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-    trainer.fit_loop.epoch_loop = StepLoop(trainer, max_steps=steps)
+    trainer.fit_loop.epoch_loop = StepLoop(trainer, max_steps=setup.steps)
     lightning_private.check(trainer)
     return trainer
 

@@ -39,7 +39,7 @@ class Training:
     def __init__(self, setup: Setup) -> None:
         self.setup, self.config = setup, setup.config
         config, world, corpus, start = setup.config, setup.world, setup.corpus, setup.start
-        is_first = world.place.is_first
+        is_first = world.rank.is_first
         self.clock = Clock()
         self.progress = Progress(
             config.trainer.progress if is_first else "none",
@@ -60,15 +60,7 @@ class Training:
         ]
         self.checkpoint_io.callbacks = own
         self.trainer = build_trainer(
-            config,
-            world,
-            setup.steps,
-            setup.accelerator,
-            setup.precision,
-            setup.run_dir.path,
-            self.runlog,
-            self.checkpoint_io,
-            [*build_callbacks(config.callbacks, own), *own],
+            setup, self.runlog, self.checkpoint_io, [*build_callbacks(config.callbacks, own), *own]
         )
         self.fingerprint = machine.fingerprint(
             setup.accelerator, precision=setup.precision, world_size=self.trainer.world_size,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from microgpt.engine.fit.sharded import is_shared, part_of, unshared
 from microgpt.model import GPT
+from microgpt.model.kernels.torch_private import foreach
 
 
 class WeightAverage:
@@ -43,7 +44,7 @@ class WeightAverage:
         if self.decay:
             # A young average follows fast, as its first value is the random initialisation.
             weight = 1 - min(self.decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(self.tensors, [p.detach() for p in self.model.parameters()], weight)
+            foreach("lerp_")(self.tensors, [p.detach() for p in self.model.parameters()], weight)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[GPT]:
@@ -57,8 +58,8 @@ class WeightAverage:
             return
         parameters = [p.data for p in self.model.parameters()]
         current = [p.clone() for p in parameters]
-        torch._foreach_copy_(parameters, self.tensors)
+        foreach("copy_")(parameters, self.tensors)
         try:
             yield self.model
         finally:
-            torch._foreach_copy_(parameters, current)
+            foreach("copy_")(parameters, current)

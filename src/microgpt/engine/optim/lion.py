@@ -8,6 +8,7 @@ from torch import Tensor
 
 from microgpt.config import Fraction
 from microgpt.engine.optim.base import NamedParameters, OptimConfig, evaluated
+from microgpt.model.kernels.torch_private import foreach
 
 
 class LionConfig(OptimConfig, name="lion"):
@@ -42,9 +43,9 @@ class Lion(torch.optim.Optimizer):
                     self.state[p]["momentum"] = torch.zeros_like(p)
             momenta = [self.state[p]["momentum"] for p in params]
             lr, (beta1, beta2) = group["lr"], group["betas"]
-            directions = torch._foreach_lerp(momenta, grads, 1 - beta1)
-            torch._foreach_sign_(directions)
-            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
-            torch._foreach_add_(params, directions, alpha=-lr)
-            torch._foreach_lerp_(momenta, grads, 1 - beta2)
+            directions = foreach("lerp")(momenta, grads, 1 - beta1)
+            foreach("sign_")(directions)
+            foreach("mul_")(params, 1 - lr * group["weight_decay"])
+            foreach("add_")(params, directions, alpha=-lr)
+            foreach("lerp_")(momenta, grads, 1 - beta2)
         return loss

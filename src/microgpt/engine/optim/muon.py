@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from microgpt.config import Count, Fraction, NonNegative, Positive
 from microgpt.engine.optim.base import NamedParameters, OptimConfig, evaluated
 from microgpt.model.kernels import hardware
+from microgpt.model.kernels.torch_private import foreach
 
 
 class MuonConfig(OptimConfig, name="muon"):
@@ -50,7 +51,7 @@ class MuonConfig(OptimConfig, name="muon"):
         if rest:
             groups = self.decay_groups(rest)
             optimizers.append(torch.optim.AdamW(groups, lr=self.adamw_lr, betas=self.betas, fused=True))
-        return Together(optimizers)
+        return OptimizerGroup(optimizers)
 
 
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
@@ -76,12 +77,12 @@ class BatchedMuon(torch.optim.Muon):
                 if "momentum_buffer" not in self.state[p]:
                     self.state[p]["momentum_buffer"] = torch.zeros_like(p)
             means = [self.state[p]["momentum_buffer"] for p in matrices]
-            torch._foreach_lerp_(means, gradients, 1 - momentum)
-            updates = torch._foreach_lerp(gradients, means, momentum) if group["nesterov"] else means
+            foreach("lerp_")(means, gradients, 1 - momentum)
+            updates = foreach("lerp")(gradients, means, momentum) if group["nesterov"] else means
             by_shape: dict[tuple[int, ...], list[int]] = {}
             for i, p in enumerate(matrices):
                 by_shape.setdefault(tuple(sorted(p.shape)), []).append(i)
-            torch._foreach_mul_(matrices, 1 - lr * group["weight_decay"])
+            foreach("mul_")(matrices, 1 - lr * group["weight_decay"])
             for members in by_shape.values():
                 wide = torch.stack([widened(updates[i]) for i in members])  # (n, rows <= columns, columns)
                 polar = newton_schulz(wide, group["ns_coefficients"], group["ns_steps"], group["eps"])
@@ -109,7 +110,7 @@ def newton_schulz(matrices: Tensor, coefficients: tuple[float, float, float], st
     return x
 
 
-class Together(torch.optim.Optimizer):
+class OptimizerGroup(torch.optim.Optimizer):
     """Several optimizers over disjoint parameters that step, save and load as one."""
 
     def __init__(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:

@@ -38,6 +38,11 @@ def damaged(path: Path, what: str) -> CheckpointError:
 
 
 def file_size(path: Path) -> int:
+    """The size of a regular file in bytes.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     if not path.is_file():
         state = "not a regular file" if path.exists() or path.is_symlink() else "no such file"
         raise CheckpointError(state, str(path), "give a folder that a run wrote: model.safetensors and two JSON files")

@@ -58,6 +58,7 @@ class OneDNNLinear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        del output  # the gradients need the inputs alone
         ctx.save_for_backward(*inputs[:2])
 
     @staticmethod

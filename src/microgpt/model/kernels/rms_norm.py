@@ -35,6 +35,7 @@ class TrainedRMSNorm(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        del inputs  # the gradient needs the outputs alone
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)  # no zeros for the output that has no gradient
         ctx.save_for_backward(*output)

@@ -29,6 +29,7 @@ class TrainedSquaredReLU(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        del inputs  # the gradient needs relu(x) alone
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)  # no zeros for the output that has no gradient
         ctx.save_for_backward(output[1])

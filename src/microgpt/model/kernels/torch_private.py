@@ -44,6 +44,25 @@ def reorder_linear_weight(weight: Tensor, rows: int) -> Tensor:
     return packed
 
 
+@functools.cache
+def foreach(operation: str) -> Callable[..., Any]:
+    """An operation on lists of tensors in few kernels: `foreach("lerp_")(averages, values, weight)`."""
+    found: Callable[..., Any] = find(f"_foreach_{operation}")
+    return found
+
+
+def sizes_only() -> contextlib.AbstractContextManager[Any]:
+    """Within the context, new tensors have a size, a format and a device, but no memory."""
+    mode: contextlib.AbstractContextManager[Any] = find("_subclasses.fake_tensor.FakeTensorMode")()
+    return mode
+
+
+def value_is_missing() -> tuple[type[Exception], ...]:
+    """The errors of asking a tensor without memory for its values, or for a size that depends on them."""
+    names = ("DataDependentOutputException", "DynamicOutputShapeException")
+    return tuple(find(f"_subclasses.fake_tensor.{name}") for name in names)
+
+
 def dynamic_sources(names: str) -> contextlib.AbstractContextManager[None]:
     """Within the context, torch.compile takes these numbers, such as `L['cache'].length`, for ones that change."""
     patched: contextlib.AbstractContextManager[None] = find("compiler.config.patch")(dynamic_sources=names)

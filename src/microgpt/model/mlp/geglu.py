@@ -14,5 +14,7 @@ class GEGLUConfig(GatedMLPConfig, name="geglu"):
 
 
 class GEGLU(GatedMLP):
+    """(B, T, C) -> (B, T, C): the matrix `out` times GELU(gate) * value."""
+
     def gate(self, x: Tensor) -> Tensor:
         return F.gelu(x)

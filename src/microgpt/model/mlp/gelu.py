@@ -14,5 +14,7 @@ class GELUConfig(MLPConfig, name="gelu"):
 
 
 class GELU(MLP):
+    """(B, T, C) -> (B, T, C), with the exact GELU, x (1 + erf(x / sqrt(2))) / 2."""
+
     def activate(self, x: Tensor) -> Tensor:
         return F.gelu(x)

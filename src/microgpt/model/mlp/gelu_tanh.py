@@ -14,5 +14,7 @@ class GELUTanhConfig(MLPConfig, name="gelu_tanh"):
 
 
 class GELUTanh(MLP):
+    """(B, T, C) -> (B, T, C), with x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
+
     def activate(self, x: Tensor) -> Tensor:
         return F.gelu(x, approximate="tanh")

@@ -14,5 +14,7 @@ class ReLUConfig(MLPConfig, name="relu"):
 
 
 class ReLU(MLP):
+    """(B, T, C) -> (B, T, C), with max(x, 0)."""
+
     def activate(self, x: Tensor) -> Tensor:
         return F.relu(x)

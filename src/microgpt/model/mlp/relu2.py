@@ -14,5 +14,7 @@ class ReLU2Config(MLPConfig, name="relu2"):
 
 
 class ReLU2(MLP):
+    """(B, T, C) -> (B, T, C), with max(x, 0)^2."""
+
     def activate(self, x: Tensor) -> Tensor:
         return squared_relu(x)

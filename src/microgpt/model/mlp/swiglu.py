@@ -14,5 +14,7 @@ class SwiGLUConfig(GatedMLPConfig, name="swiglu"):
 
 
 class SwiGLU(GatedMLP):
+    """(B, T, C) -> (B, T, C): the matrix `out` times SiLU(gate) * value."""
+
     def gate(self, x: Tensor) -> Tensor:
         return F.silu(x)

@@ -16,6 +16,8 @@ class ALiBiConfig(PositionConfig, name="alibi"):
 
 
 class ALiBi(Position):
+    """Adds -slope * distance to the scores: a bias (H, Tq, Tk), 0 where a query meets its own key."""
+
     def __init__(self, n_head: int, block_size: int) -> None:
         super().__init__()
         self.n_head, self.block_size = n_head, block_size

@@ -14,6 +14,8 @@ class LearnedConfig(PositionConfig, name="learned"):
 
 
 class Learned(Position):
+    """Adds row t of the trained table `wpe`, (block_size, C), to the token at position t."""
+
     def __init__(self, n_embd: int, block_size: int) -> None:
         super().__init__()
         self.wpe = nn.Embedding(block_size, n_embd)

@@ -22,6 +22,8 @@ class SinusoidalConfig(PositionConfig, name="sinusoidal"):
 
 
 class Sinusoidal(Position):
+    """Adds scale * sin and scale * cos of t theta^(-i / C), for each even i, to channels i and i + 1 at position t."""
+
     def __init__(self, n_embd: int, block_size: int, theta: float, scale: float) -> None:
         super().__init__()
         self.n_embd, self.block_size, self.theta, self.scale = n_embd, block_size, theta, scale

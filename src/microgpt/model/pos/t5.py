@@ -29,6 +29,8 @@ class T5Config(PositionConfig, name="t5"):
 
 
 class T5(Position):
+    """Adds the trained entry of `table`, (num_buckets, H), for a query and key's distance to their scores."""
+
     def __init__(self, n_head: int, block_size: int, num_buckets: int, max_distance: int) -> None:
         super().__init__()
         self.block_size, self.num_buckets, self.max_distance = block_size, num_buckets, max_distance
