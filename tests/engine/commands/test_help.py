@@ -44,6 +44,17 @@ def test_every_member_of_a_family_is_listed_with_the_knobs_it_adds(path: str) ->
             assert [doc for knob, doc in listed if knob == f"{path}.{key}" and f"({path}={name})" in doc], (name, key)
 
 
+def test_help_begins_with_the_parts_and_sets_the_nodes_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("\nParts:\n") < out.index("\nKnobs:\n") < out.index("\nSweeps (-m):\n")
+    assert "  data.tokenizer=    bpe byte char pretrained\n  eval.protocol=     blocks random sliding\n" in out
+    blocks = out.split("\nKnobs:\n")[1].split("\nSweeps")[0].strip("\n").split("\n\n")
+    nodes = [{line.split("=")[0].strip().rpartition(".")[0] for line in b.splitlines()[::2]} for b in blocks]
+    assert [len(node) for node in nodes] == [1] * len(blocks)
+    assert [*nodes[0], *nodes[1], *nodes[2], *nodes[3]] == ["", "data", "model", "model.pos"]
+
+
 def test_help_lists_the_parameters_of_launchers_and_sweepers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from microgpt.config import ConfigError
 from microgpt.engine.commands.train import main
-from microgpt.engine.compose.compose import compose_run, decode
+from microgpt.engine.compose.compose import compose_run
+from microgpt.engine.config import RunConfig
 from microgpt.errors import UsageError
 from microgpt.model.mlp import MLPConfig
 from microgpt.model.norm import NormConfig
@@ -262,7 +262,7 @@ def test_a_word_chooses_a_part_and_its_knobs_are_reachable(
     composed = compose_run([*words, "imports=[parts.py]"], mine)
     written = composed.config.model.to_dict()
     assert (written["mlp"], written["norm"]) == (mlp, norm)
-    assert decode(OmegaConf.create(composed.config.to_dict()), mine) == composed.config
+    assert RunConfig.from_dict(composed.config.to_dict()) == composed.config
 
 
 def test_knobs_of_a_part_that_is_one_word_are_checked_and_swept(

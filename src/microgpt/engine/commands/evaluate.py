@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from microgpt.engine.commands import common, opening
-from microgpt.engine.commands.sources import member_names
+from microgpt.engine.commands.options import imported_sources
+from microgpt.engine.commands.sources import Sources
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.text import one_line
 
@@ -20,20 +21,32 @@ if TYPE_CHECKING:
     from microgpt.data.tokenizer import Tokenizer
     from microgpt.engine.trained.evaluate import Score
 
+PROTOCOLS = "microgpt.engine.trained.protocols.base.EvalProtocol"
+METRICS = "microgpt.engine.trained.metrics.base.Metric"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     return common.run(evaluate_command, argv)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    p = common.Parser(prog="microgpt-evaluate", description="Scores of a trained model on a whole text.")
+def parser(sources: Sources | None = None) -> argparse.ArgumentParser:
+    """The command's arguments.
+
+    Args:
+        sources: where protocols and metrics are read from; default: the package alone.
+    """
+    sources = sources or Sources()
+    protocols, metrics = (", ".join(sources.member_names(family)) for family in (PROTOCOLS, METRICS))
+    p = common.Parser(
+        prog="microgpt-evaluate",
+        description="Scores of a trained model on a whole text.",
+        epilog=f"metrics: {metrics}; --import adds your own",
+    )
     opening.add_arguments(p)
     p.add_argument("--data", metavar="FILE", help="a text of your own (default: the run's corpus)")
     p.add_argument("--encoding", default="utf-8", metavar="E", help="encoding of FILE")
     p.add_argument("--split", choices=("val", "test", "train"), default="val", help="which split of the run's corpus")
-    protocols = ", ".join(member_names("engine/trained/protocols"))
     p.add_argument("--protocol", default="blocks", metavar="P",
                    help=f"{protocols} (default: %(default)s), or one that --import defines")  # fmt: skip
     return p
@@ -41,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 def evaluate_command(arguments: list[str]) -> None:
     """Load the model, score it, print."""
-    a = parser().parse_args(arguments)
+    a = parser(imported_sources(arguments)).parse_args(arguments)
     from microgpt.engine.trained.evaluate import evaluate, yardsticks
     from microgpt.engine.trained.protocols import EvalProtocol
 

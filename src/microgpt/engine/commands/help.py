@@ -1,5 +1,6 @@
 """`microgpt-train --help`: read from YAML and sources, the user's too, without importing torch, Lightning or Hydra."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,11 @@ microgpt-train trains a small GPT on text.
 Options: -m/--multirun, --config-dir DIR (your own YAML), --cfg job, --debug, --help
 With --config-dir DIR and imports=[FILE.py], --help lists your own parts too.
 """
+CLASSES = {
+    "data.tokenizer": "microgpt.data.tokenizer.base.Tokenizer",
+    "eval.protocol": "microgpt.engine.trained.protocols.base.EvalProtocol",
+}
+"""The knobs that choose a class by its name, and the family's base class."""
 SWEEP_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 
@@ -45,7 +51,9 @@ def print_help(arguments: Sequence[str] = ()) -> None:
     for cls, family in sources.extra_members():
         print(f"  {family} {cls.member}, from your own file: {cls.doc}")
     print("\nKnobs:")
-    print_knobs(knobs(sources))
+    for i, (_, node) in enumerate(itertools.groupby(knobs(sources), key=lambda knob: knob.name.rpartition(".")[0])):
+        print("\n" * (i > 0), end="")
+        print_knobs(node)
     print("\nSweeps (-m):")
     for group in SWEEP_GROUPS:
         print_sweep_group(group, folders)
@@ -59,6 +67,9 @@ def print_parts(folders: Iterable[Path], sources: Sources) -> None:
             choices.setdefault(group, set()).update(options)
     for path, members in families(sources).items():
         choices.setdefault(path, set(members))
+    for path, family in CLASSES.items():
+        choices[path] = set(sources.member_names(family))
+    choices["data.tokenizer"] = choices["data.tokenizer"] - {"hf"} | {"pretrained"}  # hf comes with a model alone
     width = max(map(len, choices))
     for group, words in sorted(choices.items()):
         print(f"  {group + '=':<{width + 1}} {' '.join(sorted(words))}")

@@ -93,6 +93,6 @@ def _knobs(sources: Sources, fields: list[Field], prefix: str, note: str = "") -
         for member in sources.members(target):
             ancestors = [each for each in reversed(sources.lineage(member)) if each not in shared]
             own = list({f.name: f for each in ancestors for f in each.own_fields()}.values())
-            is_keyed = re.match(r"(Annotated\[)?(dict|Mapping)\[", ast.unparse(field.annotation)) is not None
+            is_keyed = re.search(r"\b(dict|Mapping)\[", ast.unparse(field.annotation)) is not None
             place = f"{path}.{member.member}." if is_keyed else f"{path}."
             yield from _knobs(sources, own, place, note if is_keyed else f"{note} ({path}={member.member})")

@@ -145,6 +145,11 @@ class Sources:
         joined = [cls for cls in self._named if family in self.lineage(cls)]
         return sorted(joined, key=lambda cls: (not cls.file.module, cls.member))
 
+    def member_names(self, family: str) -> list[str]:
+        """The names that join the family whose class stands at a dotted path, those of the package first."""
+        declared = self.find(family)
+        return [cls.member for cls in self.members(declared)] if declared else []
+
     def extra_members(self) -> list[tuple[Declaration, str]]:
         """The classes outside the package that join a family, each with that family's word for itself."""
         lines = [(cls, self.lineage(cls)) for cls in self._named if not cls.file.module]
@@ -215,9 +220,3 @@ def _text(node: ast.stmt | None) -> str:
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
         return " ".join(node.value.value.split())
     return ""
-
-
-def member_names(folder: str) -> list[str]:
-    """The parts that the files of a folder of the package define, by name."""
-    files = map(SourceFile, sorted((SRC / "microgpt" / folder).glob("*.py")))
-    return sorted(cls.member for file in files for cls in file.classes.values() if cls.member)

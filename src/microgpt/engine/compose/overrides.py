@@ -54,6 +54,10 @@ def _missing_part(text: str) -> UsageError | None:
     unknown = re.search(r"Could not override '([^'@]+)'", text)
     if unknown and (key := unknown[1]) not in known:
         return ConfigError([Fault(key, "no such group", did_you_mean(key, known))])
+    if unknown:
+        node, _, name = key.rpartition(".")
+        fix = f"begin it with 'defaults: [{{/{key}@{name}: {known[key][0]}}}]'"
+        return ConfigError([Fault(key, f"the YAML that {node or 'the run'} was chosen by has no place for it", fix)])
     return None
 
 

@@ -27,7 +27,10 @@ from microgpt.model.config import GPTConfig
 from microgpt.model.files.untrusted import TYPES, damaged, read_json, read_safetensors_header
 from microgpt.model.files.without_weights import without_weights
 from microgpt.model.gpt import GPT
-from microgpt.text import shown
+from microgpt.model.mlp import MLPConfig
+from microgpt.model.norm import NormConfig
+from microgpt.model.pos import PositionConfig
+from microgpt.text import one_line, shown
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 FORMAT = 1
@@ -114,7 +117,11 @@ def _architecture(config: Mapping[str, Any], path: Path) -> tuple[GPTConfig, int
     try:
         architecture = GPTConfig.from_dict(model)
     except ConfigError as error:
-        raise damaged(path, f"model.{error.faults[0]}") from None
+        fault = error.faults[0]
+        if fault.what.startswith(tuple(f"no {family.family} " for family in (PositionConfig, NormConfig, MLPConfig))):
+            fix = "import the file that defines it (--import FILE, or imports=[FILE] in training)"
+            raise CheckpointError(one_line(f"model.{fault.path}: {fault.what} is known"), str(path), fix) from None
+        raise damaged(path, f"model.{fault}") from None
     except (ArithmeticError, TypeError, ValueError) as error:
         raise damaged(path, f"model: {error}") from None
     if _digest(config) != config["config_sha256"]:

@@ -9,7 +9,7 @@ import torch
 
 from microgpt import train
 from microgpt.engine.commands import evaluate
-from microgpt.engine.commands.sources import member_names
+from microgpt.engine.commands.sources import Sources
 from microgpt.engine.trained.evaluate import EvalConfig
 from microgpt.engine.trained.evaluate import evaluate as score_model
 from microgpt.engine.trained.protocols import EvalProtocol
@@ -33,7 +33,7 @@ class First(EvalProtocol, name="first100"):
 
 
 def test_the_three_ship_and_help_names_them() -> None:
-    assert sorted(EvalProtocol.members) == ["blocks", "random", "sliding"] == member_names("engine/trained/protocols")
+    assert sorted(EvalProtocol.members) == ["blocks", "random", "sliding"] == Sources().member_names(evaluate.PROTOCOLS)
     assert "blocks, random, sliding (default: blocks)" in " ".join(evaluate.parser().format_help().split())
 
 
