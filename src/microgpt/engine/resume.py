@@ -31,6 +31,7 @@ class Start:
 
     @property
     def step(self) -> int:
+        """Updates that lie behind the run."""
         return int(self.manifest["step"]) if self.manifest else 0
 
     def recorded(self, name: str, knob: Any) -> Any:
@@ -67,7 +68,7 @@ def find_start(config: RunConfig, run_dir: RunDir, corpus: Corpus, steps: int) -
             check_same_science(config, manifest, run_dir, corpus)
             return Start(path, manifest, finished)
         damaged.append(path.name)
-        if cluster.place().is_first:  # one of the ranks does it, the others see the same
+        if cluster.this_rank().is_first:  # one of the ranks does it, the others see the same
             aside = checkpoint.set_aside(path)
             log.warning("warning: %s; set aside as %s", printable(error.what), aside.name)
     if finished:

@@ -72,27 +72,27 @@ def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: flo
         found, run_dir = find(config), RunDir(path)
         config, world = found.config, found.world
         if config.plan:
-            if world.place.is_first:
+            if world.rank.is_first:
                 print(make_plan(config, found.corpus, found.steps, world.size, found.accelerator, began))
             return None
         if world.is_to_be_started:
             ranks.train_in_ranks(found.asked_for, run_dir, arguments, world.devices)
             return load(path)
-        claim = run_dir.claimed() if world.place.is_first else nullcontext()
+        claim = run_dir.claimed() if world.rank.is_first else nullcontext()
         # Signals are handled once more inside, so that train.log has the farewell too.
         with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled():
             start = find_start(config, run_dir, found.corpus, found.steps)
             if start.finished:
                 log.info("%s is finished: %s", path, start.finished)
-                return load(path) if world.place.is_first else None
+                return load(path) if world.rank.is_first else None
             with machine.threads(start.recorded("threads", config.trainer.threads)):
                 setup = set_up(found, run_dir, start)
                 training = Training(setup)
-                if world.place.is_first and (start.checkpoint is None or not run_dir.config.exists()):
+                if world.rank.is_first and (start.checkpoint is None or not run_dir.config.exists()):
                     run_dir.write_config(config.to_dict())
                 with training.attempt():
                     module = training.fit()
-                    return report(training, module) if world.place.is_first else None
+                    return report(training, module) if world.rank.is_first else None
 
 
 @dataclass(frozen=True)

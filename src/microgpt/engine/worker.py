@@ -43,7 +43,7 @@ def run_launched(path: Path) -> "Run | None":
             import_part(name)
         return run(RunConfig.from_dict(launch.config), path, launch.arguments)
     except Exception as error:
-        leave_error(path, cluster.place().rank, error)
+        leave_error(path, cluster.this_rank().global_rank, error)
         raise
 
 

@@ -1,17 +1,17 @@
-"""A process knows its place, and a world of another size than asked for is refused."""
+"""A process knows its rank, and a world of another size than asked for is refused."""
 
 import pytest
 
 from microgpt.engine.process.cluster import (
-    Place,
+    Rank,
     agreed_port,
     check_world,
     first_host,
     is_task,
     job_id,
-    place,
     run_name,
     tasks_per_node,
+    this_rank,
 )
 from microgpt.errors import UsageError
 
@@ -25,9 +25,11 @@ TORCHRUN = {
 }  # fmt: skip
 
 
-def test_a_task_of_srun_knows_its_place() -> None:
-    here = place(TASK)
-    assert here == Place("srun", rank=3, local_rank=1, node=1, per_node=(2, 2), address="gcn07", port=agreed_port(TASK))
+def test_a_task_of_srun_knows_its_rank() -> None:
+    here = this_rank(TASK)
+    assert here == Rank(
+        "srun", global_rank=3, local_rank=1, node=1, per_node=(2, 2), address="gcn07", port=agreed_port(TASK)
+    )
     assert (here.world_size, here.started, here.is_first) == (4, 2, False)
 
 
@@ -40,7 +42,7 @@ def test_tasks_of_one_step_agree_on_a_port_and_other_jobs_steps_and_clusters_tak
 
 
 def test_a_job_named_bash_has_tasks_too() -> None:
-    assert place({**TASK, "SLURM_JOB_NAME": "bash"}).world_size == 4
+    assert this_rank({**TASK, "SLURM_JOB_NAME": "bash"}).world_size == 4
 
 
 @pytest.mark.parametrize(
@@ -54,11 +56,11 @@ def test_a_job_named_bash_has_tasks_too() -> None:
 )
 def test_a_process_that_a_person_starts_is_on_its_own(env: dict[str, str]) -> None:
     assert not is_task(env)
-    assert place(env) == Place()
+    assert this_rank(env) == Rank()
 
 
 def test_torchrun_gives_the_place_even_inside_a_job() -> None:
-    assert place({**TASK, **TORCHRUN}) == Place("torchrun", 1, 1, 0, (2,), "localhost", 29500)
+    assert this_rank({**TASK, **TORCHRUN}) == Rank("torchrun", 1, 1, 0, (2,), "localhost", 29500)
 
 
 @pytest.mark.parametrize(
@@ -88,27 +90,27 @@ def test_ranks_share_the_name_of_their_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "devices", "nodes", "message"),
+    ("rank", "devices", "nodes", "message"),
     [
-        (Place(), 2, 2, r"not started on 2 nodes; start it with srun --nodes=2 --ntasks-per-node=2, .*-m hydra/launch"),
+        (Rank(), 2, 2, r"not started on 2 nodes; start it with srun --nodes=2 --ntasks-per-node=2, .*-m hydra/launch"),
         (
-            Place("srun"), 2, 1,
+            Rank("srun"), 2, 1,
             r"srun started 1 task \(1 on each of 1 node\), but trainer.num_nodes=1 x trainer.devices=2 asks for 2; "
             r"start it with srun --nodes=1 --ntasks-per-node=2, or set trainer.num_nodes=1 trainer.devices=1",
         ),
-        (Place("srun", per_node=(2,)), 1, 1, r"started 2 tasks \(2 on each of 1 node\).* asks for 1; .*devices=2$"),
-        (Place("srun", per_node=(3, 1)), 2, 2, r"started 4 tasks \(1 or 3 on each of 2 nodes\).* --ntasks-per-node=2$"),
-        (Place("srun", per_node=(4,)), 2, 2, r"started 4 tasks .*asks for 4; start it with srun --nodes=2"),
-        (Place("torchrun", per_node=(2,)), 4, 1, r"torchrun started 2 tasks.*--nnodes=1 --nproc-per-node=4"),
+        (Rank("srun", per_node=(2,)), 1, 1, r"started 2 tasks \(2 on each of 1 node\).* asks for 1; .*devices=2$"),
+        (Rank("srun", per_node=(3, 1)), 2, 2, r"started 4 tasks \(1 or 3 on each of 2 nodes\).* --ntasks-per-node=2$"),
+        (Rank("srun", per_node=(4,)), 2, 2, r"started 4 tasks .*asks for 4; start it with srun --nodes=2"),
+        (Rank("torchrun", per_node=(2,)), 4, 1, r"torchrun started 2 tasks.*--nnodes=1 --nproc-per-node=4"),
     ],
 )  # fmt: skip
-def test_a_world_of_another_size_is_refused(place: Place, devices: int, nodes: int, message: str) -> None:
+def test_a_world_of_another_size_is_refused(rank: Rank, devices: int, nodes: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        check_world(place, devices, nodes)
+        check_world(rank, devices, nodes)
 
 
 @pytest.mark.parametrize(
-    ("place", "devices", "nodes"), [(Place(), 4, 1), (Place("srun", per_node=(2, 2)), 2, 2), (Place("srun"), 1, 1)]
+    ("rank", "devices", "nodes"), [(Rank(), 4, 1), (Rank("srun", per_node=(2, 2)), 2, 2), (Rank("srun"), 1, 1)]
 )
-def test_a_world_of_the_right_size_is_accepted(place: Place, devices: int, nodes: int) -> None:
-    check_world(place, devices, nodes)
+def test_a_world_of_the_right_size_is_accepted(rank: Rank, devices: int, nodes: int) -> None:
+    check_world(rank, devices, nodes)

@@ -55,7 +55,7 @@ def run(
         if debug:
             raise
         known = explained(error)
-        if isinstance(known, UsageError) and not cluster.place().is_first:
+        if isinstance(known, UsageError) and not cluster.this_rank().is_first:
             return known.exit_code  # all ranks would say the same
         for line in known.faults if isinstance(known, ConfigError) else [known]:
             complain(str(line))

@@ -19,7 +19,7 @@ from microgpt.engine.fit.loop import StepLoop
 from microgpt.engine.fit.runlog import RunLog
 from microgpt.engine.fit.sharded import ShardedStrategy
 from microgpt.engine.fit.world import World
-from microgpt.engine.process.cluster import Place
+from microgpt.engine.process.cluster import Rank
 
 
 class NoProfiler(Profiler):
@@ -44,8 +44,8 @@ class StartedRanks(ClusterEnvironment):
     again, which under `-m` is the whole sweep.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -53,33 +53,33 @@ class StartedRanks(ClusterEnvironment):
 
     @property
     def main_address(self) -> str:
-        return self.place.address
+        return self.rank.address
 
     @property
     def main_port(self) -> int:
-        return self.place.port
+        return self.rank.port
 
     @staticmethod
     def detect() -> bool:
         return False
 
     def world_size(self) -> int:
-        return self.place.world_size
+        return self.rank.world_size
 
     def set_world_size(self, size: int) -> None:
         """Nothing: it is fixed."""
 
     def global_rank(self) -> int:
-        return self.place.rank
+        return self.rank.global_rank
 
     def set_global_rank(self, rank: int) -> None:
         """Nothing: it is fixed."""
 
     def local_rank(self) -> int:
-        return self.place.local_rank
+        return self.rank.local_rank
 
     def node_rank(self) -> int:
-        return self.place.node
+        return self.rank.node
 
 
 def build_trainer(
@@ -95,7 +95,7 @@ def build_trainer(
 ) -> L.Trainer:
     """A Trainer that leaves processes, data order, evaluation, saving and signals to this package."""
     knobs = config.trainer
-    plugins: list[Any] = [*([checkpoint_io] if checkpoint_io else []), StartedRanks(world.place)]
+    plugins: list[Any] = [*([checkpoint_io] if checkpoint_io else []), StartedRanks(world.rank)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The `srun` command is available")
         trainer = L.Trainer(

@@ -39,7 +39,7 @@ class Training:
     def __init__(self, setup: Setup) -> None:
         self.setup, self.config = setup, setup.config
         config, world, corpus, start = setup.config, setup.world, setup.corpus, setup.start
-        is_first = world.place.is_first
+        is_first = world.rank.is_first
         self.clock = Clock()
         self.progress = Progress(
             config.trainer.progress if is_first else "none",

@@ -6,26 +6,27 @@ from microgpt.config import ConfigError, Fault
 from microgpt.engine.config import RunConfig
 from microgpt.engine.machine import device as machine
 from microgpt.engine.process import cluster
-from microgpt.engine.process.cluster import Place
+from microgpt.engine.process.cluster import Rank
 
 
 @dataclass(frozen=True)
 class World:
     """The processes that share a run: this one's rank, and how many the config asks for."""
 
-    place: Place
+    rank: Rank
     devices: int
     "Devices on each node."
     num_nodes: int
 
     @property
     def size(self) -> int:
+        """Devices on all nodes."""
         return self.devices * self.num_nodes
 
     @property
     def is_to_be_started(self) -> bool:
         """Whether the ranks have yet to be started, by this process."""
-        return self.size > 1 and not self.place.starter
+        return self.size > 1 and not self.rank.starter
 
 
 def find_world(config: RunConfig, accelerator: str) -> World:
@@ -36,9 +37,9 @@ def find_world(config: RunConfig, accelerator: str) -> World:
         UsageError: another number of processes was started.
         ConfigError: the global batch cannot be shared evenly, or a part is made for one device.
     """
-    knobs, place = config.trainer, cluster.place()
-    world = World(place, machine.resolve_devices(knobs.devices, accelerator, place.started), knobs.num_nodes)
-    cluster.check_world(place, world.devices, world.num_nodes)
+    knobs, rank = config.trainer, cluster.this_rank()
+    world = World(rank, machine.resolve_devices(knobs.devices, accelerator, rank.started), knobs.num_nodes)
+    cluster.check_world(rank, world.devices, world.num_nodes)
     problem = config.world_problem(world.size)
     if problem is None and world.size > 1 and knobs.find_lr:
         fix = "find it with trainer.devices=1, then give optim.lr"

@@ -23,7 +23,7 @@ from microgpt.engine.fit.trainer import build_trainer
 from microgpt.engine.fit.world import World
 from microgpt.engine.machine import device as machine
 from microgpt.engine.machine import memory
-from microgpt.engine.process.cluster import Place
+from microgpt.engine.process.cluster import Rank
 from microgpt.engine.process.logs import quiet_lightning
 from microgpt.engine.trained.evaluate import evaluate
 from microgpt.model import GPT
@@ -75,7 +75,7 @@ def probe(config: RunConfig, vocab_size: int, accelerator: str, precision: str, 
         ids = torch.randint(vocab_size, (T * max(64, scored) + 1,), dtype=torch.int32)
         model = starting_model(config, vocab_size, None)
         stopwatch = Stopwatch(ids, scored, sampled)
-        trainer = build_trainer(config, World(Place(), 1, 1), WARM + MOST, accelerator, precision, Path(), False, None,
+        trainer = build_trainer(config, World(Rank(), 1, 1), WARM + MOST, accelerator, precision, Path(), False, None,
                                 [stopwatch])  # fmt: skip
         windows = Windows(ids, T, sequences, config.seed, device=trainer.strategy.root_device, stream="probe")
         data = TextDataModule(windows, WARM + MOST, trainer.accumulate_grad_batches)

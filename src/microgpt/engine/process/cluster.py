@@ -1,4 +1,4 @@
-"""Where this process stands among the processes of its run, and how it leaves a SLURM job. Standard library alone.
+"""This process's rank in its run, and how it leaves a SLURM job. Standard library alone.
 
 A run on several devices has one process a device: a rank. Ranks are started by srun, by torchrun, or by this package
 (`microgpt.engine.process.launch`); each finds its number in the environment.
@@ -25,8 +25,8 @@ _NO_TASK = 0xFFFFFFF0  # from here on, SLURM's step numbers mean the batch scrip
 
 
 @dataclass(frozen=True)
-class Place:
-    """This process among those of its run.
+class Rank:
+    """This process among those that train one model together.
 
     Attributes:
         starter: who started the ranks; empty for a process of its own.
@@ -35,7 +35,7 @@ class Place:
     """
 
     starter: Literal["", "microgpt", "srun", "torchrun"] = ""
-    rank: int = 0
+    global_rank: int = 0
     local_rank: int = 0
     node: int = 0
     per_node: tuple[int, ...] = (1,)
@@ -44,6 +44,7 @@ class Place:
 
     @property
     def world_size(self) -> int:
+        """The ranks on all nodes."""
         return sum(self.per_node)
 
     @property
@@ -54,16 +55,16 @@ class Place:
     @property
     def is_first(self) -> bool:
         """Whether this is the rank that writes and speaks."""
-        return self.rank == 0
+        return self.global_rank == 0
 
 
-def place(env: Mapping[str, str] = os.environ) -> Place:
-    """Read the place from the environment."""
+def this_rank(env: Mapping[str, str] = os.environ) -> Rank:
+    """Read this process's rank from the environment."""
     if OURS in env or "TORCHELASTIC_RUN_ID" in env:
         local, size = int(env["LOCAL_WORLD_SIZE"]), int(env["WORLD_SIZE"])
-        return Place(
+        return Rank(
             starter="microgpt" if OURS in env else "torchrun",
-            rank=int(env["RANK"]),
+            global_rank=int(env["RANK"]),
             local_rank=int(env["LOCAL_RANK"]),
             node=int(env.get("GROUP_RANK", "0")),
             per_node=(local,) * (size // local),
@@ -71,16 +72,16 @@ def place(env: Mapping[str, str] = os.environ) -> Place:
             port=int(env["MASTER_PORT"]),
         )
     if is_task(env):
-        return Place(
+        return Rank(
             starter="srun",
-            rank=int(env["SLURM_PROCID"]),
+            global_rank=int(env["SLURM_PROCID"]),
             local_rank=int(env["SLURM_LOCALID"]),
             node=int(env["SLURM_NODEID"]),
             per_node=tasks_per_node(env.get("SLURM_STEP_TASKS_PER_NODE", env.get("SLURM_TASKS_PER_NODE", "1"))),
             address=env.get("MASTER_ADDR") or first_host(env.get("SLURM_STEP_NODELIST", env["SLURM_JOB_NODELIST"])),
             port=int(env.get("MASTER_PORT") or agreed_port(env)),
         )
-    return Place()
+    return Rank()
 
 
 def agreed_port(env: Mapping[str, str]) -> int:
@@ -110,30 +111,30 @@ def first_host(nodes: str) -> str:
     return "".join(part or "" for part in match.groups()) if match else nodes
 
 
-def check_world(place: Place, devices: int, num_nodes: int) -> None:
+def check_world(rank: Rank, devices: int, num_nodes: int) -> None:
     """Check that as many ranks run as the config asks for.
 
     Raises:
         UsageError: when more, fewer or differently spread ones do; what they would train is not what was asked for.
     """
-    if not place.starter and num_nodes > 1:
+    if not rank.starter and num_nodes > 1:
         raise UsageError(
             f"trainer.num_nodes={num_nodes}, but this process was not started on {num_nodes} nodes",
             "",
             f"start it with srun --nodes={num_nodes} --ntasks-per-node={devices}, with torchrun, or as a sweep: "
             "microgpt-train -m hydra/launcher=slurm ...",
         )
-    if not place.starter or place.per_node == (devices,) * num_nodes:
+    if not rank.starter or rank.per_node == (devices,) * num_nodes:
         return
-    per_node = sorted(set(place.per_node))
-    nodes, each = len(place.per_node), " or ".join(map(str, per_node))
-    srun = "srun" if place.starter == "srun" else "torchrun"
+    per_node = sorted(set(rank.per_node))
+    nodes, each = len(rank.per_node), " or ".join(map(str, per_node))
+    srun = "srun" if rank.starter == "srun" else "torchrun"
     flags = "--nodes={} --ntasks-per-node={}" if srun == "srun" else "--nnodes={} --nproc-per-node={}"
     fix = f"start it with {srun} {flags.format(num_nodes, devices)}"
     if len(per_node) == 1:
         fix += f", or set trainer.num_nodes={nodes} trainer.devices={each}"
     raise UsageError(
-        f"{srun} started {place.world_size} {'task' if place.world_size == 1 else 'tasks'} "
+        f"{srun} started {rank.world_size} {'task' if rank.world_size == 1 else 'tasks'} "
         f"({each} on each of {nodes} {'node' if nodes == 1 else 'nodes'}), but "
         f"trainer.num_nodes={num_nodes} x trainer.devices={devices} asks for {devices * num_nodes}",
         "",
@@ -150,7 +151,7 @@ def run_name(now: str, env: Mapping[str, str] = os.environ) -> str:
     Raises:
         UsageError: under torchrun without an id for the run.
     """
-    here = place(env)
+    here = this_rank(env)
     if here.starter == "srun":
         return f"slurm-{job_id(env)}"
     if here.starter == "torchrun":
@@ -180,7 +181,7 @@ def leave_job(number: int, *, every_rank: bool = False) -> None:
     """
     if not is_task() or number == signal.SIGINT:
         return
-    if place().is_first or every_rank:
+    if this_rank().is_first or every_rank:
         job = job_id()
         state = _slurm("squeue", "--noheader", "--format=%T", f"--jobs={job}")
         if state.stdout.strip() != "RUNNING":

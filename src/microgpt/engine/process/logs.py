@@ -36,7 +36,7 @@ class LogFile(logging.FileHandler):
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Send the package's messages to stdout as they are, and to train.log with the time; rank 0 speaks for all."""
-    if not cluster.place().is_first:
+    if not cluster.this_rank().is_first:
         log.propagate, before = False, log.propagate
         try:
             yield

@@ -41,7 +41,7 @@ class ResumeHint(signals.Farewell):
         return f"saved at step {step}; go on with: {command}" if step else f"nothing to save; start with: {command}"
 
     def say(self, stopped: signals.Stopped) -> None:
-        if cluster.place().is_first:
+        if cluster.this_rank().is_first:
             if any(isinstance(handler, Screen) for handler in log.handlers):  # then there is a train.log too
                 log.info("%s", self)
             else:
