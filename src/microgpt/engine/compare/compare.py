@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from microgpt.engine.compare.runs import Run, find_runs
+from microgpt.engine.compare.runs import RunRecord, find_runs
 from microgpt.engine.trained.metrics import Metric
 from microgpt.errors import UsageError
 from microgpt.text import did_you_mean
@@ -51,7 +51,7 @@ class Group:
     """
 
     knobs: Mapping[str, Any]
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
     scores: Mapping[Any, float]
     difference: Difference | None = None
 
@@ -62,6 +62,7 @@ class Group:
 
     @property
     def mean(self) -> float:
+        """Over seeds."""
         return statistics.fmean(self.scores.values())
 
     @property
@@ -87,7 +88,7 @@ class Comparison:
     metric: str
     knobs: tuple[str, ...]
     groups: tuple[Group, ...]
-    incomplete: tuple[Run, ...] = ()
+    incomplete: tuple[RunRecord, ...] = ()
 
 
 def summarise(paths: Iterable[str | Path], metric: str = "val/loss") -> Comparison:
@@ -110,7 +111,7 @@ def summarise(paths: Iterable[str | Path], metric: str = "val/loss") -> Comparis
     ]
     if not complete:
         _complain(runs, metric)
-    by_knobs: dict[str, list[Run]] = {}
+    by_knobs: dict[str, list[RunRecord]] = {}
     for run in complete:
         by_knobs.setdefault(json.dumps(run.knobs, sort_keys=True, default=str), []).append(run)
     shown = telling_knobs([members[0].knobs for members in by_knobs.values()])
@@ -184,7 +185,7 @@ def short(key: str) -> str:
     return key.rsplit(".", 1)[-1]
 
 
-def _group(runs: list[Run], shown: tuple[str, ...], metric: str) -> Group:
+def _group(runs: list[RunRecord], shown: tuple[str, ...], metric: str) -> Group:
     by_seed: dict[Any, list[float]] = {}
     for run in runs:
         value = run.number(metric)
@@ -198,7 +199,7 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _complain(runs: list[Run], metric: str) -> None:
+def _complain(runs: list[RunRecord], metric: str) -> None:
     where = str(runs[0].path) if len(runs) == 1 else f"{len(runs)} runs"
     numbers = sorted({key for run in runs for key in run.summary if run.number(key) is not None})
     if not numbers:

@@ -23,7 +23,7 @@ MAX_DEPTH = 3
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """A run folder's config and summary.
 
     Attributes:
@@ -49,7 +49,7 @@ IGNORED = ("seed", "resume", "plan", "imports", "hydra", "sweep")
 """Nodes that do not distinguish experiments: groups average over the seed, and the others say how a run was started."""
 
 
-def find_runs(paths: Iterable[str | Path]) -> list[Run]:
+def find_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
     """Read every run in `paths`, each a run folder or a folder of them, such as a sweep's.
 
     A sweep's numbered folders count as runs even when they are empty: a point that failed must not vanish.
@@ -57,7 +57,7 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     Raises:
         CheckpointError: a path does not exist, holds no run, or a file of a run cannot be read.
     """
-    runs: dict[Path, Run] = {}
+    runs: dict[Path, RunRecord] = {}
     for path in map(Path, paths):
         if not path.is_dir():
             raise CheckpointError("no such folder", str(path), "give a run folder or a sweep's folder")
@@ -70,7 +70,7 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     return list(runs.values())
 
 
-def read_curves(run: Run) -> dict[str, list[tuple[float, float]]]:
+def read_curves(run: RunRecord) -> dict[str, list[tuple[float, float]]]:
     """The finite values in a run's `metrics.csv`: column -> [(step, value), ...].
 
     Raises:
@@ -117,13 +117,13 @@ def _natural(path: Path) -> tuple[int, str]:
     return (int(path.name) if path.name.isdecimal() else -1, path.name)
 
 
-def _read_run(folder: Path) -> Run:
+def _read_run(folder: Path) -> RunRecord:
     config = _read(folder / "config.yaml", read_config)
     summary = _read(folder / "summary.json", _read_summary)
     absent = [name for name, found in (("config.yaml", config), ("summary.json", summary)) if found is None]
     missing = f"no {' and no '.join(absent)}" if absent else ""
     knobs = dict(_flatten({k: v for k, v in (config or {}).items() if k not in IGNORED}))
-    return Run(folder, knobs, (config or {}).get("seed"), summary or {}, missing)
+    return RunRecord(folder, knobs, (config or {}).get("seed"), summary or {}, missing)
 
 
 def _read(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
