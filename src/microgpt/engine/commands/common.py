@@ -29,13 +29,8 @@ def run(
     if argv is None:
         garbage.collect_rarely()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = os.environ.get("MICROGPT_DEBUG", "") not in ("", "0")
-    if "--debug" in arguments:
-        arguments.remove("--debug")
-        debug = True
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks is no reason to fail
-            stream.reconfigure(errors="backslashreplace")
+    debug = take_debug(arguments)
+    escape_unprintable()
     try:
         with signals.handled(farewell(arguments) if farewell else None):
             command(arguments)
@@ -54,13 +49,32 @@ def run(
     except Exception as error:
         if debug:
             raise
-        known = explained(error)
-        if isinstance(known, UsageError) and not cluster.this_rank().is_first:
-            return known.exit_code  # all ranks would say the same
-        for line in known.faults if isinstance(known, ConfigError) else [known]:
-            complain(str(line))
-        return known.exit_code
+        return report(explained(error))
     return 0
+
+
+def take_debug(arguments: list[str]) -> bool:
+    """Whether tracebacks are asked for; removes `--debug` from the arguments."""
+    debug = "--debug" in arguments
+    if debug:
+        arguments.remove("--debug")
+    return debug or os.environ.get("MICROGPT_DEBUG", "") not in ("", "0")
+
+
+def escape_unprintable() -> None:
+    """Have characters that the terminal lacks written as escapes, where they would be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def report(error: MicrogptError) -> int:
+    """Print an error, one line a fault, and return its exit code."""
+    if isinstance(error, UsageError) and not cluster.this_rank().is_first:
+        return error.exit_code  # all ranks would say the same
+    for line in error.faults if isinstance(error, ConfigError) else [error]:
+        complain(str(line))
+    return error.exit_code
 
 
 def explained(error: Exception) -> MicrogptError:

@@ -5,7 +5,7 @@ alone, meta.pkl by an interpreter of the few instructions that plain dictionarie
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickletools import genops
 from typing import Any
@@ -125,39 +125,77 @@ def read_plain(data: bytes) -> Any:
     Raises:
         ValueError: it holds another instruction.
     """
-    stack: list[Any] = []
-    marks: list[int] = []
-    memo: dict[Any, Any] = {}
-
-    def fill_top() -> None:
-        start = marks.pop()
-        items = stack[start:]
-        del stack[start:]
-        stack[-1].update(zip(items[::2], items[1::2], strict=True))
-
+    unpickler = PlainUnpickler()
     for opcode, argument, _ in genops(data):
-        match opcode.name:
-            case "PROTO" | "FRAME":
-                pass
-            case "EMPTY_DICT":
-                stack.append({})
-            case "MARK":
-                marks.append(len(stack))
-            case "SHORT_BINUNICODE" | "BINUNICODE" | "BINUNICODE8" | "BININT" | "BININT1" | "BININT2" | "LONG1":
-                stack.append(argument)
-            case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            case "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
-            case "SETITEM":
-                marks.append(len(stack) - 2)
-                fill_top()
-            case "SETITEMS":
-                fill_top()
-            case "STOP":
-                return stack.pop()
-            case other:
-                raise ValueError(f"the instruction {other}")
+        if opcode.name == "STOP":
+            return unpickler.stack.pop()
+        if opcode.name not in INSTRUCTIONS:
+            raise ValueError(f"the instruction {opcode.name}")
+        INSTRUCTIONS[opcode.name](unpickler, argument)
     raise ValueError("no end")
+
+
+class PlainUnpickler:
+    """A pickle's stack machine, of which only those instructions are here that can run nothing."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[Any, Any] = {}
+
+    def skip(self, _: Any) -> None:
+        """Do nothing: the version, and the sizes that a reader may fetch ahead."""
+
+    def push(self, constant: Any) -> None:
+        """Put a string or a number on the stack."""
+        self.stack.append(constant)
+
+    def push_dict(self, _: Any) -> None:
+        """Put an empty dictionary on the stack."""
+        self.stack.append({})
+
+    def mark(self, _: Any) -> None:
+        """Remember where the items of a dictionary begin."""
+        self.marks.append(len(self.stack))
+
+    def memoize(self, _: Any) -> None:
+        """Number the top of the stack with the next number."""
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def put(self, number: Any) -> None:
+        """Give the top of the stack this number."""
+        self.memo[number] = self.stack[-1]
+
+    def get(self, number: Any) -> None:
+        """Put what has this number on the stack."""
+        self.stack.append(self.memo[number])
+
+    def set_item(self, _: Any) -> None:
+        """Move a key and its value from the stack into the dictionary below them."""
+        self.marks.append(len(self.stack) - 2)
+        self.set_items(None)
+
+    def set_items(self, _: Any) -> None:
+        """Move all keys and values since the last mark into the dictionary below them."""
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
+        self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
+
+
+CONSTANTS = ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "BININT", "BININT1", "BININT2", "LONG1")
+INSTRUCTIONS: dict[str, Callable[[PlainUnpickler, Any], None]] = {
+    "PROTO": PlainUnpickler.skip,
+    "FRAME": PlainUnpickler.skip,
+    "EMPTY_DICT": PlainUnpickler.push_dict,
+    "MARK": PlainUnpickler.mark,
+    **dict.fromkeys(CONSTANTS, PlainUnpickler.push),
+    "MEMOIZE": PlainUnpickler.memoize,
+    "BINPUT": PlainUnpickler.put,
+    "LONG_BINPUT": PlainUnpickler.put,
+    "BINGET": PlainUnpickler.get,
+    "LONG_BINGET": PlainUnpickler.get,
+    "SETITEM": PlainUnpickler.set_item,
+    "SETITEMS": PlainUnpickler.set_items,
+}
+"""What a pickle of plain dictionaries consists of, but for its end."""

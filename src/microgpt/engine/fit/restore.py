@@ -44,27 +44,41 @@ def _part_fault(found: Any, optimizer: torch.optim.Optimizer, full: Mapping[int,
     if not isinstance(groups, list) or len(groups) != len(wanted["param_groups"]) or not isinstance(states, dict):
         return "the optimizer state has other parameter groups"
     for group, pattern in zip(groups, wanted["param_groups"], strict=True):
-        if not isinstance(group, dict) or set(group) != set(pattern):
-            return "a parameter group has other entries"
-        for key, value in pattern.items():
-            if key == "lr":
-                if not _is_number(group[key]) or not 0 <= group[key] < math.inf:
-                    return "a learning rate is no number"
-            elif not _equal(group[key], value):
-                return f"a parameter group has another {key}"
+        if fault := _group_fault(group, pattern):
+            return fault
     order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, state in states.items():
         if type(index) is not int or not 0 <= index < len(order) or not isinstance(state, dict):
             return "a state of no parameter"
-        pattern, shape = wanted["state"].get(index, {}), full[id(order[index])]
-        if set(state) != set(pattern):
-            return f"parameter {index} has another state"
-        for key, tensor in state.items():
-            size = (
-                shape if pattern[key].shape == order[index].shape and pattern[key].ndim else tuple(pattern[key].shape)
-            )
-            if not isinstance(tensor, Tensor) or tuple(tensor.shape) != size or not tensor.is_floating_point():
-                return f"the {key} of parameter {index} has another shape"
+        tiny = order[index]
+        if fault := _parameter_fault(index, state, wanted["state"].get(index, {}), tiny, full[id(tiny)]):
+            return fault
+    return ""
+
+
+def _group_fault(group: Any, wanted: Mapping[str, Any]) -> str:
+    """What is wrong with a saved parameter group: all but its learning rate must be that of the run's optimizer."""
+    if not isinstance(group, dict) or set(group) != set(wanted):
+        return "a parameter group has other entries"
+    for key, value in wanted.items():
+        if key == "lr" and (not _is_number(group[key]) or not 0 <= group[key] < math.inf):
+            return "a learning rate is no number"
+        if key != "lr" and not _equal(group[key], value):
+            return f"a parameter group has another {key}"
+    return ""
+
+
+def _parameter_fault(
+    index: int, found: Mapping[str, Any], wanted: Mapping[str, Tensor], tiny: Tensor, shape: tuple[int, ...]
+) -> str:
+    """What is wrong with the saved state of a parameter of this shape, given that of its tiny stand-in."""
+    if set(found) != set(wanted):
+        return f"parameter {index} has another state"
+    for key, tensor in found.items():
+        pattern = wanted[key]
+        size = shape if pattern.shape == tiny.shape and pattern.ndim else tuple(pattern.shape)
+        if not isinstance(tensor, Tensor) or tuple(tensor.shape) != size or not tensor.is_floating_point():
+            return f"the {key} of parameter {index} has another shape"
     return ""
 
 
