@@ -105,7 +105,8 @@ def peak_flops(accelerator: str, dtype: torch.dtype) -> float:
 
 
 @functools.cache
-def _peak_flops(accelerator: str, dtype: torch.dtype, threads: int) -> float:
+def _peak_flops(accelerator: str, dtype: torch.dtype, _threads: int) -> float:
+    # The number of threads is a key of the cache: a measured peak grows with it.
     if accelerator == "cuda":
         name = torch.cuda.get_device_name()
         peak = next((flops for word, flops in _PEAK_BF16.items() if word in name), None)

@@ -49,6 +49,7 @@ class Plan:
 
     @property
     def tokens(self) -> int:
+        """Trained on, over all steps."""
         return self.steps * self.config.data.batch_size * self.config.model.block_size
 
     @property

@@ -151,7 +151,7 @@ def give_way() -> None:
         raise Interrupted
 
 
-def _handle(number: int, frame: FrameType | None) -> None:
+def _handle(number: int, _frame: FrameType | None) -> None:
     if number == signal.SIGINT:
         _State.interrupts += 1
         if _State.interrupts > 1:

@@ -29,26 +29,32 @@ class RunDir:
 
     @property
     def config(self) -> Path:
+        """The configuration as composed."""
         return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of checkpoints, one folder a step."""
         return self.path / "checkpoints"
 
     @property
     def model(self) -> Path:
+        """The folder of the best weights and the tokenizer."""
         return self.path / "model"
 
     @property
     def summary(self) -> Path:
+        """The last figures; a run that has it has finished."""
         return self.path / "summary.json"
 
     @property
     def metrics(self) -> Path:
+        """A row for each logged step."""
         return self.path / "metrics.csv"
 
     @property
     def log(self) -> Path:
+        """What the run has said."""
         return self.path / "train.log"
 
     def read_summary(self) -> dict[str, Any] | None:

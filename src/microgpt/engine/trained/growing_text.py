@@ -10,9 +10,11 @@ CONTEXT = 4
 class TextCodec(Protocol):
     """What generation needs of a tokenizer."""
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text."""
 
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens; a part of a character becomes U+FFFD."""
 
 
 class GrowingText:

@@ -21,9 +21,11 @@ class Clock:
         self._since: float | None = None
 
     def start(self) -> None:
+        """Let it run from now."""
         self._since = time.perf_counter()
 
     def stop(self) -> None:
+        """Hold it, with the seconds so far."""
         self.seconds = self.read()
         self._since = None
 
