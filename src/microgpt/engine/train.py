@@ -150,7 +150,9 @@ def set_up(found: Found, run_dir: RunDir, start: Start) -> Setup:
     model = starting_model(config, corpus.tokenizer.vocab_size, found.pretrained)
     compile_knob = start.recorded("compiled", knobs.compile)
     compiled = will_compile(compile_knob, config, steps, model.flops_per_token(), accelerator, precision)
-    return Setup(config, accelerator, precision, found.world, corpus, model, steps, run_dir, start, compiled)
+    return Setup(
+        config, accelerator, precision, found.world, steps, run_dir.path, corpus, model, run_dir, start, compiled
+    )
 
 
 def report(training: Training, module: GPTModule) -> Run:

@@ -17,7 +17,8 @@ from microgpt.engine.optim import OptimConfig
 from microgpt.engine.plan.estimate import linear, sizes_to_try
 from microgpt.engine.plan.footprint import LiveBytes, footprint
 from microgpt.engine.plan.length import compiling_pays, total_steps
-from microgpt.engine.plan.plan import times
+from microgpt.engine.plan.plan import scored_at_once, times
+from microgpt.engine.plan.trial import Trial
 from microgpt.model.kernels import hardware
 from microgpt.model.pos import PositionConfig
 from microgpt.text import seconds_text, step_text
@@ -28,6 +29,10 @@ V = 65
 
 def config(*overrides: str) -> RunConfig:
     return compose_run(["model=gpt-nano", "model.block_size=32", "data.batch_size=8", *overrides], None).config
+
+
+def step(config: RunConfig, precision: str = "32-true", micro: int = 8, scored: int = 0) -> Trial:
+    return Trial(config, V, "cpu", precision, False, 8, micro, scored)
 
 
 def rows(out: str) -> dict[str, str]:
@@ -59,7 +64,7 @@ def real_peak(config: RunConfig, precision: str, n_micro: int) -> int:
 def test_the_computed_memory_is_that_of_the_tensors_of_a_real_step(optim: str) -> None:
     run = config(f"optim={optim}")
     for precision in ("32-true", "bf16-mixed"):
-        found = footprint(run, V, "cpu", precision, 8, 8, 0)
+        found = footprint(step(run, precision))
         assert found is not None
         assert found.peak == pytest.approx(real_peak(run, precision, 1), rel=1e-3)
 
@@ -75,7 +80,7 @@ def test_the_computed_memory_counts_every_part(knobs: str) -> None:
     small = ["model.n_layer=2", "model.n_head=3", "model.n_embd=48", "model.block_size=32"]
     run = config(*knobs.split(), *small)
     micro = run.trainer.micro_batch_size or 8
-    found = footprint(run, V, "cpu", "32-true", 8, micro, 0)
+    found = footprint(step(run, micro=micro))
     assert found is not None
     assert found.peak == pytest.approx(real_peak(run, "32-true", 8 // micro), rel=1e-3)
 
@@ -84,30 +89,28 @@ def test_the_computed_memory_counts_every_part(knobs: str) -> None:
 def test_weights_gradients_and_moments_are_counted_to_the_byte(pos: str) -> None:
     run = config(f"model.pos={pos}", "optim=adamw")
     params = GPT(run.model, V).num_params()
-    found = footprint(run, V, "cpu", "32-true", 8, 8, 0)
+    found = footprint(step(run))
     assert found is not None
     assert found.gradients == 4 * params
     tables = sum(b.nbytes for b in GPT(run.model, V).buffers())
     assert found.weights == 4 * params + tables
     counters = 4 * len(list(GPT(run.model, V).parameters()))
     assert found.optimizer == 8 * params + counters
-    averaged = footprint(
-        config(f"model.pos={pos}", "optim=adamw", "trainer.ema_decay=0.9"), V, "cpu", "32-true", 8, 8, 0
-    )
+    averaged = footprint(step(config(f"model.pos={pos}", "optim=adamw", "trainer.ema_decay=0.9")))
     assert averaged is not None
     assert averaged.optimizer == found.optimizer + 4 * params
 
 
 def test_precision_evaluation_and_sharding_are_counted() -> None:
     run = config("optim=adamw")
-    full = footprint(run, V, "cpu", "32-true", 8, 8, 0)
-    half = footprint(run, V, "cpu", "bf16-true", 8, 8, 0)
+    full = footprint(step(run))
+    half = footprint(step(run, "bf16-true"))
     assert full is not None
     assert half is not None
     tables = sum(b.nbytes for b in GPT(run.model, V).buffers())
     assert half.weights - tables == (full.weights - tables) // 2
     assert torch.get_default_dtype() is torch.float32
-    scored = footprint(run, V, "cpu", "32-true", 8, 8, 512)
+    scored = footprint(step(run, scored=512))
     assert scored is not None
     assert scored.peak > 512 * 32 * V * 4
     assert scored.peak > full.peak
@@ -223,6 +226,11 @@ def test_steps_and_times_are_counted() -> None:
     assert [times(600, 250), times(600, 200), times(600, 0), times(5, 10)] == [3, 3, 1, 1]
     assert [seconds_text(s) for s in (40, 719, 12600, 181440)] == ["40 s", "12.0 min", "3.5 h", "2.1 days"]
     assert [step_text(s) for s in (0.0084, 0.1049, 2.3)] == ["8.4 ms", "105 ms", "2.3 s"]
+
+
+def test_an_evaluation_takes_no_more_windows_than_the_text_has() -> None:
+    run = config("eval.batch_size=20")
+    assert [scored_at_once(run, V, tokens) for tokens in (0, 1, 2, 33, 34, 640, 10_000)] == [0, 0, 1, 1, 2, 20, 20]
 
 
 def test_compiling_pays_after_two_minutes() -> None:

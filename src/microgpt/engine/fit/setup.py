@@ -1,6 +1,7 @@
 """What a run is made of: found out once, whole, and passed on."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -14,24 +15,35 @@ from microgpt.model import GPT
 
 
 @dataclass(frozen=True)
-class Setup:
-    """A run just before training.
+class TrainerSetup:
+    """What a Trainer needs to know of a run, whatever the model and the text are.
 
     Attributes:
         accelerator: the torch device type that it computes on.
         precision: a number format that this device has.
-        steps: optimizer steps of the whole run.
-        start: where training begins: at step 0 or at a checkpoint.
-        compiled: whether the model is compiled.
+        steps: optimizer steps, from the first of the run to the last.
+        folder: where Lightning may put files of its own.
     """
 
     config: RunConfig
     accelerator: str
     precision: str
     world: World
+    steps: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Setup(TrainerSetup):
+    """A run just before training.
+
+    Attributes:
+        start: where training begins: at step 0 or at a checkpoint.
+        compiled: whether the model is compiled.
+    """
+
     corpus: Corpus
     model: GPT
-    steps: int
     run_dir: RunDir
     start: Start
     compiled: bool

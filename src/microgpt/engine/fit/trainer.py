@@ -3,7 +3,6 @@
 import contextlib
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -17,8 +16,8 @@ from microgpt.engine.fit import lightning_private
 from microgpt.engine.fit.callbacks.save import FolderCheckpointIO
 from microgpt.engine.fit.loop import StepLoop
 from microgpt.engine.fit.runlog import RunLog
+from microgpt.engine.fit.setup import TrainerSetup
 from microgpt.engine.fit.sharded import ShardedStrategy
-from microgpt.engine.fit.world import World
 from microgpt.engine.process.cluster import Rank
 
 
@@ -83,36 +82,31 @@ class StartedRanks(ClusterEnvironment):
 
 
 def build_trainer(
-    config: RunConfig,
-    world: World,
-    steps: int,
-    accelerator: str,
-    precision: str,
-    folder: Path,
+    setup: TrainerSetup,
     runlog: RunLog | Literal[False],
     checkpoint_io: FolderCheckpointIO | None,
     callbacks: Sequence[L.Callback],
 ) -> L.Trainer:
     """A Trainer that leaves processes, data order, evaluation, saving and signals to this package."""
-    knobs = config.trainer
+    knobs, world = setup.config.trainer, setup.world
     plugins: list[Any] = [*([checkpoint_io] if checkpoint_io else []), StartedRanks(world.rank)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The `srun` command is available")
         trainer = L.Trainer(
-            accelerator=accelerator,
+            accelerator=setup.accelerator,
             devices=world.devices,
             num_nodes=knobs.num_nodes,
             strategy=build_strategy(knobs.strategy, world.size),
-            precision=precision,  # type: ignore[arg-type]
-            max_steps=steps,
+            precision=setup.precision,  # type: ignore[arg-type]
+            max_steps=setup.steps,
             max_epochs=1,
-            accumulate_grad_batches=micro_batches(config, world.size),
+            accumulate_grad_batches=micro_batches(setup.config, world.size),
             deterministic=knobs.deterministic,
             plugins=plugins,
             profiler=NoProfiler(),
             logger=runlog,
             callbacks=list(callbacks),
-            default_root_dir=folder,
+            default_root_dir=setup.folder,
             log_every_n_steps=knobs.log_every_n_steps,
             num_sanity_val_steps=0,
             limit_val_batches=0,
@@ -121,7 +115,7 @@ def build_trainer(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-    trainer.fit_loop.epoch_loop = StepLoop(trainer, max_steps=steps)
+    trainer.fit_loop.epoch_loop = StepLoop(trainer, max_steps=setup.steps)
     lightning_private.check(trainer)
     return trainer
 

@@ -60,15 +60,7 @@ class Training:
         ]
         self.checkpoint_io.callbacks = own
         self.trainer = build_trainer(
-            config,
-            world,
-            setup.steps,
-            setup.accelerator,
-            setup.precision,
-            setup.run_dir.path,
-            self.runlog,
-            self.checkpoint_io,
-            [*build_callbacks(config.callbacks, own), *own],
+            setup, self.runlog, self.checkpoint_io, [*build_callbacks(config.callbacks, own), *own]
         )
         self.fingerprint = machine.fingerprint(
             setup.accelerator, precision=setup.precision, world_size=self.trainer.world_size,

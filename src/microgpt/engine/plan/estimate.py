@@ -3,16 +3,14 @@ seconds at most, else of two smaller batches, from which time follows linearly, 
 """
 
 import gc
-import math
 from dataclasses import dataclass, replace
 
 import torch
 
-from microgpt.engine.config import RunConfig
 from microgpt.engine.machine import memory
 from microgpt.engine.plan.footprint import Footprint, footprint
 from microgpt.engine.plan.probe import Pace, probe
-from microgpt.engine.trained.evaluate import windows_at_once
+from microgpt.engine.plan.trial import Trial
 from microgpt.model.kernels import hardware
 
 WHOLE_STEP, PART_STEP, LONGEST_STEP = 2.0, 1.0, 10.0
@@ -47,49 +45,41 @@ class Estimate:
         return replace(self, tensors=tensors, growth=growth)
 
 
-def estimate(
-    config: RunConfig, vocab_size: int, val_tokens: int, share: int, flops: float, peak: float,
-    accelerator: str, precision: str, compiled: bool,
-) -> Estimate:  # fmt: skip
-    """What a step of `share` sequences takes on one device.
+def estimate(whole: Trial, flops: float, peak: float) -> Estimate:
+    """What a step takes on one device.
 
     Args:
-        val_tokens: of the text that is evaluated on.
+        whole: the step and the evaluation as the run makes them.
         flops: of one token.
         peak: FLOP/s of the device.
     """
-    held, T = memory.held(accelerator), config.model.block_size
-    micro = min(share, config.trainer.micro_batch_size or share)
-    windows = min(windows_at_once(config.eval.batch_size, T, vocab_size), max(0, math.ceil((val_tokens - 1) / T)))
-
-    def tensors(sequences: int, micro: int, scored: int) -> Footprint | None:
-        return footprint(config, vocab_size, accelerator, precision, sequences, micro, scored)
-
-    whole = tensors(share, micro, windows)
+    accelerator, share, T = whole.accelerator, whole.sequences, whole.config.model.block_size
+    held = memory.held(accelerator)
+    in_all = footprint(whole)
     # Seconds a sequence. Where a format is emulated the peak, which is that of float32, says little.
     guess = flops * T / peak / hardware.of(accelerator).share_of_peak
-    scored = min(windows, max(1, int(2 * WHOLE_STEP / (guess / 3))))  # forward is a third of a step
-    sizes = sizes_to_try(share, micro, guess)
-    tried = whole
-    if sizes and (sizes[-1] != (share, micro) or scored != windows):
-        tried = tensors(*sizes[-1], scored)
+    scored = min(whole.scored, max(1, int(2 * WHOLE_STEP / (guess / 3))))  # forward is a third of a step
+    trials = [replace(whole, sequences=n, micro=m, scored=0) for n, m in sizes_to_try(share, whole.micro, guess)]
+    tried = in_all
+    if trials:
+        trials[-1] = replace(trials[-1], scored=scored)
+        tried = in_all if trials[-1] == whole else footprint(trials[-1])
     room = memory.available(accelerator)
-    if not sizes or (tried is not None and room is not None and tried.peak > 0.8 * room):
-        return Estimate(whole, held, None, (), None, guess * share)
-    sampled = config.sample.max_new_tokens
+    if not trials or (tried is not None and room is not None and tried.peak > 0.8 * room):
+        return Estimate(in_all, held, None, (), None, guess * share)
     before = memory.held(accelerator)
     paces: list[Pace] = []
-    for size in sizes:
-        if compiled:
+    for trial in trials:
+        if trial.compiled:
             torch.compiler.reset()  # else the second size would be compiled for any size, which is slower
         gc.collect()  # what the size before has left goes by itself only rarely
-        evaluated = scored if size == sizes[-1] else 0
-        paces.append(probe(config, vocab_size, accelerator, precision, compiled, *size, evaluated, sampled))
+        paces.append(probe(trial))
     growth = paces[-1].most_held - before
-    if whole is not None and tried is not None:
-        growth = whole_growth(whole, tried, paces[-1], before, GAPS.get(accelerator, 1.0))
-    step = linear([n for n, _ in sizes], [pace.step for pace in paces], share)
-    return Estimate(whole, held, growth, tuple(n for n, _ in sizes), paces[-1], step)
+    if in_all is not None and tried is not None:
+        growth = whole_growth(in_all, tried, paces[-1], before, GAPS.get(accelerator, 1.0))
+    sizes = [trial.sequences for trial in trials]
+    step = linear(sizes, [pace.step for pace in paces], share)
+    return Estimate(in_all, held, growth, tuple(sizes), paces[-1], step)
 
 
 def whole_growth(whole: Footprint, tried: Footprint, pace: Pace, before: int, gaps: float) -> int:

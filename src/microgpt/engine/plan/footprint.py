@@ -17,6 +17,7 @@ from microgpt.engine.config import RunConfig
 from microgpt.engine.fit.finetune import starting_model
 from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.machine import device as machine
+from microgpt.engine.plan.trial import Trial
 from microgpt.engine.trained.evaluate import token_losses
 from microgpt.model.kernels import torch_private
 
@@ -73,39 +74,28 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak = max(self.peak, self.now)
 
 
-def footprint(
-    config: RunConfig, vocab_size: int, accelerator: str, precision: str, sequences: int, micro: int, scored: int
-) -> Footprint | None:
+def footprint(trial: Trial) -> Footprint | None:
     """What training and evaluating take on one device.
-
-    Args:
-        sequences: of an optimizer step.
-        micro: of them that go through the model at once.
-        scored: windows that an evaluation takes at once; 0 for none.
 
     Returns:
         None for a model with a part that asks for the value of a tensor, since here there are only sizes.
     """
     default = torch.get_default_dtype()
-    if precision.endswith("true"):
-        torch.set_default_dtype(machine.autocast_dtype(precision))
-    with torch_private.sizes_only(), torch.device(accelerator), LiveBytes() as live:
+    if trial.precision.endswith("true"):
+        torch.set_default_dtype(machine.autocast_dtype(trial.precision))
+    with torch_private.sizes_only(), torch.device(trial.accelerator), LiveBytes() as live:
         try:
-            return _simulate(
-                live, config, vocab_size, accelerator, precision, min(2, sequences // micro), micro, scored
-            )
+            return _simulate(live, trial)
         except torch_private.value_is_missing():
             return None
         finally:
             torch.set_default_dtype(default)
 
 
-def _simulate(
-    live: LiveBytes, config: RunConfig, vocab_size: int, accelerator: str, precision: str,
-    n_micro: int, micro: int, scored: int,
-) -> Footprint:  # fmt: skip
-    model = starting_model(config, vocab_size, None)
-    autocast = torch.autocast(accelerator, machine.autocast_dtype(precision), enabled=precision.endswith("mixed"))
+def _simulate(live: LiveBytes, trial: Trial) -> Footprint:
+    config, precision = trial.config, trial.precision
+    model = starting_model(config, trial.vocab_size, None)
+    autocast = torch.autocast(trial.accelerator, machine.autocast_dtype(precision), enabled=precision.endswith("mixed"))
     weights = live.now
     module = GPTModule(model, config, 1, compiled=False)
     optimizer = module.configure_optimizers()
@@ -118,20 +108,20 @@ def _simulate(
     average = [p.detach().clone() for p in model.parameters()] if config.trainer.ema_decay else []
     state = live.now - weights
     live.peak = live.now
-    for _ in range(n_micro):
+    for _ in range(min(2, trial.sequences // trial.micro)):
         with autocast:
-            loss = module(*_tokens(micro, config))
+            loss = module(*_tokens(trial.micro, config))
         loss.backward()
         del loss
     torch.nn.utils.clip_grad_norm_(trained, 1.0, foreach=True)
     optimizer.step()
     optimizer.zero_grad()
     training = live.peak
-    if scored:
+    if trial.scored:
         current = [p.detach().clone() for p in model.parameters()] if average else []
         model.eval()
         with torch.no_grad(), autocast:
-            token_losses(model, *_tokens(scored, config))
+            token_losses(model, *_tokens(trial.scored, config))
         del current
     return Footprint(weights, state, gradients, training, live.peak)
 

@@ -14,6 +14,7 @@ from microgpt.engine.fit.finetune import starting_model
 from microgpt.engine.machine import device as machine
 from microgpt.engine.plan.estimate import Estimate, estimate
 from microgpt.engine.plan.length import will_compile
+from microgpt.engine.plan.trial import Trial
 from microgpt.engine.trained.evaluate import windows_at_once, yardsticks
 from microgpt.engine.trained.protocols import EvalProtocol
 from microgpt.model.kernels import hardware
@@ -142,7 +143,10 @@ def make_plan(
     compiled = will_compile(config.trainer.compile, config, steps, flops, accelerator, precision)
     before = time.perf_counter() - began
     share = config.data.batch_size // devices
-    found = estimate(config, vocab_size, len(corpus.val), share, flops, peak, accelerator, precision, compiled)
+    micro = min(share, config.trainer.micro_batch_size or share)
+    scored = scored_at_once(config, vocab_size, len(corpus.val))
+    step = Trial(config, vocab_size, accelerator, precision, compiled, share, micro, scored)
+    found = estimate(step, flops, peak)
     if config.trainer.strategy == "fsdp" and devices > 1:
         found = found.sharded(devices)
     start, train, other = before, found.step * steps, 0.0
@@ -154,6 +158,12 @@ def make_plan(
         config, steps, n, model.num_params(non_embedding=True), flops, passes, accelerator, precision, compiled,
         devices, peak * devices, found, start, train, other,
     )  # fmt: skip
+
+
+def scored_at_once(config: RunConfig, vocab_size: int, val_tokens: int) -> int:
+    """Windows that an evaluation of a text of so many tokens takes at once; 0 for one too short to score."""
+    T = config.model.block_size
+    return min(windows_at_once(config.eval.batch_size, T, vocab_size), max(0, math.ceil((val_tokens - 1) / T)))
 
 
 def _beside(config: RunConfig, corpus: Corpus, steps: int, found: Estimate) -> float:

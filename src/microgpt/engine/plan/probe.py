@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from microgpt.data.windows import Windows
-from microgpt.engine.config import RunConfig
 from microgpt.engine.fit.callbacks.base import StepCallback
 from microgpt.engine.fit.finetune import starting_model
 from microgpt.engine.fit.loader import Batch, TextDataModule
 from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.fit.setup import TrainerSetup
 from microgpt.engine.fit.trainer import build_trainer
 from microgpt.engine.fit.world import World
 from microgpt.engine.machine import device as machine
 from microgpt.engine.machine import memory
+from microgpt.engine.plan.trial import Trial
 from microgpt.engine.process.cluster import Rank
 from microgpt.engine.process.logs import quiet_lightning
 from microgpt.engine.trained.evaluate import evaluate
@@ -56,30 +57,24 @@ class Pace:
     "And until the end."
 
 
-def probe(config: RunConfig, vocab_size: int, accelerator: str, precision: str, compiled: bool,
-          sequences: int, micro: int, scored: int, sampled: int) -> Pace:  # fmt: skip
-    """Time a few steps of `sequences`, `micro` at a time, on one device.
-
-    Args:
-        scored: windows to evaluate at once.
-        sampled: most tokens to generate.
-    """
+def probe(trial: Trial) -> Pace:
+    """Time a few such steps, then an evaluation and a sample."""
     config = replace(
-        config,
-        data=replace(config.data, batch_size=sequences),
-        trainer=replace(config.trainer, micro_batch_size=micro, on_nonfinite="skip"),
+        trial.config,
+        data=replace(trial.config.data, batch_size=trial.sequences),
+        trainer=replace(trial.config.trainer, micro_batch_size=trial.micro, on_nonfinite="skip"),
     )
     T = config.model.block_size
     began = time.perf_counter()
-    with quiet_lightning(), memory.keep_freed_memory(), torch.random.fork_rng(_devices(accelerator)):
-        ids = torch.randint(vocab_size, (T * max(64, scored) + 1,), dtype=torch.int32)
-        model = starting_model(config, vocab_size, None)
-        stopwatch = Stopwatch(ids, scored, sampled)
-        trainer = build_trainer(config, World(Rank(), 1, 1), WARM + MOST, accelerator, precision, Path(), False, None,
-                                [stopwatch])  # fmt: skip
-        windows = Windows(ids, T, sequences, config.seed, device=trainer.strategy.root_device, stream="probe")
+    with quiet_lightning(), memory.keep_freed_memory(), torch.random.fork_rng(_devices(trial.accelerator)):
+        ids = torch.randint(trial.vocab_size, (T * max(64, trial.scored) + 1,), dtype=torch.int32)
+        model = starting_model(config, trial.vocab_size, None)
+        stopwatch = Stopwatch(ids, trial.scored, config.sample.max_new_tokens)
+        setup = TrainerSetup(config, trial.accelerator, trial.precision, World(Rank(), 1, 1), WARM + MOST, Path())
+        trainer = build_trainer(setup, False, None, [stopwatch])
+        windows = Windows(ids, T, trial.sequences, config.seed, device=trainer.strategy.root_device, stream="probe")
         data = TextDataModule(windows, WARM + MOST, trainer.accumulate_grad_batches)
-        trainer.fit(GPTModule(model, config, WARM + MOST, compiled), datamodule=data)
+        trainer.fit(GPTModule(model, config, WARM + MOST, trial.compiled), datamodule=data)
     ends = stopwatch.ends
     steps = [after - before for before, after in itertools.pairwise(ends[stopwatch.warm - 1 :])]
     return Pace(
