@@ -8,7 +8,7 @@ import torch
 
 from microgpt import CharTokenizer, load
 from microgpt.engine.commands.generate import main
-from microgpt.engine.trained.sample import generate_texts
+from microgpt.engine.trained.sample import GenerationParams, generate_texts
 from microgpt.model import GPT, GPTConfig, save_model
 
 ALPHABET = "abcdefgh \n"
@@ -53,7 +53,7 @@ def test_a_text_ends_before_the_first_stop_string(folder: Path) -> None:
 
 def test_samples_of_one_batch_differ_and_each_keeps_the_prompt(folder: Path) -> None:
     run = load(folder)
-    texts = generate_texts(run.model, run.tokenizer, "abc", num_samples=4, max_new_tokens=30, seed=0)
+    texts = generate_texts(run.model, run.tokenizer, "abc", GenerationParams(num_samples=4, max_new_tokens=30, seed=0))
     assert len(set(texts)) == 4
     assert all(text.startswith("abc") for text in texts)
 

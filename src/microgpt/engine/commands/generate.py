@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 def generate(arguments: list[str]) -> None:
     """Load the model, continue the prompt, print."""
     a = parser().parse_args(arguments)
-    from microgpt.engine.trained.sample import generate_texts
+    from microgpt.engine.trained.sample import GenerationParams, generate_texts
 
     run = opening.open_run(a)
     to_terminal = sys.stdout.isatty()
@@ -45,10 +45,7 @@ def generate(arguments: list[str]) -> None:
         sys.stdout.flush()
 
     streaming = not a.json and a.num_samples == 1
-    texts = generate_texts(
-        run.model,
-        run.tokenizer,
-        a.prompt,
+    params = GenerationParams(
         num_samples=a.num_samples,
         max_new_tokens=a.max_new_tokens,
         temperature=0.0 if a.greedy else a.temperature,
@@ -58,8 +55,8 @@ def generate(arguments: list[str]) -> None:
         stop=a.stop,
         seed=a.seed,
         compile=a.compile,
-        on_text=show if streaming else None,
     )
+    texts = generate_texts(run.model, run.tokenizer, a.prompt, params, show if streaming else None)
     if a.json:
         print(json.dumps({"prompt": a.prompt, "texts": texts, "seed": a.seed}))
     elif streaming:

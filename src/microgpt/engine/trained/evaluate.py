@@ -84,7 +84,7 @@ class Tally:
 
 
 @torch.no_grad()
-def evaluate(
+def evaluate(  # noqa: PLR0913 - settings by name, as a notebook gives them
     model: GPT,
     ids: Any,
     *,

@@ -11,7 +11,7 @@ import torch
 from microgpt.data.tokenizer import HFTokenizer, Tokenizer, tokenizer_from_dict
 from microgpt.engine.machine import device as machine
 from microgpt.engine.store.run_folder import RunDir
-from microgpt.engine.trained.sample import generate_texts
+from microgpt.engine.trained.sample import GenerationParams, generate_texts
 from microgpt.errors import CheckpointError
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.files import hf
@@ -36,7 +36,7 @@ class Run:
         """The model's configuration."""
         return self.model.config
 
-    def generate(
+    def generate(  # noqa: PLR0913 - settings by name, as a notebook gives them
         self,
         prompt: str = "",
         *,
@@ -50,22 +50,21 @@ class Run:
         compile: bool = False,
         on_text: Callable[[str], None] | None = None,
     ) -> str:
-        """Continue `prompt`; the arguments are those of `microgpt.engine.trained.sample.generate_texts`."""
-        texts = generate_texts(
-            self.model,
-            self.tokenizer,
-            prompt,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            stop=stop,
-            seed=seed,
-            compile=compile,
-            on_text=on_text,
-        )
-        return texts[0]
+        """Continue a prompt; returns the text with the prompt before it.
+
+        Args:
+            max_new_tokens, temperature, top_k, top_p, min_p, stop, seed, compile: as in
+                `microgpt.engine.trained.sample.GenerationParams`.
+            on_text: called with each new piece of the text as it is made, the prompt first.
+
+        Raises:
+            DataError, UsageError, MachineError: unknown characters, senseless settings, torch cannot compile.
+        """
+        params = GenerationParams(
+            max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+            stop=stop, seed=seed, compile=compile,
+        )  # fmt: skip
+        return generate_texts(self.model, self.tokenizer, prompt, params, on_text)[0]
 
 
 def load(path: str | Path, device: str = "cpu") -> Run:

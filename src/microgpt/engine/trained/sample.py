@@ -1,6 +1,7 @@
 """Prompts become texts: the same code for notebooks, the command and training."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -33,45 +34,72 @@ class SampleConfig(Config):
     "Choose among tokens at least this share as likely as the likeliest."
 
 
-def generate_texts(
-    model: GPT,
-    tokenizer: TextCodec,
-    prompt: str = "",
-    *,
-    num_samples: int = 1,
-    max_new_tokens: int = 200,
-    temperature: float = 0.8,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    stop: Sequence[str] = (),
-    seed: int | None = None,
-    compile: bool = False,
-    on_text: Callable[[str], None] | None = None,
-) -> list[str]:
-    """Continue `prompt` in `num_samples` ways, all in one batch; returns each with the prompt before it.
+@dataclass(frozen=True, kw_only=True)
+class GenerationParams:
+    """How prompts are continued.
 
     Args:
+        num_samples: texts of a prompt, all made in one batch.
+        max_new_tokens: length of each, at most.
         temperature, top_k, top_p, min_p: as in `SamplingParams`.
         stop: a text ends before the first of these strings that appears in what is new.
         seed: the same seed gives the same texts; None draws one.
         compile: compile the step that makes a token, up to half a minute once for a model.
+
+    Raises:
+        UsageError: fewer than one sample.
+    """
+
+    num_samples: int = 1
+    max_new_tokens: int = 200
+    temperature: float = 0.8
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    stop: Sequence[str] = ()
+    seed: int | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise UsageError(f"{self.num_samples} samples", "num_samples", "ask for one or more")
+
+    def sampling(self, device: torch.device) -> SamplingParams:
+        """How each token is drawn, with a generator of this seed."""
+        return SamplingParams(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            generator=seeded_generator(self.seed, device),
+        )
+
+
+DEFAULT = GenerationParams()
+
+
+def generate_texts(
+    model: GPT,
+    tokenizer: TextCodec,
+    prompt: str = "",
+    params: GenerationParams = DEFAULT,
+    on_text: Callable[[str], None] | None = None,
+) -> list[str]:
+    """Continue a prompt; returns each text with the prompt before it.
+
+    Args:
         on_text: called with each new piece of the first text as it is made, the prompt first.
 
     Raises:
         DataError, UsageError, MachineError: unknown characters, senseless settings, torch cannot compile.
     """
-    if num_samples < 1:
-        raise UsageError(f"{num_samples} samples", "num_samples", "ask for one or more")
     ids = tokenizer.encode(prompt) or start_ids(tokenizer)
     device = next(model.parameters()).device
-    idx = torch.tensor([ids] * num_samples, dtype=torch.int64, device=device)
-    generator = seeded_generator(seed, device)
-    params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, generator=generator)
-    texts = [GrowingText(tokenizer, ids, stop) for _ in range(num_samples)]
+    idx = torch.tensor([ids] * params.num_samples, dtype=torch.int64, device=device)
+    texts = [GrowingText(tokenizer, ids, params.stop) for _ in range(params.num_samples)]
     if on_text is not None:
         on_text(prompt)
-    for tokens in stream(model, idx, max_new_tokens, params, compile=compile):
+    for tokens in stream(model, idx, params.max_new_tokens, params.sampling(device), compile=params.compile):
         signals.give_way()
         for text, token in zip(texts, tokens.tolist(), strict=True):
             text.add(token)
