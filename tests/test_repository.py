@@ -1,15 +1,21 @@
 """The promises that the tree itself makes: style, types, the import law, YAML that composes, commands that run."""
 
 import ast
+import functools
+import importlib
+import inspect
+import pkgutil
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 import torch
 
+import microgpt
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.engine.compose.schema import families
@@ -106,6 +112,56 @@ def test_help_names_every_part_and_imports_nothing_heavy() -> None:
     assert time.perf_counter() - start < 10  # a guard against importing torch, not a benchmark
     for word in ("model.pos=", "rope", "muon", "trainer.max_steps=null", "optim.lr=", "data.path=", "--multirun"):
         assert word in done.stdout, word
+
+
+def undocumented_methods() -> list[str]:
+    """Public methods of public classes that have no docstring and override nothing."""
+    found = []
+    for info in pkgutil.walk_packages(microgpt.__path__, "microgpt."):
+        module = importlib.import_module(info.name)
+        classes = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == info.name]
+        for cls in classes:
+            found += [f"{info.name}.{cls.__qualname__}.{name}" for name in undocumented(cls)]
+    return found
+
+
+def undocumented(cls: type) -> list[str]:
+    """The names of a class's public methods and properties that lack a docstring and are new in it."""
+    kinds = (FunctionType, property, functools.cached_property, staticmethod, classmethod)
+    return [
+        name
+        for name, value in vars(cls).items()
+        if isinstance(value, kinds) and not name.startswith("_") and not cls.__name__.startswith("_")
+        if not value.__doc__ and not any(name in vars(base) for base in cls.__mro__[1:])
+    ]
+
+
+def test_every_public_method_is_documented_or_overrides_one_that_is() -> None:
+    assert undocumented_methods() == []
+
+
+def test_an_undocumented_method_is_found() -> None:
+    class Base:
+        def known(self) -> None:
+            """Documented."""
+
+    class Planted(Base):
+        def known(self) -> None: ...
+
+        def method(self) -> None: ...
+
+        @property
+        def figure(self) -> int: ...
+
+        @classmethod
+        def made(cls) -> None: ...
+
+        @torch.no_grad()
+        def wrapped(self) -> None: ...
+
+        def _hidden(self) -> None: ...
+
+    assert undocumented(Planted) == ["method", "figure", "made", "wrapped"]
 
 
 def test_files_have_at_most_250_lines_and_functions_50() -> None:
