@@ -36,7 +36,7 @@ class Windows:
         DataError: the text is shorter than a window and its target.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # public keywords of `microgpt.data.Windows`, most with a default
         self,
         ids: Any,
         block_size: int,

@@ -194,7 +194,7 @@ class GPT(nn.Module):
         """(..., C) -> (..., V) with the token embedding's matrix, for a model with tied weights."""
         return linear(x, self.wte.weight)
 
-    def generate(
+    def generate(  # noqa: PLR0913  # a front door for notebooks: each setting is a keyword of its own
         self,
         idx: Tensor,
         max_new_tokens: int,
