@@ -46,7 +46,7 @@ def test_too_short_a_look_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert waiting.Load().others() is None
 
 
-@pytest.mark.parametrize(("others", "expected"), [(1.9, "1000"), (0.2, None), (None, None)])
+@pytest.mark.parametrize(("others", "expected"), [(1.9, "100"), (0.2, None), (None, None)])
 def test_threads_give_way_where_others_are_busy(
     monkeypatch: pytest.MonkeyPatch, others: float | None, expected: str | None
 ) -> None:
@@ -85,7 +85,7 @@ def test_how_threads_wait_changes_no_bit_and_resume_keeps_their_number(
 
     wide = ("model.n_embd=192", "optim=muon", "optim.schedule=constant", "optim.warmup_steps=0")
     whole = start("whole", {}, *wide, "trainer.threads=2")
-    start("parts", {"GOMP_SPINCOUNT": "1000"}, *wide, "trainer.threads=2", "trainer.max_steps=3")
+    start("parts", {"GOMP_SPINCOUNT": "100"}, *wide, "trainer.threads=2", "trainer.max_steps=3")
     assert start("parts", {"GOMP_SPINCOUNT": "0"}, *wide) == whole  # OMP_NUM_THREADS is 1 here
     assert '"threads": 2' in (tmp_path / "parts" / "summary.json").read_text()
 
