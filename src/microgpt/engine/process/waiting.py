@@ -1,10 +1,10 @@
 """How the CPU threads of one process wait for one another, by how busy the machine is. Standard library alone.
 
-Between two products a thread spins, so that the next one starts at once. Beside other busy processes spinning takes the
-core from the very thread that is waited for. The default run on two cores beside two busy loops (Zen 4, bfloat16) trains
-at 3,900 tokens/s when threads spin as they do by default, at 7,900 when they give way after 1,000 turns, at 8,700 after
-100 and at 9,100 at once; alone it trains at 19,000 to 22,000. How threads wait changes no bit of a result. GNU's OpenMP,
-which torch brings on Linux, reads the setting when it is loaded.
+Between two products a thread spins, so that the next one starts at once. Beside other busy processes spinning takes
+the core from the very thread that is waited for. On two cores beside two busy loops (Zen 4, bfloat16) the default run
+trains at 3,900 tokens/s when threads spin as they do by default, at 7,900 when they give way after 1,000 turns, at
+8,700 after 100 and at 9,100 at once; alone it trains at 19,000 to 22,000. How threads wait changes no bit of a result.
+GNU's OpenMP, which torch brings on Linux, reads the setting when it is loaded.
 """
 
 import os
