@@ -1,7 +1,7 @@
-"""`python -m microgpt.engine.worker RUN_DIR`: train what was written down for a run folder (`store.launch_file`).
+"""`python -m microgpt.engine.worker RUN_DIR`: train the configuration in a run folder's launch file.
 
-The ranks of one machine, the points of a sweep and SLURM's tasks are all started so, never by running a command line
-again. An error is left in the folder for the process that waits.
+The ranks of one machine, the points of a sweep and SLURM's tasks all start from such a file (`store.launch_file`) and
+never rerun a command line. A worker that fails leaves its error in the folder for the process that waits.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def run_launched(path: Path) -> "Run | None":
-    """Train what was written down; a rank other than 0 returns None.
+    """Train the run in the launch file of `path`; a rank other than 0 returns None.
 
     Raises:
-        MicrogptError: as `microgpt.train` does; it is left in the folder too.
-        CheckpointError: nothing was written down.
-        signals.Stopped: a signal asked for the end.
+        MicrogptError: as `microgpt.train` raises it; the error is written into the folder too.
+        CheckpointError: the folder has no readable launch file.
+        signals.Stopped: a signal stopped the run.
     """
     try:
         launch = read_launch(path)
@@ -48,7 +48,7 @@ def run_launched(path: Path) -> "Run | None":
 
 
 def end_with_parent() -> None:
-    """Stop as at SIGTERM when the process that holds the other end of stdin is gone."""
+    """Send this process SIGTERM when the parent, which holds the other end of stdin, is gone."""
 
     def watch() -> None:
         with contextlib.suppress(OSError):
@@ -60,10 +60,10 @@ def end_with_parent() -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train the folder that is named; returns the exit code. Only unexpected errors are printed: others are left."""
+    """Train the named run folder and return the exit code. Print only unexpected errors: the folder holds the rest."""
     if argv is None:
         garbage.collect_rarely()
-        if cluster.OURS not in os.environ:  # a rank is kept busy by the others, for whom its parent has chosen
+        if cluster.OURS not in os.environ:  # a rank counts the other ranks as load; its parent decides
             give_way_if_busy(Load())
     (folder,) = sys.argv[1:] if argv is None else argv
     if CHILD in os.environ:

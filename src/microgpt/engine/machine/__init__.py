@@ -1,1 +1,1 @@
-"""The machine: its devices, precision, threads and memory."""
+"""The machine: devices, precision, threads and memory."""

@@ -1,4 +1,4 @@
-"""What this machine is and does best: device, precision, peak arithmetic. Needs torch alone."""
+"""Choose this machine's device, precision and threads, and find its peak FLOP/s. Imports torch alone."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ from microgpt.errors import MachineError, UsageError
 from microgpt.model.kernels import hardware
 
 _PEAK_BF16 = {
-    # Dense bf16 FLOP/s from the makers' data sheets, by a word in the device's name; the first match counts.
+    # Dense bf16 FLOP/s from vendors' data sheets, by a word in the device's name. The first match counts.
     "H200": 989e12,
     "GH200": 989e12,
     "H100 PCIe": 756e12,
@@ -32,10 +32,10 @@ _PEAK_BF16 = {
 
 
 def resolve_accelerator(knob: str) -> str:
-    """The torch device type for `trainer.accelerator` or a command's `--device`: "cuda", "mps" or "cpu".
+    """Resolve `trainer.accelerator` or a command's `--device` to a torch device type: "cuda", "mps" or "cpu".
 
     Raises:
-        MachineError: when the machine has no such device.
+        MachineError: the machine has no such device.
     """
     name = {"gpu": "cuda"}.get(knob, knob)
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -48,13 +48,13 @@ def resolve_accelerator(knob: str) -> str:
 
 
 def resolve_devices(knob: int | str, accelerator: str, started: int = 0) -> int:
-    """The number of processes on this node.
+    """Resolve `trainer.devices` to the number of processes on this node.
 
     Args:
-        started: how many srun or torchrun has started here; `auto` means these.
+        started: the number of processes that srun or torchrun started here; `auto` takes it.
 
     Raises:
-        MachineError: when more GPUs are asked for than there are.
+        MachineError: the node has fewer GPUs than requested.
     """
     count = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator, 1)
     if knob == "auto":
@@ -69,10 +69,10 @@ def resolve_devices(knob: int | str, accelerator: str, started: int = 0) -> int:
 
 
 def resolve_precision(knob: str, accelerator: str) -> str:
-    """The precision that `trainer.precision` means on this device.
+    """Resolve `trainer.precision` to a precision of this device.
 
     Raises:
-        MachineError: when the device cannot do what was asked for.
+        MachineError: the device does not support the requested precision.
     """
     if knob == "auto":
         if hardware.of(accelerator).has_bf16:
@@ -88,7 +88,7 @@ def resolve_precision(knob: str, accelerator: str) -> str:
 
 
 def emulation_warning(accelerator: str, dtype: torch.dtype) -> str:
-    """A line that says how much slower products in `dtype` are where they are emulated; empty where they are not."""
+    """Return a warning on how much slower emulated products in `dtype` are; empty if the device has `dtype` units."""
     if not hardware.of(accelerator).emulates(dtype):
         return ""
     times = _seconds_of_product(accelerator, dtype, 128) / _seconds_of_product(accelerator, torch.float32, 128)
@@ -97,8 +97,10 @@ def emulation_warning(accelerator: str, dtype: torch.dtype) -> str:
 
 
 def peak_flops(accelerator: str, dtype: torch.dtype) -> float:
-    """Peak FLOP/s of one device: a GPU's from its data sheet, else the best of a few measured products. For a format
-    that the device emulates it is the peak of float32, the most that its arithmetic allows."""
+    """Return one device's peak FLOP/s: a GPU's from its data sheet, otherwise the best of a few measured products.
+
+    An emulated format has the float32 peak, an upper bound.
+    """
     if hardware.of(accelerator).emulates(dtype):
         dtype = torch.float32
     return _peak_flops(accelerator, dtype, torch.get_num_threads())
@@ -106,7 +108,7 @@ def peak_flops(accelerator: str, dtype: torch.dtype) -> float:
 
 @functools.cache
 def _peak_flops(accelerator: str, dtype: torch.dtype, _threads: int) -> float:
-    # The number of threads is a key of the cache: a measured peak grows with it.
+    # The cache needs the number of threads as a key: a measured peak grows with it.
     if accelerator == "cuda":
         name = torch.cuda.get_device_name()
         peak = next((flops for word, flops in _PEAK_BF16.items() if word in name), None)
@@ -117,11 +119,11 @@ def _peak_flops(accelerator: str, dtype: torch.dtype, _threads: int) -> float:
 
 
 def _seconds_of_product(accelerator: str, dtype: torch.dtype, n: int) -> float:
-    """The least time that a product of two n x n matrices took."""
-    generator = torch.Generator().manual_seed(0)  # its own: nobody else's draws are to change
+    """Measure the shortest time of a product of two n x n matrices."""
+    generator = torch.Generator().manual_seed(0)  # a private generator leaves all other random draws unchanged
     a, b = (torch.randn(n, n, generator=generator).to(accelerator, dtype) for _ in range(2))
     best, began, tries = float("inf"), time.perf_counter(), 0
-    while tries < 6 or (time.perf_counter() - began < 0.1 and tries < 100):  # on a busy machine the best comes late
+    while tries < 6 or (time.perf_counter() - began < 0.1 and tries < 100):  # a busy machine needs many tries
         synchronize(accelerator)
         start = time.perf_counter()
         torch.mm(a, b)
@@ -131,15 +133,18 @@ def _seconds_of_product(accelerator: str, dtype: torch.dtype, n: int) -> float:
 
 
 def synchronize(accelerator: str) -> None:
-    """Wait until the device has done all that it was told to."""
+    """Wait until the device has finished all queued work."""
     if accelerator != "cpu":
         getattr(torch, accelerator).synchronize()
 
 
 @contextlib.contextmanager
 def threads(knob: int | str) -> Iterator[None]:
-    """Inside, torch computes on a CPU with this many threads; "auto" leaves its own choice, a function of the machine
-    and OMP_NUM_THREADS. How many there are decides the order of sums, and so the last bits."""
+    """Set torch's number of CPU threads inside the block.
+
+    "auto" keeps torch's own choice, which depends on the machine and OMP_NUM_THREADS. The number of threads determines
+    the order of sums, and so the last bits.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(before if knob == "auto" else int(knob))
     try:
@@ -149,16 +154,16 @@ def threads(knob: int | str) -> Iterator[None]:
 
 
 def cores() -> int:
-    """Processors that this process may run on."""
+    """Count the processors that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def float32_matmul_precision(setting: str | None) -> Iterator[None]:
-    """Inside, torch's setting of this name is another; None leaves it alone.
+    """Change torch's setting of this name inside the block; None keeps it.
 
     Raises:
-        UsageError: the process has set these products by torch's newer names, which cannot be mixed with this one.
+        UsageError: the process uses torch's newer names for this setting, which torch does not mix with the older one.
     """
     if setting is None:
         yield
@@ -176,7 +181,7 @@ def float32_matmul_precision(setting: str | None) -> Iterator[None]:
 
 
 def fingerprint(accelerator: str, **facts: Any) -> dict[str, Any]:
-    """What must be equal for a resumed run to continue bit for bit: the machine, and the facts of the run."""
+    """Collect the facts of machine and run that must match for a resumed run to continue bit for bit."""
     device = torch.cuda.get_device_name() if accelerator == "cuda" else f"{accelerator} {platform.machine()}"
     threads = torch.get_num_threads() if accelerator == "cpu" else 0
     return {
@@ -186,7 +191,7 @@ def fingerprint(accelerator: str, **facts: Any) -> dict[str, Any]:
 
 
 def _float32_products() -> str:
-    """How float32 matrices are multiplied, by torch's older name for it or its newer ones."""
+    """Return torch's precision of float32 matrix products, by its older name or its newer ones."""
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -195,5 +200,5 @@ def _float32_products() -> str:
 
 
 def autocast_dtype(precision: str) -> torch.dtype:
-    """The number format of the matrix products under a precision."""
+    """Return the number format of matrix products under a precision."""
     return {"32": torch.float32, "64": torch.float64, "16": torch.float16}.get(precision.split("-")[0], torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Optimizers, one file each; a config builds its torch optimizer from the model's named parameters."""
+"""Optimizers, one per file. Each config builds its torch optimizer from the model's named parameters."""
 
 from microgpt.engine.optim.base import OptimConfig
 from microgpt.registry import import_siblings

@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101), torch's fused one."""
+"""AdamW (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101), with torch's fused kernel."""
 
 import torch
 
@@ -7,12 +7,12 @@ from microgpt.engine.optim.base import NamedParameters, OptimConfig
 
 
 class AdamWConfig(OptimConfig, name="adamw"):
-    """AdamW with the field's usual numbers."""
+    """AdamW with the defaults common for language models."""
 
     betas: tuple[Fraction, Fraction] = (0.9, 0.95)
-    "Decay of the running mean of the gradient and of its square."
+    "Decay rates of the running means of the gradient and its square."
     eps: Positive = 1e-8
-    "Added to the root of the running mean square."
+    "Added to the denominator, the root of the running mean square."
 
     def build(self, parameters: NamedParameters) -> torch.optim.Optimizer:
         groups = self.decay_groups(parameters)

@@ -1,4 +1,4 @@
-"""What every optimizer config has: a learning rate, weight decay, a warm-up and a schedule."""
+"""Settings common to all optimizers: learning rate, weight decay, warm-up and schedule."""
 
 from collections.abc import Callable, Iterable
 
@@ -15,28 +15,28 @@ NamedParameters = Iterable[tuple[str, nn.Parameter]]
 
 
 class OptimConfig(Choice, family="optimizer"):
-    """Base of the optimizers."""
+    """Base class of optimizer configs."""
 
     lr: Positive = 1e-3
     "Peak learning rate."
     weight_decay: NonNegative = 0.1
-    "Decoupled weight decay, on matrices only: norms and biases are left alone."
+    "Decoupled weight decay for matrices; norms and biases get none."
     warmup_steps: NonNegative = 0.02
-    "Steps of linear warm-up; below 1 it is a share of the run."
+    "Steps of linear warm-up; a value below 1 is a share of the run."
     schedule: ScheduleConfig = LinearConfig()
-    "How the learning rate goes on after the warm-up."
+    "Learning-rate schedule after the warm-up."
 
     def build(self, parameters: NamedParameters) -> Optimizer:
-        """The torch optimizer; each group's `lr` is the peak that the schedule multiplies."""
+        """Build the torch optimizer. Each group's `lr` is its peak, which the schedule scales."""
         raise TypeError(f"{type(self).__name__} builds no optimizer")
 
     def lr_factor(self, step: int, total_steps: int) -> float:
-        """The schedule's factor on every group's peak learning rate at `step`, counted from 0."""
+        """Return the schedule's factor on each group's peak learning rate at `step`, counted from 0."""
         warmup = round(self.warmup_steps * total_steps) if self.warmup_steps < 1 else int(self.warmup_steps)
         return self.schedule.factor(step, total_steps, warmup)
 
     def decay_groups(self, parameters: NamedParameters) -> list[dict[str, object]]:
-        """Two parameter groups: matrices with weight decay, vectors (norms, biases, scales) without."""
+        """Split parameters into two groups: matrices with weight decay; vectors (norms, biases, scales) without."""
         trained = [p for _, p in parameters if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
@@ -46,7 +46,7 @@ class OptimConfig(Choice, family="optimizer"):
 
 
 def evaluated(closure: Callable[[], float] | None) -> float | None:
-    """The loss of a closure that an optimizer's `step` was given, with gradients; None of none."""
+    """Evaluate the closure passed to an optimizer's `step`, with gradients; None without a closure."""
     if closure is None:
         return None
     with torch.enable_grad():

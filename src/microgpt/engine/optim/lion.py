@@ -12,10 +12,10 @@ from microgpt.model.kernels.torch_private import foreach
 
 
 class LionConfig(OptimConfig, name="lion"):
-    """Lion; it wants a learning rate a third to a tenth of AdamW's and as much more weight decay."""
+    """Lion. Divide AdamW's learning rate by 3 to 10 and multiply its weight decay by as much."""
 
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
-    "Share of the momentum in the update's sign, and its decay."
+    "Weight of the momentum in the signed update, and the momentum's decay."
 
     def build(self, parameters: NamedParameters) -> torch.optim.Optimizer:
         return Lion(self.decay_groups(parameters), lr=self.lr, betas=self.betas)
@@ -31,7 +31,7 @@ class Lion(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = evaluated(closure)
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]

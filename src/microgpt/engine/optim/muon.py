@@ -1,7 +1,7 @@
 """Muon (Jordan et al., https://kellerjordan.github.io/posts/muon) for hidden matrices, AdamW for the rest.
 
-Muon makes the momentum of each weight matrix orthogonal before it is applied. It is meant for matrices between hidden
-states; embeddings, the output head, norms and biases go to AdamW with a learning rate of their own.
+Muon orthogonalizes each weight matrix's momentum before applying it. It suits matrices that map hidden states to
+hidden states. AdamW trains embeddings, the output head, norms and biases with a learning rate of their own.
 """
 
 import math
@@ -18,20 +18,20 @@ from microgpt.model.kernels.torch_private import foreach
 
 
 class MuonConfig(OptimConfig, name="muon"):
-    """Muon for the hidden matrices; `lr` is theirs, `adamw_lr` that of everything else."""
+    """Muon with `lr` for hidden matrices, AdamW with `adamw_lr` for everything else."""
 
     lr: Positive = 0.02
     "Peak learning rate of the hidden matrices."
     weight_decay: NonNegative = 0.0
-    "Decoupled weight decay on matrices."
+    "Decoupled weight decay for matrices."
     momentum: Fraction = 0.95
-    "Share of the last momentum that is kept."
+    "Share of the momentum kept at each update."
     ns_steps: Count = 5
     "Newton-Schulz iterations per update."
     adamw_lr: Positive = 3e-3
-    "Peak learning rate of embeddings, head, norms and biases."
+    "AdamW's peak learning rate, for embeddings, head, norms and biases."
     betas: tuple[Fraction, Fraction] = (0.9, 0.95)
-    "AdamW's."
+    "AdamW's decay rates of the running means of the gradient and its square."
 
     def build(self, parameters: NamedParameters) -> torch.optim.Optimizer:
         parameters = [(name, p) for name, p in parameters if p.requires_grad]
@@ -55,13 +55,16 @@ class MuonConfig(OptimConfig, name="muon"):
 
 
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter is a matrix inside a block, which is what Muon is for."""
+    """Whether a parameter is a matrix inside a block: Muon trains these."""
     return parameter.ndim == 2 and name.startswith("blocks.")
 
 
 class BatchedMuon(torch.optim.Muon):
-    """torch's Muon with all matrices of one shape, or of its transpose, made orthogonal together: the same update but
-    for rounding, in fewer and larger products. Settings, state and checkpoints are torch's."""
+    """torch's Muon, batched: it orthogonalizes all matrices of one shape, or its transpose, together.
+
+    The update equals torch's except for rounding and takes fewer, larger products. Settings, state and checkpoints are
+    torch's.
+    """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -94,13 +97,15 @@ class BatchedMuon(torch.optim.Muon):
 
 
 def widened(matrix: Tensor) -> Tensor:
-    """The matrix, or its transpose when it has more rows than columns."""
+    """Return the matrix, transposed if it has more rows than columns."""
     return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
 
 
 def newton_schulz(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """The nearest semi-orthogonal matrices to (n, rows, columns), roughly: their singular values end near 1.
-    The products run in the format that the device is fastest in."""
+    """Approximate the nearest semi-orthogonal matrices to (n, rows, columns): singular values end near 1.
+
+    The products run in the device's fastest number format.
+    """
     a, b, c = coefficients
     x = matrices.to(hardware.of(matrices.device.type).rough_dtype)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
@@ -111,16 +116,16 @@ def newton_schulz(matrices: Tensor, coefficients: tuple[float, float, float], st
 
 
 class OptimizerGroup(torch.optim.Optimizer):
-    """Several optimizers over disjoint parameters that step, save and load as one."""
+    """Several optimizers over disjoint parameters, stepped, saved and loaded as one."""
 
     def __init__(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         self.optimizers = list(optimizers)
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         super().__init__([{"params": group["params"]} for group in groups], {})
-        self.param_groups = groups  # the very dicts of the parts: a learning rate set here is set there
+        self.param_groups = groups  # the optimizers' own dicts: a learning rate set here reaches them
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Step each part; the closure is evaluated once, first."""
+        """Evaluate the closure once, then step each optimizer."""
         loss = evaluated(closure)
         for optimizer in self.optimizers:
             optimizer.step()

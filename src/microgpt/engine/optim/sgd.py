@@ -7,12 +7,12 @@ from microgpt.engine.optim.base import NamedParameters, OptimConfig
 
 
 class SGDConfig(OptimConfig, name="sgd"):
-    """SGD; it wants a learning rate a hundred times AdamW's."""
+    """SGD. Use about 100 times AdamW's learning rate."""
 
     momentum: Fraction = 0.9
-    "Share of the last update that is kept."
+    "Share of the momentum kept at each update."
     nesterov: bool = True
-    "Look ahead along the momentum."
+    "Use Nesterov momentum."
 
     def build(self, parameters: NamedParameters) -> torch.optim.Optimizer:
         nesterov = self.nesterov and self.momentum > 0

@@ -1,1 +1,1 @@
-"""Parameters, FLOPs, memory and time of a run, estimated before it starts."""
+"""Estimate a run's parameters, FLOPs, memory and time before it starts."""

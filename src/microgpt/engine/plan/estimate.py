@@ -1,5 +1,7 @@
-"""Time and memory of a run's steps, from a few steps on random tokens: of the run's own batch where one takes a few
-seconds at most, else of two smaller batches, from which time follows linearly, and memory as the tensors of a step.
+"""Estimate the time and memory of a run's steps from a few steps on random tokens.
+
+A step that takes at most a few seconds is tried with the run's own batch. A longer one is tried with two smaller
+batches: time is extrapolated linearly, memory by the size of a step's tensors.
 """
 
 import gc
@@ -14,30 +16,30 @@ from microgpt.engine.plan.trial import Trial
 from microgpt.model.kernels import hardware
 
 WHOLE_STEP, PART_STEP, LONGEST_STEP = 2.0, 1.0, 10.0
-"""Seconds: up to the first a step is tried as it is, else parts of it that take about the second; a single sequence
-is tried up to the third."""
+"""Seconds. A step shorter than `WHOLE_STEP` is tried whole, a longer one in parts of about `PART_STEP`. A single
+sequence is tried if it takes at most `LONGEST_STEP`."""
 GAPS = {"cpu": 1.4}
-"""What a process grows by for each further byte of tensors, as the allocator's gaps grow with them: 1.3 and 1.6 were
-measured for 6 layers of 384, 32 x 128 tokens, in two precisions. On a GPU tensors alone are counted."""
+"""Growth of the process per additional byte of tensors, since gaps in the allocator's heap grow with the tensors.
+Measured: 1.3 and 1.6 for 6 layers of width 384, 32 x 128 tokens, in two precisions. On a GPU only tensors count."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """For one device. What could not be found out is None."""
+    """Time and memory on one device; None marks an unknown value."""
 
     tensors: Footprint | None
     held: int
-    "Bytes of the process before the model is made."
+    "Bytes that the process holds before the model exists."
     growth: int | None
-    "Bytes by which the process grows, at its peak."
+    "Bytes that the process adds to `held` at its peak."
     tried: tuple[int, ...]
-    "Sequences of the steps that were tried."
+    "Sequences per step in each trial."
     pace: Pace | None
     step: float
-    "Seconds of a step."
+    "Seconds per step."
 
     def sharded(self, devices: int) -> "Estimate":
-        """About the same for each of so many devices that share weights, gradients and optimizer state."""
+        """Approximate one device's estimate with weights, gradients and optimizer state sharded over `devices`."""
         if self.tensors is None:
             return self
         tensors = self.tensors.sharded(devices)
@@ -46,19 +48,19 @@ class Estimate:
 
 
 def estimate(whole: Trial, flops: float, peak: float) -> Estimate:
-    """What a step takes on one device.
+    """Estimate the time and memory of a step on one device.
 
     Args:
-        whole: the step and the evaluation as the run makes them.
-        flops: of one token.
-        peak: FLOP/s of the device.
+        whole: the run's own step and evaluation.
+        flops: FLOPs per token.
+        peak: the device's peak FLOP/s.
     """
     accelerator, share, T = whole.accelerator, whole.sequences, whole.config.model.block_size
     held = memory.held(accelerator)
     in_all = footprint(whole)
-    # Seconds a sequence. Where a format is emulated the peak, which is that of float32, says little.
+    # Seconds per sequence. The guess is poor for an emulated format, whose `peak` is the float32 peak.
     guess = flops * T / peak / hardware.of(accelerator).share_of_peak
-    scored = min(whole.scored, max(1, int(2 * WHOLE_STEP / (guess / 3))))  # forward is a third of a step
+    scored = min(whole.scored, max(1, int(2 * WHOLE_STEP / (guess / 3))))  # a forward pass is a third of a step
     trials = [replace(whole, sequences=n, micro=m, scored=0) for n, m in sizes_to_try(share, whole.micro, guess)]
     tried = in_all
     if trials:
@@ -71,8 +73,8 @@ def estimate(whole: Trial, flops: float, peak: float) -> Estimate:
     paces: list[Pace] = []
     for trial in trials:
         if trial.compiled:
-            torch.compiler.reset()  # else the second size would be compiled for any size, which is slower
-        gc.collect()  # what the size before has left goes by itself only rarely
+            torch.compiler.reset()  # else torch compiles the second size with dynamic shapes, which is slower
+        gc.collect()  # the previous trial leaves cycles that Python rarely collects by itself
         paces.append(probe(trial))
     growth = paces[-1].most_held - before
     if in_all is not None and tried is not None:
@@ -83,16 +85,16 @@ def estimate(whole: Trial, flops: float, peak: float) -> Estimate:
 
 
 def whole_growth(whole: Footprint, tried: Footprint, pace: Pace, before: int, gaps: float) -> int:
-    """Bytes by which a run makes the process grow, from what was tried when it held `before`."""
+    """Extrapolate the process's growth in bytes from a trial that began when the process held `before`."""
     in_steps = pace.held_in_steps - before + gaps * (whole.training - tried.training)
     in_all = float(pace.most_held - before)
-    if whole.peak > whole.training:  # an evaluation takes the most
+    if whole.peak > whole.training:  # the peak is in an evaluation
         in_all += gaps * (whole.peak - tried.peak)
     return round(max(in_steps, in_all))
 
 
 def sizes_to_try(share: int, micro: int, guess: float) -> list[tuple[int, int]]:
-    """Sequences of a step, and of them at once, for the steps to be tried, when one sequence takes `guess` seconds."""
+    """Choose the trials: (sequences per step, sequences per micro-batch), if one sequence takes `guess` seconds."""
     if guess * share <= WHOLE_STEP:
         return [(share, micro)]
     if guess > WHOLE_STEP / 2:
@@ -106,8 +108,8 @@ def sizes_to_try(share: int, micro: int, guess: float) -> list[tuple[int, int]]:
 
 
 def linear(sizes: list[int], measured: list[float], size: int) -> float:
-    """What `size` takes, on the line through what was measured; in proportion where that is one point."""
+    """Extrapolate linearly to `size` from the first and last measurement; from one point, in proportion to size."""
     slope = measured[-1] / sizes[-1]
-    if sizes[-1] > sizes[0] and measured[-1] > measured[0]:  # not by noise the other way
+    if sizes[-1] > sizes[0] and measured[-1] > measured[0]:  # noise can reverse the order
         slope = (measured[-1] - measured[0]) / (sizes[-1] - sizes[0])
     return measured[-1] + slope * (size - sizes[-1])

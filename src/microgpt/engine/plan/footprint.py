@@ -1,7 +1,7 @@
-"""The memory that a training step takes, computed: the step itself is run on tensors that have sizes but no memory.
+"""Compute a training step's memory by running the step on tensors that have sizes but no storage.
 
-Every tensor that the model, autograd, the optimizer or an evaluation makes is counted while it lives, so that the most
-that live at once is exact. What kernels use inside, and what an allocator takes beyond, is not counted.
+The count covers each tensor of the model, autograd, the optimizer and an evaluation while it lives, so the peak is
+exact. It leaves out kernels' workspace and the allocator's overhead.
 """
 
 import weakref
@@ -24,19 +24,19 @@ from microgpt.model.kernels import torch_private
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes on one device."""
+    """Bytes of tensors on one device."""
 
     weights: int
     optimizer: int
-    "Its state, and the average of the weights if one is kept."
+    "The optimizer's state, and the weight average if the run keeps one."
     gradients: int
     training: int
-    "The most that live at once in a step; what is not of the above is activations."
+    "Peak in a step; the part beyond the fields above is activations."
     peak: int
-    "The most that live at once, in a step or in an evaluation."
+    "Peak in a step or an evaluation."
 
     def sharded(self, world_size: int) -> "Footprint":
-        """About what each of so many devices holds that share weights, gradients and optimizer state."""
+        """Approximate one device's bytes with weights, gradients and optimizer state sharded over `world_size`."""
         weights, optimizer = self.weights // world_size, self.optimizer // world_size
         gradients = self.gradients // world_size
         saved = self.weights + self.optimizer + self.gradients - weights - optimizer - gradients
@@ -44,7 +44,7 @@ class Footprint:
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all tensors that are made under it, as long as they live."""
+    """Count the bytes of live tensors created inside this mode, and their peak."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -62,7 +62,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         number, n_bytes = storage._cdata, storage.nbytes()
-        if number in self._known:  # a view, or changed in place
+        if number in self._known:  # a view, or an in-place change
             return
 
         def gone(_: Any) -> None:
@@ -75,10 +75,10 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def footprint(trial: Trial) -> Footprint | None:
-    """What training and evaluating take on one device.
+    """Compute the memory of training and evaluating on one device.
 
     Returns:
-        None for a model with a part that asks for the value of a tensor, since here there are only sizes.
+        The footprint; None if a part of the model reads a tensor's value, since these tensors have none.
     """
     default = torch.get_default_dtype()
     if trial.precision.endswith("true"):
@@ -103,7 +103,7 @@ def _simulate(live: LiveBytes, trial: Trial) -> Footprint:
     for p in trained:
         p.grad = torch.zeros_like(p)
     gradients = live.now - weights
-    optimizer.step()  # makes its state
+    optimizer.step()  # allocates its state
     optimizer.zero_grad()
     average = [p.detach().clone() for p in model.parameters()] if config.trainer.ema_decay else []
     state = live.now - weights
@@ -127,6 +127,6 @@ def _simulate(live: LiveBytes, trial: Trial) -> Footprint:
 
 
 def _tokens(sequences: int, config: RunConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """x and y, (sequences, T) int64."""
+    """Make x and y, each (sequences, T) int64."""
     x, y = (torch.zeros(sequences, config.model.block_size, dtype=torch.int64) for _ in range(2))
     return x, y

@@ -1,4 +1,4 @@
-"""How long a run is: its steps, and whether they are enough for compiling to pay."""
+"""The number of optimizer steps, and whether compiling pays off within them."""
 
 import math
 
@@ -11,19 +11,19 @@ from microgpt.model.kernels import hardware
 
 
 def total_steps(config: RunConfig, epoch_windows: int) -> int:
-    """Optimizer steps of the whole run; an epoch is as many windows as the text has places to start one."""
+    """Count the run's optimizer steps. An epoch has one window for each position where a window can start."""
     if config.trainer.max_steps is not None:
         return config.trainer.max_steps
     return max(1, math.ceil(config.trainer.max_epochs * epoch_windows / config.data.batch_size))
 
 
 COMPILE_PAYS_AFTER = 120.0
-"""Seconds of expected training from which compiling is worth it. On two cores it takes 18 to 46 s and saves 28 % of a
-step of the default run in float32, 35 % in bfloat16."""
+"""Seconds of expected training above which compiling pays off. On two cores compiling takes 18 to 46 s and saves 28 %
+of the default run's step time in float32, 35 % in bfloat16."""
 
 
 def compiling_pays(config: RunConfig, steps: int, flops_per_token: float, peak: float, share: float) -> bool:
-    """Whether a run is long enough to be compiled, where an eager step reaches this share of a device's peak."""
+    """Whether a run is long enough to compile, if an eager step reaches `share` of the device's peak FLOP/s."""
     tokens = steps * config.data.batch_size * config.model.block_size
     return tokens * flops_per_token / (share * peak) / config.world_size_hint() > COMPILE_PAYS_AFTER
 
@@ -31,11 +31,11 @@ def compiling_pays(config: RunConfig, steps: int, flops_per_token: float, peak: 
 def will_compile(
     knob: bool | str, config: RunConfig, steps: int, flops_per_token: float, accelerator: str, precision: str
 ) -> bool:
-    """Whether to compile: as `trainer.compile` says, and for `auto` when the run is long enough to pay for it."""
+    """Whether to compile: `trainer.compile` decides; `auto` compiles when the run is long enough."""
     if knob != "auto":
         return bool(knob)
     here, dtype = hardware.of(accelerator), machine.autocast_dtype(precision)
-    # Not what is measured now: compiled code rounds otherwise, and a busy machine must not change a run's bits.
+    # A table's peak, not a measured one: compiled code rounds differently, and load must not change a run's bits.
     is_cpu = accelerator == "cpu"
     peak = here.cpu_flops(dtype, torch.get_num_threads()) if is_cpu else machine.peak_flops(accelerator, dtype)
     return can_compile(accelerator) and compiling_pays(config, steps, flops_per_token, peak, here.share_of_peak)

@@ -1,4 +1,4 @@
-"""What a run will cost, before it is started: parameters, arithmetic, memory, time. Nothing is written."""
+"""Estimate parameters, FLOPs, memory and time before training. Writes nothing."""
 
 import math
 import time
@@ -21,12 +21,12 @@ from microgpt.model.kernels import hardware
 from microgpt.text import mib, seconds_text, step_text
 
 SAVE_SPEED = 4e8
-"""Bytes a second at which a checkpoint is thought to be written, checked and synced."""
+"""Assumed bytes per second for writing, checking and syncing a checkpoint."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`str()` of it is the table that `microgpt-train plan=true` prints. Times are in seconds, sizes in bytes."""
+    """A run's cost, in seconds and bytes. `str(plan)` is the table that `microgpt-train plan=true` prints."""
 
     config: RunConfig
     steps: int
@@ -34,28 +34,28 @@ class Plan:
     non_embedding: int
     flops_per_token: int
     passes: float
-    "Over the training text."
+    "Passes over the training text."
     accelerator: str
     precision: str
     compiled: bool
     devices: int
     peak_flops: float
-    "FLOP/s of all devices together."
+    "Peak FLOP/s of all devices together."
     estimate: Estimate
     start_seconds: float
-    "From the command to the first step."
+    "Time from the command to the first step."
     train_seconds: float
     other_seconds: float
-    "Evaluations, samples, saves and the end."
+    "Time for evaluations, samples, saves and the end of the run."
 
     @property
     def tokens(self) -> int:
-        """Trained on, over all steps."""
+        """Training tokens over all steps."""
         return self.steps * self.config.data.batch_size * self.config.model.block_size
 
     @property
     def seconds(self) -> float:
-        """From the command to its end."""
+        """Time from the command to its end."""
         return self.start_seconds + self.train_seconds + self.other_seconds
 
     def __str__(self) -> str:
@@ -127,11 +127,11 @@ class Plan:
 def make_plan(
     config: RunConfig, corpus: Corpus, steps: int, devices: int, accelerator: str, began: float | None
 ) -> Plan:
-    """Find out what a run costs.
+    """Estimate a run's cost.
 
     Args:
-        devices: of all nodes together.
-        began: `time.perf_counter()` when the command began; None: now.
+        devices: the number of devices on all nodes.
+        began: `time.perf_counter()` when the command began; None means now.
     """
     began = time.perf_counter() if began is None else began
     vocab_size = corpus.tokenizer.vocab_size
@@ -161,13 +161,13 @@ def make_plan(
 
 
 def scored_at_once(config: RunConfig, vocab_size: int, val_tokens: int) -> int:
-    """Windows that an evaluation of a text of so many tokens takes at once; 0 for one too short to score."""
+    """Windows per evaluation batch for `val_tokens` tokens of text; 0 if the text is too short to score."""
     T = config.model.block_size
     return min(windows_at_once(config.eval.batch_size, T, vocab_size), max(0, math.ceil((val_tokens - 1) / T)))
 
 
 def _beside(config: RunConfig, corpus: Corpus, steps: int, found: Estimate) -> float:
-    """Seconds of evaluations, samples and saves, and of the end."""
+    """Estimate the seconds for evaluations, samples, saves and the end of the run."""
     assert found.pace is not None
     T, val = config.model.block_size, len(corpus.val)
     at_once = windows_at_once(config.eval.batch_size, T, corpus.tokenizer.vocab_size)
@@ -182,7 +182,7 @@ def _beside(config: RunConfig, corpus: Corpus, steps: int, found: Estimate) -> f
 
 
 def _counting_seconds(corpus: Corpus, sample: int = 100_000) -> float:
-    """Seconds that the baselines take, from a part of the text."""
+    """Estimate the seconds for the baselines by timing them on part of the text."""
     start = time.perf_counter()
     train, val = corpus.train[-sample:], corpus.val[:sample]
     yardsticks(train, val, corpus.tokenizer.vocab_size)
@@ -191,5 +191,5 @@ def _counting_seconds(corpus: Corpus, sample: int = 100_000) -> float:
 
 
 def times(steps: int, every: int) -> int:
-    """How often something is done every so many steps, and at the end."""
+    """Count how often something happens every `every` steps and at the end."""
     return math.ceil(steps / every) if every else 1

@@ -1,6 +1,6 @@
-"""How long a run's steps, evaluations and samples take on this machine, from a few of them on random tokens.
+"""Time a run's steps, evaluations and samples on this machine with random tokens.
 
-The steps go the run's own way, through Lightning, at its precision, compiled when it is. Nothing is written.
+The steps run as the run's own do: through Lightning, at the same precision, compiled if the run is. Writes nothing.
 """
 
 import itertools
@@ -31,34 +31,34 @@ from microgpt.model import GPT
 from microgpt.model.generation.stream import stream
 
 WARM = 2
-"""Steps before the clock counts, or 1 of long ones: the first ones find kernels and take memory."""
+"""Warm-up steps, 1 if steps are long. The first steps select kernels and allocate memory."""
 FEWEST, MOST = 3, 40
-"""Steps that are timed, of long ones 1."""
+"""Bounds on the number of timed steps; long steps may be timed only once."""
 SECONDS = 3.0
-"""When to stop, with the fewest steps; at twice that with 1."""
+"""Stop after this long if `FEWEST` steps are timed, after twice as long if one is."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What was measured, in seconds and bytes."""
+    """Measurements in seconds and bytes."""
 
     step: float
     first: float
-    "The first step, for which kernels are found and code is compiled."
+    "Seconds of the first step, which selects kernels and compiles code."
     setup: float
-    "Until the first step begins: the model and the trainer are made."
+    "Seconds before the first step, to build the model and the trainer."
     window: float
-    "To score one window in an evaluation."
+    "Seconds to score one window in an evaluation."
     token: float
-    "To generate one token of a sample."
+    "Seconds to generate one token of a sample."
     held_in_steps: int
-    "The most memory that the process has held until the last step."
+    "Peak bytes held up to the last step."
     most_held: int
-    "And until the end."
+    "Peak bytes held up to the end."
 
 
 def probe(trial: Trial) -> Pace:
-    """Time a few such steps, then an evaluation and a sample."""
+    """Time a few steps of `trial`, then an evaluation and a sample."""
     config = replace(
         trial.config,
         data=replace(trial.config.data, batch_size=trial.sequences),
@@ -84,7 +84,7 @@ def probe(trial: Trial) -> Pace:
 
 
 class Stopwatch(StepCallback):
-    """Notes when each step ends, and stops when enough of them are timed; then times an evaluation and a sample."""
+    """Time steps until there are enough, then time an evaluation and a sample."""
 
     def __init__(self, ids: Tensor, scored: int, sampled: int) -> None:
         self.ids, self.scored, self.sampled = ids, scored, sampled
@@ -95,7 +95,7 @@ class Stopwatch(StepCallback):
 
     @property
     def warm(self) -> int:
-        """Steps that do not count."""
+        """The number of warm-up steps to leave out."""
         return 1 if self.ends[0] - self.start > SECONDS else WARM
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -121,7 +121,7 @@ class Stopwatch(StepCallback):
 
     def _time_evaluation(self, trainer: Any, model: GPT) -> None:
         T = model.config.block_size
-        for windows in (1, self.scored) if self.scored else ():  # the first time warms up
+        for windows in (1, self.scored) if self.scored else ():  # the first pass is a warm-up
             start = time.perf_counter()
             evaluate(model, self.ids[: windows * T + 1], batch_size=windows,
                      context=trainer.precision_plugin.forward_context())  # fmt: skip

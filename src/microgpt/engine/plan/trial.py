@@ -1,4 +1,4 @@
-"""A step that a plan tries, or computes the memory of."""
+"""The step that a plan times, and whose memory it computes."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ class Trial:
 
     Attributes:
         accelerator: the torch device type.
-        precision: a number format that this device has.
+        precision: a Lightning precision that the device supports.
         compiled: whether the model is compiled.
-        sequences: of the optimizer step.
-        micro: of them that go through the model at once.
-        scored: windows that the evaluation takes at once; 0 for none.
+        sequences: sequences per optimizer step.
+        micro: sequences per micro-batch.
+        scored: windows per evaluation batch; 0 means no evaluation.
     """
 
     config: RunConfig

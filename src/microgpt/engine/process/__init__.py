@@ -1,1 +1,1 @@
-"""This process among others: its rank, signals, logs, child processes."""
+"""The process: its rank, signals, logs and child processes."""

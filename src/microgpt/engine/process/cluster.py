@@ -1,7 +1,7 @@
-"""This process's rank in its run, and how it leaves a SLURM job. Standard library alone.
+"""This process's rank and world size, and how to leave a SLURM job. Imports the standard library alone.
 
-A run on several devices has one process a device: a rank. Ranks are started by srun, by torchrun, or by this package
-(`microgpt.engine.process.launch`); each finds its number in the environment.
+A run on several devices has one process per device, called a rank. srun, torchrun or this package
+(`microgpt.engine.process.launch`) starts the ranks; each reads its number from the environment.
 """
 
 import logging
@@ -20,18 +20,18 @@ from microgpt.errors import UsageError
 log = logging.getLogger("microgpt")
 
 OURS = "MICROGPT_RANK"
-"""Set for the ranks that this package started."""
-_NO_TASK = 0xFFFFFFF0  # from here on, SLURM's step numbers mean the batch script and the interactive shell
+"""Environment variable that marks a rank started by this package."""
+_NO_TASK = 0xFFFFFFF0  # SLURM's step numbers from here up mean the batch script and the interactive shell
 
 
 @dataclass(frozen=True)
 class Rank:
-    """This process among those that train one model together.
+    """This process's rank among the processes that train one model together.
 
     Attributes:
-        starter: who started the ranks; empty for a process of its own.
-        per_node: the ranks of each node.
-        address, port: where rank 0 waits for the others.
+        starter: the launcher of the ranks; empty for a single process.
+        per_node: the number of ranks on each node.
+        address, port: rank 0 listens here for the others.
     """
 
     starter: Literal["", "microgpt", "srun", "torchrun"] = ""
@@ -44,17 +44,17 @@ class Rank:
 
     @property
     def world_size(self) -> int:
-        """The ranks on all nodes."""
+        """The number of ranks on all nodes."""
         return sum(self.per_node)
 
     @property
     def started(self) -> int:
-        """The ranks that were started on this node; 0 for a process of its own."""
+        """The number of ranks started on this node; 0 for a single process."""
         return self.per_node[self.node] if self.starter else 0
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the rank that writes and speaks."""
+        """Whether this is rank 0, which writes files and messages."""
         return self.global_rank == 0
 
 
@@ -85,37 +85,37 @@ def this_rank(env: Mapping[str, str] = os.environ) -> Rank:
 
 
 def agreed_port(env: Mapping[str, str]) -> int:
-    """A port that all tasks of a step work out alike, and other steps, restarts and clusters on the host do not."""
+    """Derive a port that a step's tasks agree on and that differs between steps, restarts and clusters on one host."""
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "SLURM_CLUSTER_NAME", "SLURM_CONF")
     return 15000 + zlib.crc32(" ".join(env.get(name, "") for name in names).encode()) % 17000
 
 
 def is_task(env: Mapping[str, str] = os.environ) -> bool:
-    """Whether srun started this process as a task, and not a person from a shell inside a job.
+    """Whether srun started this process as a task, rather than a person in a shell inside a job.
 
-    The job's name says nothing about it: a batch job may well be called `bash`.
+    The job's name does not tell: a batch job may be called `bash`.
     """
     step = env.get("SLURM_STEP_ID", "")
     return "SLURM_PROCID" in env and step.isdigit() and int(step) < _NO_TASK and "SLURM_PTY_PORT" not in env
 
 
 def tasks_per_node(text: str) -> tuple[int, ...]:
-    """SLURM's `2(x3),1` as (2, 2, 2, 1)."""
+    """Parse SLURM's `2(x3),1` as (2, 2, 2, 1)."""
     parts = re.findall(r"(\d+)(?:\(x(\d+)\))?", text)
     return tuple(int(tasks) for tasks, times in parts for _ in range(int(times or 1)))
 
 
 def first_host(nodes: str) -> str:
-    """The first name in SLURM's list of nodes, such as `gcn[03-05,9]`."""
+    """Return the first name in a SLURM node list such as `gcn[03-05,9]`."""
     match = re.match(r"([^,\[]*)(?:\[(\d+)[^\]]*\]([^,\[]*))?", nodes)
     return "".join(part or "" for part in match.groups()) if match else nodes
 
 
 def check_world(rank: Rank, devices: int, num_nodes: int) -> None:
-    """Check that as many ranks run as the config asks for.
+    """Check that the ranks match the config's number of nodes and devices.
 
     Raises:
-        UsageError: when more, fewer or differently spread ones do; what they would train is not what was asked for.
+        UsageError: the number of ranks or their spread over nodes differs, so they would train another run.
     """
     if not rank.starter and num_nodes > 1:
         raise UsageError(
@@ -143,13 +143,13 @@ def check_world(rank: Rank, devices: int, num_nodes: int) -> None:
 
 
 def run_name(now: str, env: Mapping[str, str] = os.environ) -> str:
-    """The name of a run's folder when none was given: the job's id under SLURM, else the date and time.
+    """Name a run's folder by default: the job's id under SLURM, torchrun's run id, else `now`, the date and time.
 
-    Ranks that srun or torchrun started each have a clock of their own, so they never take it from there; and a job
-    that is requeued finds its folder again.
+    Ranks of srun or torchrun never use the time, because each has its own clock. The id also leads a requeued job back
+    to its folder.
 
     Raises:
-        UsageError: under torchrun without an id for the run.
+        UsageError: torchrun has no id for the run.
     """
     here = this_rank(env)
     if here.starter == "srun":
@@ -164,20 +164,20 @@ def run_name(now: str, env: Mapping[str, str] = os.environ) -> str:
 
 
 def job_id(env: Mapping[str, str] = os.environ) -> str:
-    """The job's id; of an array's element always `<array>_<element>`, as the bare number means the whole array."""
+    """Return the job's id; for an array element `<array>_<element>`, since a bare number can mean the whole array."""
     if "SLURM_ARRAY_JOB_ID" in env:
         return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
     return env.get("SLURM_JOB_ID", "")
 
 
 def leave_job(number: int, *, every_rank: bool = False) -> None:
-    """In a SLURM task that signal `number` stopped: requeue the job and end this process, so that it goes on later.
+    """Requeue the job and end this process after signal `number` stopped a SLURM task, so that the job resumes later.
 
-    Returns where that is not to be done: outside SLURM, at a Ctrl-C, when the job is being cancelled or SLURM requeues
-    it itself, and when SLURM refuses. Nothing asks twice: a farewell, which calls this, is said once.
+    Return without doing so outside SLURM, at a Ctrl-C, when the job is being cancelled, when SLURM requeues the job
+    itself, and when SLURM refuses. The farewell calls this, and only once.
 
     Args:
-        every_rank: do it whichever rank this is, as the others may not have noticed; else rank 0 does.
+        every_rank: requeue from any rank, because the others may have missed the signal; otherwise only rank 0 does.
     """
     if not is_task() or number == signal.SIGINT:
         return
@@ -195,7 +195,7 @@ def leave_job(number: int, *, every_rank: bool = False) -> None:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # to return would be taken for a finished run, and to fail for a failed one
+    os._exit(0)  # SLURM takes a return for a finished run and an error for a failed one
 
 
 def _slurm(*command: str) -> subprocess.CompletedProcess[str]:

@@ -1,11 +1,14 @@
-"""Python's garbage collector in a process that is wholly ours. Imports nothing of the package."""
+"""Tune Python's garbage collector in a process that this package owns. Imports nothing of the package."""
 
 import atexit
 import gc
 
 
 def collect_rarely() -> None:
-    """Most of a training process's million objects are there to stay: searching them for garbage takes a second while
-    modules are imported, and another one when the process ends."""
+    """Collect garbage rarely, and not at exit.
+
+    A training process has a million objects, most of them permanent. Searching them for garbage takes a second during
+    imports and another second at exit.
+    """
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)

@@ -1,4 +1,4 @@
-"""Start processes of this package and see them to their end: the ranks of a run, the points of a sweep."""
+"""Start this package's worker processes and wait for them: a run's ranks, a sweep's points."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ from typing import IO
 from microgpt.engine.process import cluster, signals
 
 CHILD = "MICROGPT_CHILD"
-"""Set where stdin is a pipe that closes when the process that waits for this one is gone."""
+"""Environment variable that marks a worker whose stdin is a pipe; the pipe closes when the parent dies."""
 GRACE = 10.0
-"""Seconds that the other ranks have to end by themselves after one failed."""
+"""Seconds that the other ranks have to exit by themselves after one fails."""
 _PLACE = (
     "RANK",
     "LOCAL_RANK",
@@ -31,8 +31,8 @@ _PLACE = (
 def start(path: Path, env: Mapping[str, object], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     """Start a worker for a run folder.
 
-    It has a session of its own, so that a Ctrl-C reaches it once, through `processes`; and it ends when this process
-    does, whose end of its stdin is closed then.
+    The worker has its own session, so a Ctrl-C reaches it once, through `processes`. It ends with this process, whose
+    end of the worker's stdin closes then.
     """
     inherited = {key: value for key, value in os.environ.items() if key not in (*_PLACE, cluster.OURS)}
     return subprocess.Popen(
@@ -47,8 +47,11 @@ def start(path: Path, env: Mapping[str, object], output: IO[bytes] | None = None
 
 @contextlib.contextmanager
 def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """A list of processes that none of outlives this block. A signal that stops us is passed on, and they are waited
-    for: they save first. A second one is passed on too."""
+    """Yield a list for started processes; none of them outlives this block.
+
+    A signal that stops this process is passed on to them. The block then waits while they save. It passes on a second
+    signal too.
+    """
     started: list[subprocess.Popen[bytes]] = []
     stopped: BaseException | None = None
     try:
@@ -77,10 +80,10 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def wait_together(ranks: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Wait for all; when one fails the others, which may wait for it for ever, have `GRACE` seconds.
+    """Wait for all ranks. After one fails, wait `GRACE` seconds more, since the others may wait for it forever.
 
     Returns:
-        The first that failed, None when none did.
+        The index of the first rank that failed; None if none did.
     """
     failed: int | None = None
     deadline = float("inf")
@@ -95,7 +98,7 @@ def wait_together(ranks: Sequence[subprocess.Popen[bytes]]) -> int | None:
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on now."""
+    """Find a TCP port of this machine that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

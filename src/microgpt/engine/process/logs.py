@@ -1,4 +1,4 @@
-"""Where the package's messages go: the screen as they are, train.log with the time. Standard library alone."""
+"""Send the package's messages to the screen, and with the time to train.log. Imports the standard library alone."""
 
 import contextlib
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger("microgpt")
 
 
 class Screen(logging.StreamHandler[TextIO]):
-    """A reader that has left (`| head`) does not end a run, nor fill the screen with tracebacks."""
+    """A stream whose reader may leave (`| head`): the run goes on, without tracebacks on the screen."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         if not isinstance(sys.exc_info()[1], OSError):
@@ -22,7 +22,7 @@ class Screen(logging.StreamHandler[TextIO]):
 
 
 class LogFile(logging.FileHandler):
-    """A full disk ends a run where it matters, at a checkpoint or the metrics: train.log just ends."""
+    """A log file that ends quietly on a full disk: a checkpoint or the metrics then end the run."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         if not isinstance(sys.exc_info()[1], OSError):
@@ -35,7 +35,7 @@ class LogFile(logging.FileHandler):
 
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Send the package's messages to stdout as they are, and to train.log with the time; rank 0 speaks for all."""
+    """Send the package's messages to stdout, and with the time to train.log at `path`. Only rank 0 logs."""
     if not cluster.this_rank().is_first:
         log.propagate, before = False, log.propagate
         try:
@@ -54,14 +54,14 @@ def logging_to(path: Path) -> Iterator[None]:
         log.handlers, log.propagate = [*log.handlers, screen, file], False
         yield
     finally:
-        log.handlers, log.level, log.propagate = previous  # in one go: a signal may come
+        log.handlers, log.level, log.propagate = previous  # in one statement: a signal may arrive between statements
         file.close()
         screen.close()
 
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's notices about what this package does on purpose off the screen."""
+    """Silence Lightning's notices about things that this package does on purpose."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in names]
     for logger, _ in levels:

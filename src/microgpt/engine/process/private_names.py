@@ -1,4 +1,4 @@
-"""Names that another library does not promise to keep: asked for by name, with a clear word when they are gone."""
+"""Look up another library's private names, with a clear error once a version drops them."""
 
 import importlib
 import importlib.metadata
@@ -8,13 +8,13 @@ from microgpt.errors import MachineError
 
 
 def private_name(package: str, checked: str, module: str, name: str) -> Any:
-    """What `name` stands for in a module of `package`.
+    """Return the object called `name` in a module of `package`.
 
     Args:
-        checked: the versions of the package that were checked to have it, as pip writes them.
+        checked: the versions of the package known to have the name, in pip's notation.
 
     Raises:
-        MachineError: the installed version has none.
+        MachineError: the installed version lacks the name.
     """
     try:
         return getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a rich progress bar in a terminal, quiet lines elsewhere."""
+"""Show a run's progress: a rich progress bar in a terminal, occasional lines elsewhere."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ Style = Literal["auto", "bar", "lines", "none"]
 
 
 class Progress:
-    """Shows loss, tokens/s and time left, and prints messages without tearing the bar."""
+    """Show loss, tokens/s and time left; print messages without breaking the bar."""
 
     def __init__(self, style: Style, total: int, tokens_per_step: int, every_seconds: float = 5.0) -> None:
         if style == "auto":
@@ -25,7 +25,7 @@ class Progress:
         self._next_line = 0.0
 
     def start(self, step: int) -> None:
-        """Begin to show, at `step`."""
+        """Start the display at `step`."""
         if self.style != "bar":
             return
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -37,7 +37,7 @@ class Progress:
         self._bar.start()
 
     def step(self, step: int, loss: float, tokens_per_second: float) -> None:
-        """Show the figures of a logged step."""
+        """Show a logged step's loss and speed."""
         figures = f"loss {loss:.4f}  {tokens_per_second:,.0f} tokens/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, figures=figures)
@@ -58,7 +58,7 @@ class Progress:
             log.debug("%s", text)
 
     def stop(self) -> None:
-        """Take the bar down; messages are still printed."""
+        """Remove the bar; messages still appear."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -1,9 +1,9 @@
-"""Signals stop a run at a step boundary: a handler only sets a flag. Standard library alone.
+"""Signals stop a run at a step boundary; the handler only sets a flag. Imports the standard library alone.
 
-While nothing would be lost a signal raises `Stopped` at once. From the first finished step on (`defer`) it is noted:
-the training loop asks for it after each step, evaluation and sampling ask as they go and give way (`Interrupted`).
-A second Ctrl-C leaves immediately. However a signal ends what `handled` surrounds, the `Farewell` is said: one place
-for all ways out.
+As long as nothing can be lost, a signal raises `Stopped` at once. After the first finished step (`defer`) the handler
+records it instead. The training loop checks the record after each step; evaluation and sampling check it as they go
+and give way (`Interrupted`). A second Ctrl-C exits immediately. However a signal ends the block of `handled`, `handled`
+prints the `Farewell`: one place for every way out.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 
 
 class Stopped(BaseException):
-    """The process was asked to stop by signal `number`; the exit code is 128 + number.
+    """Signal `number` asks the process to stop; the exit code is 128 + number.
 
     Args:
-        by_all: all ranks of the run stop for it together; else the others may not have noticed.
+        by_all: whether all ranks of the run stop together; otherwise the others may have missed the signal.
     """
 
     def __init__(self, number: int, by_all: bool = False) -> None:
@@ -33,18 +33,18 @@ class Stopped(BaseException):
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
-    """Work that can be done again later gives way to a signal that has been noted."""
+    """Repeatable work stops to make way for a recorded signal."""
 
 
 class Farewell:
-    """What a signal that stops us leaves the user with."""
+    """The last message to the user after a signal stops this process."""
 
     def __str__(self) -> str:
-        """How to go on, in one line."""
+        """Return one line on how to go on."""
         return ""
 
     def say(self, stopped: Stopped) -> None:
-        """Say it, and do what else is to be done; no signal interrupts this."""
+        """Print the message and do any other final work; no signal interrupts this."""
 
 
 class _State:
@@ -57,15 +57,15 @@ class _State:
 
 @contextlib.contextmanager
 def handled(farewell: Farewell | None = None) -> Iterator[None]:
-    """While inside, in the main thread, signals are ours; afterwards the handlers are what they were before.
+    """Handle signals inside the block, in the main thread; afterwards restore the previous handlers.
 
     Args:
-        farewell: said, once, before `Stopped` leaves; where one has been given further out, that one is.
+        farewell: printed once before `Stopped` leaves the block; the farewell of an outer block takes precedence.
 
-    Where Python cannot raise, as in a destructor, a signal is noted.
+    Where Python cannot raise, such as in a destructor, the handler records the signal.
 
     Raises:
-        Stopped: at once, or at the end for a signal that was noted and that nobody acted on.
+        Stopped: at once, or at the end of the block for a recorded signal that nothing acted on.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -83,13 +83,13 @@ def handled(farewell: Farewell | None = None) -> Iterator[None]:
         _State.leaving = True
         if _State.received is not None:
             raise Stopped(_State.received)
-    except GeneratorExit:  # the signal came between the end of the block and here: see `last_words`
+    except GeneratorExit:  # a signal arrived between the end of the block and here: see `last_words`
         raise
     except BaseException as error:
         _State.leaving = True
         stopped = error if isinstance(error, Stopped) else None
         if stopped is None and _State.received is not None and not _State.deferred:
-            # Foreign code that the signal fell into (safetensors, say) has made an error of its own out of `Stopped`.
+            # Foreign code that the signal interrupted, such as safetensors, may turn `Stopped` into its own error.
             stopped = Stopped(_State.received)
         if stopped is None:
             raise
@@ -103,49 +103,49 @@ def handled(farewell: Farewell | None = None) -> Iterator[None]:
 
 
 def last_words(stopped: Stopped) -> None:
-    """Say the farewell unless that has been done; for whoever catches `Stopped` outside of `handled`.
+    """Print the farewell unless it has been printed; for code that catches `Stopped` outside `handled`.
 
-    A `with` statement has an instant, before it tells its block's end, at which a signal escapes it.
+    A signal can escape a `with` statement in the instant between the end of its block and the call of `__exit__`.
     """
     farewell, _State.farewell = _State.farewell, None
     if farewell is not None:
-        with contextlib.suppress(Exception):  # words that cannot be said change nothing about the end
+        with contextlib.suppress(Exception):  # a message that cannot be printed must not change the exit
             farewell.say(stopped)
 
 
 def at_stop(farewell: Farewell | None) -> None:
-    """Replace the farewell, as more is known about how to go on; None when there is nothing left to say."""
+    """Replace the farewell once more is known about how to go on; None removes it."""
     if threading.current_thread() is threading.main_thread():
         _State.farewell = farewell
 
 
 def farewell() -> Farewell | None:
-    """What would be said now."""
+    """Return the current farewell."""
     return _State.farewell
 
 
 def install() -> None:
-    """Put the handlers (back) in place, in the main thread; elsewhere signals are left as they are."""
+    """Install the handlers, or reinstall them, in the main thread; do nothing in other threads."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _handle)
 
 
 def defer(yes: bool = True) -> None:
-    """From now on, until `handled` ends, signals are noted and not raised; or raised again."""
+    """Record signals until `handled` ends instead of raising them; `yes=False` raises them again."""
     _State.deferred = yes
 
 
 def received() -> int | None:
-    """The number of the signal that came, if one did."""
+    """Return the number of the recorded signal, if any."""
     return _State.received
 
 
 def give_way() -> None:
-    """To be called in the loops of work that can be done again.
+    """Stop repeatable work for a recorded signal; its loops call this.
 
     Raises:
-        Interrupted: when a signal has been noted.
+        Interrupted: a signal has been recorded.
     """
     if _State.deferred and _State.received is not None:
         raise Interrupted

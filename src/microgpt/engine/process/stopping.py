@@ -1,6 +1,6 @@
-"""The command that resumes what a signal stopped, ready to be typed. Standard library alone.
+"""The command that resumes a stopped run or sweep, ready to type. Imports the standard library alone.
 
-`signals.handled` prints it once, whichever way a signal ended the run or the sweep.
+`signals.handled` prints it once, however a signal ended the run or the sweep.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ Knob = Literal["hydra.run.dir", "hydra.sweep.dir"]
 
 @dataclass(frozen=True)
 class ResumeHint(signals.Farewell):
-    """The farewell of a run or a sweep: it prints the command that resumes it, and requeues a SLURM job.
+    """The farewell of a run or a sweep: print the command that resumes it, and requeue its SLURM job.
 
     Args:
-        arguments: what `microgpt-train` was called with.
-        folder: of the run or the sweep, once it is known.
-        knob: which of the two it is.
+        arguments: the arguments of `microgpt-train`.
+        folder: the folder of the run or the sweep, once known.
+        knob: the knob that names the folder; it tells a run from a sweep.
     """
 
     arguments: Sequence[str]
@@ -42,41 +42,41 @@ class ResumeHint(signals.Farewell):
 
     def say(self, stopped: signals.Stopped) -> None:
         if cluster.this_rank().is_first:
-            if any(isinstance(handler, Screen) for handler in log.handlers):  # then there is a train.log too
+            if any(isinstance(handler, Screen) for handler in log.handlers):  # then train.log is open too
                 log.info("%s", self)
             else:
-                with contextlib.suppress(OSError, ValueError):  # nobody reads it
+                with contextlib.suppress(OSError, ValueError):  # the reader is gone
                     print(self, flush=True)
         cluster.leave_job(stopped.number, every_rank=not stopped.by_all)
 
 
 def located(folder: Path, knob: Knob) -> None:
-    """Complete the resume hint with the folder of the run or sweep, once that is known."""
+    """Add the folder of the run or sweep to the resume hint, once it is known."""
     farewell = signals.farewell()
     if isinstance(farewell, ResumeHint):
         signals.at_stop(replace(farewell, folder=folder, knob=knob))
 
 
 def said_for_us() -> None:
-    """Take note that rank 0, a process of its own, has said how to go on with the run."""
+    """Drop the resume hint, because rank 0, another process, has already printed one."""
     farewell = signals.farewell()
     if isinstance(farewell, ResumeHint) and farewell.knob == "hydra.run.dir":
         signals.at_stop(None)
 
 
 def newest_step(folder: Path) -> int:
-    """The step of the newest checkpoint of a run folder; 0 where there is none."""
+    """Return the step of a run folder's newest checkpoint; 0 without a checkpoint."""
     names = (path.name for path in (folder / "checkpoints").glob("step-*"))
     return max((int(name[5:]) for name in names if name[5:].isdecimal()), default=0)
 
 
 def resume_command(arguments: Sequence[str], folder: Path | None, knob: Knob = "hydra.run.dir") -> str:
-    """What to type to go on: the arguments, with the folder that is there in place of a new one."""
+    """Build the command that resumes: the same arguments with the existing folder instead of a new one."""
     if folder is None:
         return shlex.join(["microgpt-train", *arguments])
     dropped = (f"{knob}=", "resume=never", "resume='never'")
     kept = [argument for argument in arguments if not argument.lstrip("+").startswith(dropped)]
     path = str(folder)
-    if not re.fullmatch(r"[\w./:@+-]+", path, re.ASCII):  # Hydra's own grammar wants quotes
+    if not re.fullmatch(r"[\w./:@+-]+", path, re.ASCII):  # Hydra's grammar requires quotes
         path = "'" + re.sub(r"(\\*)'", r"\1\1\\'", path) + "'"
     return shlex.join(["microgpt-train", *kept, f"{knob}={path}"])

@@ -1,10 +1,10 @@
-"""How the CPU threads of one process wait for one another, by how busy the machine is. Standard library alone.
+"""Choose how long OpenMP threads spin, by the machine's load. Imports the standard library alone.
 
-Between two products a thread spins, so that the next one starts at once. Beside other busy processes spinning takes
-the core from the very thread that is waited for. On two cores beside two busy loops (Zen 4, bfloat16) the default run
-trains at 3,900 tokens/s when threads spin as they do by default, at 7,900 when they give way after 1,000 turns, at
-8,700 after 100 and at 9,100 at once; alone it trains at 19,000 to 22,000. How threads wait changes no bit of a result.
-GNU's OpenMP, which torch brings on Linux, reads the setting when it is loaded.
+A thread spins between two matrix products so that the next one starts at once. If other processes are busy, a spinning
+thread takes the core from the thread that it waits for. On two cores beside two busy loops (Zen 4, bfloat16) the
+default run trains at 3,900 tokens/s with the default spinning, at 7,900 if threads yield after 1,000 turns, at 8,700
+after 100 and at 9,100 at once; alone it trains at 19,000 to 22,000. Spinning changes no bit of a result. torch ships
+GNU's OpenMP on Linux, which reads the setting when it is loaded.
 """
 
 import os
@@ -13,22 +13,22 @@ import time
 from pathlib import Path
 
 BUSY = 0.5
-"""Cores that other processes keep busy, from which on threads give way early."""
+"""Threads yield early if other processes keep at least this many cores busy."""
 ENOUGH = 0.1
-"""Seconds over which the load must be watched: the system counts in hundredths."""
+"""Shortest measurement of the load, in seconds; the system counts in hundredths."""
 
 
 class Load:
-    """What other processes have done since this object was made."""
+    """The load from other processes since this object was created."""
 
     def __init__(self) -> None:
         self._began = _reading()
 
     def others(self, watch: bool = True) -> float | None:
-        """Cores that others kept busy on average; None where the system does not tell.
+        """Return the average number of cores kept busy by others; None if the system does not report it.
 
         Args:
-            watch: wait until `ENOUGH` seconds have passed; otherwise too short a time says None.
+            watch: wait until `ENOUGH` seconds have passed; otherwise return None before that.
         """
         if self._began is None:
             return None
@@ -43,7 +43,7 @@ class Load:
 
 
 def _reading() -> tuple[float, float] | None:
-    """The time, and the seconds that processors have worked for others than this process and its children."""
+    """Read the time and the CPU seconds used by all processes except this one and its children."""
     try:
         ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     except (OSError, ValueError):
@@ -54,8 +54,10 @@ def _reading() -> tuple[float, float] | None:
 
 
 def give_way_if_busy(load: Load, watch: bool = True) -> None:
-    """Before torch is loaded: let its threads give up their cores early when the machine is busy with other work. What
-    the user has set (GOMP_SPINCOUNT, OMP_WAIT_POLICY) stays."""
+    """Make torch's threads yield their cores early on a busy machine. Call this before torch is loaded.
+
+    The user's own GOMP_SPINCOUNT or OMP_WAIT_POLICY takes precedence.
+    """
     is_ours = "torch" not in sys.modules and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
     if is_ours and sys.platform == "linux" and (load.others(watch) or 0.0) >= BUSY:
         os.environ["GOMP_SPINCOUNT"] = "100"

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: a factor in [0, 1] as a pure function of the step; one file a schedule."""
+"""Learning-rate schedules, one per file. Each is a pure function from the step to a factor in [0, 1]."""
 
 from microgpt.engine.schedule.base import ScheduleConfig
 from microgpt.registry import import_siblings

@@ -4,7 +4,7 @@ from microgpt.engine.schedule.base import ScheduleConfig
 
 
 class ConstantConfig(ScheduleConfig, name="constant"):
-    """The full learning rate to the end."""
+    """Keep the peak learning rate to the end."""
 
     def shape(self, progress: float) -> float:
         return 1.0

@@ -8,10 +8,10 @@ from microgpt.engine.schedule.base import ScheduleConfig
 
 
 class CosineConfig(ScheduleConfig, name="cosine"):
-    """Half a cosine from the full learning rate down to `final`."""
+    """Decay from the peak learning rate to `final` along half a cosine."""
 
     final: Annotated[float, Range(min=0, max=1)] = 0.1
-    "Factor reached at the last step."
+    "Learning-rate factor at the last step."
 
     def shape(self, progress: float) -> float:
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -7,12 +7,12 @@ from microgpt.engine.schedule.base import ScheduleConfig
 
 
 class WarmupStableDecayConfig(ScheduleConfig, name="wsd"):
-    """The full learning rate, then a straight line down to `final` over the last part."""
+    """Keep the peak learning rate, then decay linearly to `final` at the end."""
 
     decay: Annotated[float, Range(above=0, max=1)] = 0.2
-    "Share of the steps after warm-up over which the rate falls."
+    "Share of the steps after warm-up over which the learning rate decays."
     final: Fraction = 0.0
-    "Factor reached at the last step."
+    "Learning-rate factor at the last step."
 
     def shape(self, progress: float) -> float:
         fallen = max(0.0, (progress - (1 - self.decay)) / self.decay)

@@ -1,4 +1,4 @@
-"""Read a run's config.yaml as data that may come from anyone. Needs PyYAML alone."""
+"""Read a run's config.yaml as untrusted data. Imports PyYAML alone."""
 
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,13 @@ import yaml
 from microgpt.files import read_capped
 
 LIMIT = 1 << 18
-"Bytes that a config.yaml may have."
+"Largest size of a config.yaml, in bytes."
 MAX_LISTS = 1000
-"Lists and mappings in brackets that it may have: hundreds inside one another take minutes to parse."
+"Most bracketed lists and mappings in a config.yaml; hundreds nested in one another take minutes to parse."
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases: a few lines of them stand for gigabytes."""
+    """Safe YAML without aliases: a few lines of aliases can expand to gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -23,17 +23,17 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The mapping in a config.yaml, as plain data.
+    """Read the mapping in a config.yaml, as plain data.
 
     Raises:
-        OSError: it cannot be read, or is a folder, a pipe or a device.
-        ValueError: it is too large, malformed, nested too deeply, or holds no mapping.
+        OSError: the file cannot be read, or is a folder, a pipe or a device.
+        ValueError: the file is too large, malformed, nested too deeply, or holds no mapping.
     """
     text = read_capped(path, LIMIT).decode()
     if text.count("[") + text.count("{") > MAX_LISTS:
         raise ValueError("too many lists")
     try:
-        values = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader: plain data alone
+        values = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader yields plain data only
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
     except RecursionError:

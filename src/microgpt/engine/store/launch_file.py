@@ -1,7 +1,7 @@
-"""What a child process is to train, written into its run folder, and the error that it leaves there.
+"""Launch files, which tell a child process in its run folder how to train, and the errors that the child leaves there.
 
-The configuration is composed and checked before it is written: what was composed when a job was submitted is what the
-job trains, however long it is queued and whatever becomes of the YAML.
+The configuration is composed and checked before it is written. A job therefore trains the configuration composed at
+submission, however long it is queued and however the YAML changes.
 """
 
 import contextlib
@@ -18,18 +18,18 @@ from microgpt.text import one_line
 
 LAUNCH = ".launch.json"
 MOST = 1 << 24
-"""The most bytes that such a file may have."""
+"""Largest size of a launch or error file, in bytes."""
 KINDS = {kind.exit_code: kind for kind in (UsageError, DataError, CheckpointError, MachineError, NonFiniteError)}
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What is to be trained.
+    """The contents of a launch file.
 
     Attributes:
-        config: of the run, as `RunConfig.to_dict` gives it.
-        imports: modules and files that register parts of the user's own.
-        arguments: the command line, to say how to go on after a signal.
+        config: the run's configuration from `RunConfig.to_dict`.
+        imports: modules and files that register the user's own parts.
+        arguments: the command line, for the hint on how to go on after a signal.
     """
 
     config: dict[str, Any]
@@ -38,17 +38,17 @@ class Launch:
 
 
 def write_launch(path: Path, launch: Launch) -> None:
-    """Write down what is to be trained in the folder `path`; the errors of an earlier try go."""
+    """Write the launch file into the folder `path`, and remove the errors of an earlier try."""
     path.mkdir(parents=True, exist_ok=True)
     forget_launch(path)
     write_text(path / LAUNCH, json.dumps(asdict(launch)))
 
 
 def read_launch(path: Path) -> Launch:
-    """What was written down for the run folder `path`.
+    """Read the launch file of the run folder `path`.
 
     Raises:
-        CheckpointError: nothing was, or it cannot be read.
+        CheckpointError: the file is missing or unreadable.
     """
     try:
         values = files.read_json(path / LAUNCH, MOST)
@@ -58,7 +58,7 @@ def read_launch(path: Path) -> Launch:
 
 
 def launched_config(path: Path) -> dict[str, Any] | None:
-    """The configuration that was written down in a folder, as plain data; None where there is none."""
+    """Read the configuration in a folder's launch file, as plain data; None without a readable launch file."""
     try:
         return read_launch(path).config
     except CheckpointError:
@@ -66,13 +66,13 @@ def launched_config(path: Path) -> dict[str, Any] | None:
 
 
 def forget_launch(path: Path) -> None:
-    """Remove what was written down, and the errors of an earlier try."""
+    """Remove the launch file and the errors of an earlier try."""
     for old in (path / LAUNCH, *path.glob(".error-*.json")):
         old.unlink(missing_ok=True)
 
 
 def leave_error(path: Path, rank: int, error: Exception) -> None:
-    """Leave the error that ended a rank in its run folder, for the process that waits for it."""
+    """Write the error that ended a rank into the run folder, for the process that waits for the rank."""
     if isinstance(error, MicrogptError):
         left = {"exit_code": error.exit_code, "what": error.what, "at": error.where, "fix": error.fix}
     else:
@@ -83,7 +83,7 @@ def leave_error(path: Path, rank: int, error: Exception) -> None:
 
 
 def read_error(path: Path, rank: int = 0) -> MicrogptError | None:
-    """The error that a rank left in its run folder, if it did."""
+    """Read the error that a rank left in the run folder, if any."""
     try:
         left = files.read_json(path / f".error-{rank}.json", MOST)
         return KINDS.get(left["exit_code"], MicrogptError)(str(left["what"]), str(left["at"]), str(left["fix"]))

@@ -1,4 +1,4 @@
-"""The run folder: its names, its lock, its disk, and what state it is in. Needs no Lightning."""
+"""The run folder: file names, lock, disk checks and summary. Imports no Lightning."""
 
 import contextlib
 import errno
@@ -18,23 +18,23 @@ from microgpt.text import mb
 
 SUMMARY_LIMIT = 1 << 20
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES, errno.EPERM, errno.ESTALE}
-"""Errors of a disk, not of a program."""
+"""Error numbers that blame the disk, not the program."""
 
 
 class RunDir:
-    """The files of one run, see the README's "The run folder"."""
+    """The files of one run; the README describes them under "The run folder"."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
     def config(self) -> Path:
-        """The configuration as composed."""
+        """The composed configuration."""
         return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of checkpoints, one folder a step."""
+        """The folder of checkpoints, one subfolder per saved step."""
         return self.path / "checkpoints"
 
     @property
@@ -44,24 +44,24 @@ class RunDir:
 
     @property
     def summary(self) -> Path:
-        """The last figures; a run that has it has finished."""
+        """The final figures; the file exists once the run has finished."""
         return self.path / "summary.json"
 
     @property
     def metrics(self) -> Path:
-        """A row for each logged step."""
+        """The metrics, one row per logged step."""
         return self.path / "metrics.csv"
 
     @property
     def log(self) -> Path:
-        """What the run has said."""
+        """The run's messages."""
         return self.path / "train.log"
 
     def read_summary(self) -> dict[str, Any] | None:
-        """The summary of a run that finished, else None.
+        """Read the summary of a finished run; None if the run has not finished.
 
         Raises:
-            CheckpointError: it is damaged.
+            CheckpointError: the summary is damaged.
         """
         if not self.summary.exists():
             return None
@@ -72,18 +72,18 @@ class RunDir:
         return values
 
     def write_config(self, values: dict[str, Any]) -> None:
-        """Write config.yaml, from a run's configuration as plain data."""
+        """Write config.yaml from the run's configuration as plain data."""
         write_text(self.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
     def write_summary(self, values: dict[str, Any]) -> None:
-        """Write summary.json whole or not at all."""
+        """Write summary.json, whole or not at all."""
         write_text(self.summary, json.dumps(values, indent=2) + "\n")
 
     def create(self) -> list[Path]:
-        """Make the folder and probe that it can be written; returns the folders that were made, outermost first.
+        """Create the folder and check that it is writable; return the created folders, outermost first.
 
         Raises:
-            MachineError: when it cannot.
+            MachineError: the folder cannot be created or written.
         """
         probe = self.path / ".probe"
         made = [path for path in (*reversed(self.path.parents), self.path) if not path.exists()]
@@ -102,10 +102,10 @@ class RunDir:
         return made
 
     def require_space(self, checkpoint_bytes: int, keep: int) -> None:
-        """Refuse to start what the disk cannot hold: `keep` checkpoints, the best, one being written, and the model.
+        """Check that the disk can hold `keep` checkpoints, the best one, one being written, and the model.
 
         Raises:
-            MachineError: saying how much is needed and how much there is.
+            MachineError: the disk is too full; the error gives the needed and the free space.
         """
         held = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
         needed = checkpoint_bytes * (keep + 2) - held
@@ -119,11 +119,11 @@ class RunDir:
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
-        """Make the folder, hold it, and leave nothing behind when what is inside fails before it has begun a run.
+        """Create and lock the folder for the block; remove it again if the block fails before a run begins.
 
         Raises:
             MachineError: the folder cannot be written, or the disk fills later.
-            UsageError: another process holds it.
+            UsageError: another process holds the lock.
         """
         made = self.create()
         try:
@@ -138,10 +138,10 @@ class RunDir:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder against a second run; the lock goes with the process, however it ends.
+        """Lock the folder against a second run. The lock ends with the process, however that ends.
 
         Raises:
-            UsageError: when another process holds it.
+            UsageError: another process holds the lock.
         """
         if os.name == "nt":
             yield
@@ -165,7 +165,7 @@ class RunDir:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of a disk inside into a MachineError with advice."""
+    """Turn disk errors inside the block into a MachineError with advice."""
     try:
         yield
     except OSError as error:
@@ -176,14 +176,14 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def remove_empty(folders: list[Path]) -> None:
-    """Remove those of the folders, given outermost first, that are empty."""
+    """Remove the empty ones among `folders`, which are listed outermost first."""
     with contextlib.suppress(OSError):
         for folder in reversed(folders):
             folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file so that it is never seen half-written."""
+    """Write a small file atomically: no reader sees half of it."""
     try:
         files.write(path, text)
     except OSError as error:

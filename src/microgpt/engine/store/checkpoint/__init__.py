@@ -1,13 +1,13 @@
-"""Checkpoint folders: written whole, verified by manifest; the newest that verifies is resumed.
+"""Checkpoint folders, written whole and verified by manifest. A run resumes the newest valid one.
 
-A checkpoint is `step-00001000/` with weights and optimizer state as safetensors, the rest as JSON, and a manifest with
-the size and SHA-256 of each file. It is written under a hidden name in the same folder, flushed to disk and renamed: a
-folder under a final name is whole, whenever the process was killed. Reading believes nothing: a checkpoint may come
-from anyone. Needs torch and safetensors alone.
+A checkpoint is a folder such as `step-00001000/`: weights and optimizer state as safetensors, the rest as JSON, and a
+manifest with the size and SHA-256 of each file. The writer uses a hidden name in the same folder, flushes to disk and
+renames. A folder under its final name is therefore whole, whenever the process was killed. The reader trusts nothing,
+since a checkpoint may come from anyone. Imports torch and safetensors alone.
 
-    layout      names, and what lies where          writing     write, prune, remove
+    layout      names of folders and files          writing     write, prune, remove
     verifying   manifest, checksums, newest good    reading     weights and state
-    tensors     safetensors as a stream             state       nested state as tensors and JSON
+    tensors     write safetensors as a stream       state       nested state as tensors and JSON
 """
 
 from microgpt.engine.store.checkpoint.layout import (

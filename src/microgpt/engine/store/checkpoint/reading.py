@@ -1,4 +1,4 @@
-"""Read a checkpoint that may come from anyone: sizes first, then the hashes, then the tensors."""
+"""Read an untrusted checkpoint: check sizes, then hashes, then load the tensors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +15,14 @@ from microgpt.model.files.untrusted import Entry, file_size, read_safetensors_he
 
 
 def read(path: Path, wanted: Mapping[str, tuple[int, ...]] | None = None) -> tuple[dict[str, Tensor], Any]:
-    """Verify a checkpoint and read it: the weights and the state that `write` was given.
+    """Verify a checkpoint and return its weights and state, as passed to `write`.
 
     Args:
-        wanted: the shape of each of the model's weights; other weights are refused before memory is taken.
+        wanted: the shapes of the model's weights by name; other weights are refused before memory is allocated.
 
     Raises:
-        CheckpointError: anything differs from what was written or wanted.
-        MachineError: the files may be good and cannot be read here and now.
+        CheckpointError: the files differ from the manifest or from `wanted`.
+        MachineError: the files may be valid but cannot be read here and now.
     """
     if wanted is not None:
         _check_weights(path, wanted)
@@ -35,12 +35,12 @@ def read(path: Path, wanted: Mapping[str, tuple[int, ...]] | None = None) -> tup
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:  # maps the file: a copy stays when the checkpoint is pruned
+    with safe_open(path, framework="pt") as file:  # the file is mapped; a copy outlives its removal
         return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
 
 
 def _check_weights(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse weights that are not the model's, and a state too large to be its optimizer's."""
+    """Refuse weights that do not fit the model, and a state too large for its optimizer."""
     header, size = read_safetensors_header(path / WEIGHTS)
     if odd := sorted(header.keys() ^ wanted.keys()):
         state = "is missing" if odd[0] in wanted else "is unknown"

@@ -1,6 +1,6 @@
-"""A nested training state as tensors and JSON, and back: no pickle, so that reading one can never run code.
+"""Convert a nested training state to tensors and JSON, and back. Without pickle, reading can never run code.
 
-Tensors go to one mapping under numbered names; the rest becomes JSON in which `{"tensor": name}` stands for a tensor,
+One mapping holds the tensors under numbered names. JSON holds the rest: `{"tensor": name}` stands for a tensor,
 `{"tuple": [...]}` for a tuple and `{"items": [[key, value], ...]}` for a dict, whose keys need not be strings.
 """
 
@@ -16,10 +16,10 @@ Scalar = str | int | float | bool | None
 
 
 def flatten(state: Any) -> tuple[str, dict[str, Tensor]]:
-    """Split a state of dicts, lists, tuples, scalars and tensors into JSON text and tensors by name.
+    """Split a state of dicts, lists, tuples, scalars and tensors into JSON text and named tensors.
 
     Raises:
-        TypeError: for a value of another type, named with its path.
+        TypeError: a value has another type; the error names its path.
     """
     tensors: dict[str, Tensor] = {}
 
@@ -42,10 +42,10 @@ def flatten(state: Any) -> tuple[str, dict[str, Tensor]]:
 
 
 def unflatten(text: bytes, tensors: Mapping[str, Tensor]) -> Any:
-    """The state that `flatten` took apart.
+    """Rebuild the state that `flatten` split.
 
     Raises:
-        ValueError: the JSON describes none.
+        ValueError: the JSON describes no state.
     """
 
     def decode(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Write safetensors one tensor at a time, hashing while writing.
 
 Format: https://github.com/huggingface/safetensors. The library's own writer holds all tensors in memory and hides its
-writes; these are Python's: a test can make each of them fail, and the hash covers what was meant to be written.
+writes. This one writes from Python, so a test can make each write fail, and the hash covers the intended bytes.
 """
 
 import json
@@ -22,14 +22,14 @@ NAMES = {
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Write tensors by name to a new file and flush it to disk; returns its entry in the manifest.
+    """Write named tensors to a new file and flush it to disk; return its entry in the manifest.
 
     Raises:
         OSError: the disk is full or refuses.
-        TypeError: for a number format that the file cannot hold.
+        TypeError: a tensor has a dtype that the file cannot hold.
     """
     header: dict[str, Any] = {}
-    # Wide types first: each tensor then starts at a multiple of its width, which readers rely on.
+    # Wide types come first. Each tensor then starts at a multiple of its width, and readers rely on that.
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     end = 0
     for name in order:

@@ -1,4 +1,4 @@
-"""Check a checkpoint against its manifest, find the newest good one, and set damaged ones aside."""
+"""Check checkpoints against their manifests, find the newest valid one, and set damaged ones aside."""
 
 import os
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from microgpt.errors import CheckpointError, MachineError
 from microgpt.model.files.untrusted import file_size, read_safetensors_header
 from microgpt.text import one_line, shown
 
-MAX_JSON_BYTES = 4 << 20  # parsed, JSON may take 50 times its size
-MAX_DEPTH = 9  # levels of the manifest: itself, and 8 of the config
+MAX_JSON_BYTES = 4 << 20  # parsed JSON can take 50 times its size
+MAX_DEPTH = 9  # levels: 1 of the manifest itself, 8 of the config
 
 
 def manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint, checked for its form.
+    """Read a checkpoint's manifest and check its form.
 
     Raises:
-        CheckpointError: it is missing, malformed, of another format or of another step.
-        MachineError: it cannot be read here and now.
+        CheckpointError: the manifest is missing, malformed, of another format or of another step.
+        MachineError: the manifest cannot be read here and now.
     """
     try:
         file_size(path / MANIFEST)
@@ -38,10 +38,10 @@ def manifest(path: Path) -> dict[str, Any]:
 
 
 def _check_form(values: dict[str, Any]) -> None:
-    """Refuse a manifest without the keys that `write` gives one, and fill in those that older versions left out.
+    """Check that a manifest has the keys that `write` sets, and fill in keys that older versions left out.
 
     Raises:
-        ValueError: says what is wrong.
+        ValueError: the manifest is malformed.
     """
     if values.get("format") != FORMAT:
         raise ValueError(f"format {shown(values.get('format'))}, this version reads {FORMAT}")
@@ -63,7 +63,7 @@ def verify(path: Path) -> None:
     """Check every file of a checkpoint against its manifest.
 
     Raises:
-        CheckpointError: naming the first file that differs.
+        CheckpointError: a file differs; the error names the first such file.
         MachineError: a file cannot be read here and now.
     """
     for name, entry in manifest(path)["files"].items():
@@ -74,7 +74,7 @@ def verify(path: Path) -> None:
                 raise damaged(path, f"{name} has {size} bytes, not {shown(entry['size'])}")
             if name == STATE and size > MAX_JSON_BYTES:
                 raise damaged(path, f"{name} is too large")
-            with file.open("rb"):  # what may not be read is not damaged
+            with file.open("rb"):  # raises if permission is missing, which is not damage
                 pass
             if name != STATE:
                 read_safetensors_header(file)
@@ -87,7 +87,7 @@ def verify(path: Path) -> None:
 
 
 def newest_valid(folder: Path) -> Iterator[tuple[Path, CheckpointError | None]]:
-    """Try the checkpoints of `folder`, newest first: each damaged one with its error, then the first good one."""
+    """Verify checkpoints, newest first; yield each damaged one with its error, then the first valid one."""
     for path in checkpoints(folder):
         try:
             verify(path)
@@ -99,7 +99,7 @@ def newest_valid(folder: Path) -> Iterator[tuple[Path, CheckpointError | None]]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged checkpoint so that it is never tried again; returns its new path."""
+    """Rename a damaged checkpoint so that no run tries it again; return its new path."""
     n = 0
     while os.path.lexists(target := path.with_name(f"damaged-{path.name}" + (f"-{n}" if n else ""))):
         n += 1
@@ -108,11 +108,11 @@ def set_aside(path: Path) -> Path:
 
 
 def damaged(path: Path, reason: str) -> CheckpointError:
-    """The error for a checkpoint that cannot be trusted."""
+    """Make the error for a damaged checkpoint."""
     return CheckpointError(f"damaged checkpoint ({one_line(reason)})", str(path), "resume from an earlier one")
 
 
 def unreadable(path: Path, error: OSError) -> MachineError:
-    """The error for a checkpoint that may be good and cannot be read here and now: it is not set aside."""
+    """Make the error for a checkpoint that cannot be read here and now. It may be valid, so it is not set aside."""
     fix = "check its permissions and the disk, then start again"
     return MachineError(f"cannot read the checkpoint ({error.strerror})", str(path), fix)

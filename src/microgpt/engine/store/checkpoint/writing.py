@@ -1,4 +1,4 @@
-"""Write a checkpoint so that it appears whole, and remove the ones that need not be kept."""
+"""Write a checkpoint whole or not at all, and remove old ones."""
 
 import json
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ from microgpt.errors import MachineError
 
 
 def write(path: Path, weights: Mapping[str, Tensor], state: Any, info: Mapping[str, Any]) -> None:
-    """Write a checkpoint that is either whole under `path` or not there at all.
+    """Write a checkpoint to `path`, whole or not at all.
 
     Args:
-        path: `.../checkpoints/step-00001000`; a checkpoint that is there is replaced.
+        path: `.../checkpoints/step-00001000`; an existing checkpoint is replaced.
         weights: the model's tensors by name.
-        state: everything else that resuming needs: dicts, lists, scalars, tensors.
+        state: the rest of the training state, as dicts, lists, scalars and tensors.
         info: plain facts for the manifest, such as step and fingerprint.
 
     Raises:
@@ -52,7 +52,7 @@ def write(path: Path, weights: Mapping[str, Tensor], state: Any, info: Mapping[s
 
 
 def prune(folder: Path, keep: int, best: int | None) -> None:
-    """Remove all checkpoints but the newest `keep` and the one of step `best`, and what killed saves left behind."""
+    """Remove all checkpoints except the newest `keep` and step `best`, and the leftovers of killed saves."""
     for old in checkpoints(folder)[keep:]:
         if best is None or old.name != step_name(best):
             remove(old)
@@ -60,12 +60,12 @@ def prune(folder: Path, keep: int, best: int | None) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove what interrupted saves and removals left behind."""
+    """Remove the leftovers of interrupted saves and removals."""
     files.remove_leftovers(folder)
 
 
 def remove(path: Path) -> None:
-    """Remove a checkpoint; no part of it is ever seen."""
+    """Remove a checkpoint atomically: no reader sees part of it."""
     files.remove_folder(path)
 
 
