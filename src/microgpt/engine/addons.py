@@ -1,7 +1,7 @@
-"""The families that `logger=` and `callbacks.<name>=` choose from. No Lightning here: it is imported when one is built.
+"""The families that `logger=` and `callbacks.<name>=` choose from. Only building a member imports Lightning.
 
-Adding a logger or callback takes one Python file: a subclass of `LoggerConfig` or `CallbackConfig` with a name. The
-shipped ones stand in engine/fit/loggers/ and engine/fit/stock_callbacks/, a user's in a file that `imports` names.
+To add a logger or callback, subclass `LoggerConfig` or `CallbackConfig` with a name, in one Python file. The shipped
+ones are in engine/fit/loggers/ and engine/fit/stock_callbacks/, a user's in a file that `imports` names.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from microgpt.errors import MachineError
 from microgpt.registry import Choice
 
 SHIPPED = ("microgpt.engine.fit.loggers", "microgpt.engine.fit.stock_callbacks")
-"""Packages whose modules register the shipped members. They are imported by name, as they stand above this file."""
+"""Packages whose modules register the shipped members; imported by name, because they are in a higher layer."""
 
 
 def import_shipped() -> None:
@@ -32,7 +32,7 @@ class LoggedRun:
 
     Attributes:
         folder: the run folder.
-        resume_step: optimizer steps that the run has behind it; 0 for a new run.
+        resume_step: optimizer steps already made; 0 for a new run.
     """
 
     folder: Path
@@ -40,12 +40,12 @@ class LoggedRun:
 
     @property
     def name(self) -> str:
-        """The folder's name; for a point of a sweep, whose folder is a number, the sweep's too."""
+        """The folder's name; for a sweep's point, whose folder is a number, the sweep's name too."""
         folder = self.folder.resolve()
         return f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name
 
     def read_id(self, logger: str) -> str | None:
-        """The id that the run was given by a tracking service when it began; None for a new run."""
+        """The id that a tracking service gave the run when it began; None for a new run."""
         try:
             with (self.folder / f"{logger}.id").open(encoding="utf-8") as file:
                 found = file.read(100).strip()
@@ -54,17 +54,17 @@ class LoggedRun:
         return found if self.resume_step and re.fullmatch(r"[\w-]{1,64}", found, re.ASCII) else None
 
     def write_id(self, logger: str, value: str) -> None:
-        """Keep the id in the run folder, so that a resumed run continues the same record."""
+        """Store the id in the run folder, so that a resumed run continues the same record."""
         write_text(self.folder / f"{logger}.id", f"{value}\n")
 
 
 class LoggerConfig(Choice, family="logger"):
-    """Base of the loggers: where a run's metrics go besides metrics.csv."""
+    """Base of the loggers, which record a run's metrics besides metrics.csv."""
 
     packages: ClassVar[tuple[str, ...]] = ()
-    """Modules that the logger needs and microgpt does not bring."""
+    """Modules that the logger needs and microgpt does not install."""
     install: ClassVar[str] = ""
-    """What pip must install for them; by default the packages."""
+    """Requirements to pip install for them; by default the packages."""
 
     @classmethod
     def choose(cls, value: Any) -> Self:
@@ -72,26 +72,26 @@ class LoggerConfig(Choice, family="logger"):
         return super().choose(value)
 
     def build(self, run: LoggedRun) -> Any:
-        """Make the `lightning.pytorch.loggers.Logger`; called on rank 0 alone, before training.
+        """Make the `lightning.pytorch.loggers.Logger`; called before training, on rank 0 only.
 
-        It is given every metric of a run as `log_metrics(metrics, step)`, the flat configuration as
-        `log_hyperparams(params)` when training begins, and `finalize("success" | "failed" | "aborted")` at the end. If
-        it has a method `add_text(tag, text, step)` or `add_figure(tag, figure, step)`, it is given samples (Markdown)
-        or figures (matplotlib) too.
+        The run calls `log_metrics(metrics, step)` with every metric, `log_hyperparams(params)` with the flat
+        configuration when training begins, and `finalize("success" | "failed" | "aborted")` at the end. If the logger
+        has a method `add_text(tag, text, step)` or `add_figure(tag, figure, step)`, it also gets samples (Markdown) or
+        figures (matplotlib).
         """
         raise TypeError(f"{type(self).__name__} builds no logger")
 
 
 class CallbackConfig(Choice, family="callback"):
-    """Base of the callbacks that a run may add to its own."""
+    """Base of the callbacks that a user can add to a run."""
 
     changes_training: ClassVar[bool] = False
-    """Whether the callback changes weights, gradients or data. A run then resumes only with the same callback and
-    knobs; callbacks that merely watch may be added, changed or dropped at any time."""
+    """Whether the callback changes weights, gradients or data. If so, a run resumes only with the same callback and
+    knobs; callbacks that only observe may be added, changed or dropped at any time."""
     packages: ClassVar[tuple[str, ...]] = ()
-    """Modules that the callback needs and microgpt does not bring."""
+    """Modules that the callback needs and microgpt does not install."""
     install: ClassVar[str] = ""
-    """What pip must install for them; by default the packages."""
+    """Requirements to pip install for them; by default the packages."""
 
     @classmethod
     def choose(cls, value: Any) -> Self:
@@ -99,24 +99,24 @@ class CallbackConfig(Choice, family="callback"):
         return super().choose(value)
 
     def build(self) -> Any:
-        """Make the `lightning.Callback`; called on every rank, before training.
+        """Make the `lightning.Callback`; called before training, on every rank.
 
-        Its hooks are called as Lightning calls them, before the run evaluates and saves. What `state_dict()` returns
-        is saved with each checkpoint and given to `load_state_dict()` on resume, tensors on the CPU: it must be plain
-        data (str, int, float, bool, None, list, tuple, dict, tensors). Drawing from torch's global generators changes
-        nothing: dropout is seeded anew each step.
+        Lightning calls its hooks as usual, before the run evaluates and saves. Each checkpoint saves the result of
+        `state_dict()`, and resuming passes it to `load_state_dict()`, with tensors on the CPU. It must be plain data
+        (str, int, float, bool, None, list, tuple, dict, tensors). Drawing from torch's global generators is safe: each
+        step reseeds dropout.
         """
         raise TypeError(f"{type(self).__name__} builds no callback")
 
 
 def require_packages(knob: str, part: LoggerConfig | CallbackConfig) -> None:
-    """Check that the packages that a logger or callback needs are installed.
+    """Check that a logger's or callback's packages are installed.
 
     Args:
-        knob: how the part was chosen, such as `logger.wandb`.
+        knob: the knob that chose the part, such as `logger.wandb`.
 
     Raises:
-        MachineError: naming the missing package and what to install.
+        MachineError: a package is missing; the error names it and the command to install it.
     """
     for package in part.packages:
         if importlib.util.find_spec(package) is None:
@@ -125,9 +125,9 @@ def require_packages(knob: str, part: LoggerConfig | CallbackConfig) -> None:
 
 
 def training_callbacks(parts: Any) -> dict[str, Any]:
-    """The callbacks that change what is learnt, of the node `callbacks` as plain data; it may come from anyone.
+    """The callbacks that change training, from the node `callbacks` as untrusted plain data.
 
-    One whose class is not known here may change it.
+    A callback of an unknown class counts as changing it.
     """
     import_shipped()
     found = parts.items() if isinstance(parts, Mapping) else ()

@@ -1,4 +1,4 @@
-"""The root of the configuration: every node of a run, and the knobs of training itself. No Lightning, no Hydra."""
+"""The root of the configuration: all nodes of a run, and the training knobs. Imports neither Lightning nor Hydra."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -21,50 +21,50 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "6
 
 
 class TrainerConfig(Config):
-    """How long and how to train. What is marked (machine) says only how fast, never what is learnt."""
+    """How long and how to train. Knobs marked (machine) affect only the speed, not what the model learns."""
 
     max_steps: Annotated[Count | None, COURSE] = None
-    "Optimizer steps; when set it wins over max_epochs."
+    "Optimizer steps; overrides max_epochs if set."
     max_epochs: Annotated[Positive, COURSE] = 1.0
-    "Passes over the training text; an epoch is len(dataset) windows, as the field counts it."
+    "Passes over the training text; by the usual convention, an epoch is len(dataset) windows."
     gradient_clip_val: NonNegative = 1.0
-    "Largest norm of the gradient; 0 clips nothing."
+    "Maximum norm of the gradient; 0 disables clipping."
     on_nonfinite: Annotated[Literal["stop", "skip"], COURSE] = "stop"
-    "At a loss or gradient that is not finite: stop before the update, or skip that update and count it."
+    "If the loss or gradient is not finite: stop before the update, or skip that update and count it."
     freeze: tuple[str, ...] = ()
-    "Weights that are not trained, by name: wte.weight, blocks.0.*, *.attn.*"
+    "Names of weights not to train: wte.weight, blocks.0.*, *.attn.*"
     early_stopping_patience: Annotated[Count | None, COURSE] = None
-    "Stop after so many evaluations without a better val/loss."
+    "Stop after this many evaluations without a better val/loss."
     ema_decay: NonNegative = 0.0
-    "Evaluate and save an exponential moving average of the weights with this decay; 0 keeps none."
+    "Evaluate and save an exponential moving average of the weights with this decay; 0 disables it."
     find_lr: bool = False
-    "First search for a learning rate, plot the search and use what it finds."
+    "First search for a learning rate, plot the search and use the rate found."
     log_every_n_steps: Annotated[Count, COURSE] = 10
     "Steps between two rows of metrics.csv and two points in TensorBoard."
     precision: Annotated[Precision, MACHINE] = "auto"
-    "(machine) Number format; auto takes what the machine does best."
+    "(machine) Number format; auto picks the best one that the machine supports."
     float32_matmul_precision: Annotated[Literal["highest", "high", "medium"] | None, MACHINE] = None
-    "(machine) torch's setting of this name while training: high takes TF32 on GPUs; null leaves it as it is."
+    "(machine) torch's setting of this name during training: high uses TF32 on GPUs; null leaves it unchanged."
     accelerator: Annotated[Literal["auto", "cpu", "cuda", "gpu", "mps"], MACHINE] = "auto"
-    "(machine) Kind of device."
+    "(machine) Device type."
     devices: Annotated[Count | Literal["auto"], MACHINE] = 1
-    "(machine) Devices on each node; auto takes all."
+    "(machine) Devices on each node; auto uses all."
     num_nodes: Annotated[Count, MACHINE] = 1
-    "(machine) Nodes."
+    "(machine) Number of nodes."
     strategy: Annotated[Literal["auto", "ddp", "fsdp"], MACHINE] = "auto"
-    "(machine) How several devices share the work."
+    "(machine) How multiple devices share the work."
     compile: Annotated[bool | Literal["auto"], MACHINE] = "auto"
-    "(machine) torch.compile; auto compiles when the run is long enough to pay for it."
+    "(machine) Use torch.compile; auto compiles if the run is long enough for it to pay off."
     compile_mode: Annotated[Literal["default", "reduce-overhead", "max-autotune"], MACHINE] = "default"
-    "(machine) torch.compile's mode: the other two start a step's kernels on a GPU as CUDA graphs, the last tries more."
+    "(machine) torch.compile's mode: the last two launch a step's GPU kernels as CUDA graphs; max-autotune tries more."
     threads: Annotated[Count | Literal["auto"], MACHINE] = "auto"
-    "(machine) CPU threads of each process; auto: one a core. How many there are decides the last bits of sums."
+    "(machine) CPU threads per process; auto: one per core. Their number affects the last bits of sums."
     deterministic: Annotated[bool, MACHINE] = False
     "(machine) Make compiled and parallel kernels reproducible too, at some cost."
     micro_batch_size: Annotated[Count | None, MACHINE] = None
-    "(machine) Sequences per forward pass and device, when the whole batch does not fit in memory."
+    "(machine) Sequences per forward pass and device, if the whole batch does not fit in memory."
     progress: Annotated[Literal["auto", "bar", "lines", "none"], COURSE] = "auto"
-    "A progress bar, quiet lines, or nothing; auto draws a bar when the output is a terminal."
+    "A progress bar, quiet lines, or nothing; auto draws a bar if the output is a terminal."
 
     def check(self) -> Iterator[Fault]:
         if self.ema_decay >= 1:
@@ -72,23 +72,23 @@ class TrainerConfig(Config):
 
 
 class SweepConfig(Config):
-    """How a sweep (-m) is run."""
+    """How to run a sweep (-m)."""
 
     detach: bool = False
-    "With hydra/launcher=slurm: submit, say how to follow the jobs, and return."
+    "With hydra/launcher=slurm: submit, print how to follow the jobs, and return."
 
 
 class RunConfig(Config):
-    """Everything that a run is a function of."""
+    """The complete configuration of a run; its result is a function of these knobs."""
 
     seed: int = 1337
-    "Seed of the weights, the order of the data, dropout and the samples."
+    "Seed of the weights, the data order, dropout and the samples."
     resume: Annotated[Literal["auto", "never", "must"], COURSE] = "auto"
-    "In a folder that holds a checkpoint: continue it, refuse, or insist on one."
+    "If the folder has a checkpoint: continue it (auto), or refuse to (never); must requires one."
     plan: Annotated[bool, COURSE] = False
-    "Print parameters, FLOPs, memory and expected time, and train nothing."
+    "Print parameters, FLOPs, memory and expected time, without training."
     imports: Annotated[tuple[str, ...], MACHINE] = ()
-    "Python files or modules that register parts of your own."
+    "Python files or modules that register your own parts."
     data: DataConfig = DataConfig()
     model: GPTConfig = GPTConfig()
     optim: OptimConfig = AdamWConfig()
@@ -110,11 +110,11 @@ class RunConfig(Config):
             yield problem
 
     def world_size_hint(self) -> int:
-        """The number of processes, as far as the config tells it: `devices: auto` counts as one."""
+        """The number of processes, as far as the config says: `devices: auto` counts as one."""
         return (1 if self.trainer.devices == "auto" else int(self.trainer.devices)) * self.trainer.num_nodes
 
     def world_problem(self, world_size: int) -> Fault | None:
-        """What is wrong with sharing the global batch between `world_size` processes, if anything."""
+        """The fault in sharing the global batch among `world_size` processes, if any."""
         batch, micro = self.data.batch_size, self.trainer.micro_batch_size
         if batch % world_size:
             return Fault(
@@ -132,14 +132,14 @@ class RunConfig(Config):
 
 
 def largest_divisor(n: int, most: int) -> int:
-    """The largest divisor of `n` that is at most `most`."""
+    """The largest divisor of `n` not above `most`."""
     return next(d for d in range(min(n, most), 0, -1) if n % d == 0)
 
 
 def science_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """The knobs in which two configs (as `to_dict` gives them) would learn differently: `key: old -> new`.
+    """The differences between two configs (from `to_dict`) that change what a run learns: `key: old -> new`.
 
-    A knob that did not exist when the old config was written counts as its default.
+    A knob missing from the old config, because it did not exist yet, counts as its default.
     """
     with contextlib.suppress(ConfigError):
         old = RunConfig.from_dict(old).to_dict()
@@ -153,7 +153,7 @@ def science_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
+    """Flatten nested mappings to one with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

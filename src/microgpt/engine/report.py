@@ -1,4 +1,4 @@
-"""The last lines of a run: the score beside baselines, a sample, and the next commands."""
+"""Print the last lines of a run: the score beside baselines, a sample, and the next commands."""
 
 import logging
 
@@ -13,7 +13,7 @@ log = logging.getLogger("microgpt")
 
 
 def closing_words(run: Run, corpus: Corpus, config: RunConfig) -> None:
-    """Log how good the model is, beside simple baselines, a sample, and the next commands."""
+    """Log the model's score beside simple baselines, a sample, and the next commands."""
     summary = run.summary
     if "val/loss" in summary:
         shown = {f"val/{metric.name}": metric for metric in Metric.members.values() if metric.headline}

@@ -1,4 +1,4 @@
-"""Whether a run starts, continues or is done, and whether what is there belongs to it. No Lightning, no Hydra."""
+"""Decide whether a run starts, continues or is finished, and check its folder. Imports neither Lightning nor Hydra."""
 
 import logging
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ log = logging.getLogger("microgpt")
 
 @dataclass(frozen=True)
 class Start:
-    """Where training starts: from nothing (`checkpoint` is None), from a verified checkpoint, or not at all.
+    """Where training starts: from scratch (`checkpoint` is None), from a verified checkpoint, or not at all.
 
     Attributes:
-        finished: why there is nothing to do, when that is so.
+        finished: the reason, if there is nothing to do.
     """
 
     checkpoint: Path | None = None
@@ -31,11 +31,11 @@ class Start:
 
     @property
     def step(self) -> int:
-        """Updates that lie behind the run."""
+        """The number of updates already made."""
         return int(self.manifest["step"]) if self.manifest else 0
 
     def recorded(self, name: str, knob: Any) -> Any:
-        """What the checkpoint was trained with, for a knob that is `auto`; else the knob."""
+        """The checkpoint's value for a knob that is `auto`; else the knob."""
         value = (self.manifest or {}).get("fingerprint", {}).get(name)
         is_possible = {
             "precision": value in get_args(Precision),
@@ -46,14 +46,14 @@ class Start:
 
 
 def find_start(config: RunConfig, run_dir: RunDir, corpus: Corpus, steps: int) -> Start:
-    """Decide by `resume` and what lies in the run folder. Damaged checkpoints are set aside, with a warning.
+    """Decide where to start, from `resume` and the run folder. Set damaged checkpoints aside, with a warning.
 
     Args:
-        steps: of the whole run, as it is now asked for.
+        steps: the requested steps of the whole run.
 
     Raises:
         UsageError: the folder is in use and `resume=never`.
-        CheckpointError: `resume=must` and there is no checkpoint, or all are damaged, or they are of another config.
+        CheckpointError: `resume=must` without a checkpoint, or all checkpoints are damaged or belong to another config.
     """
     if config.resume == "never":
         if checkpoint.checkpoints(run_dir.checkpoints) or run_dir.summary.exists():
@@ -68,7 +68,7 @@ def find_start(config: RunConfig, run_dir: RunDir, corpus: Corpus, steps: int) -
             check_same_science(config, manifest, run_dir, corpus)
             return Start(path, manifest, finished)
         damaged.append(path.name)
-        if cluster.this_rank().is_first:  # one of the ranks does it, the others see the same
+        if cluster.this_rank().is_first:  # one rank renames the folder, the others see the result
             aside = checkpoint.set_aside(path)
             log.warning("warning: %s; set aside as %s", printable(error.what), aside.name)
     if finished:
@@ -85,7 +85,7 @@ def find_start(config: RunConfig, run_dir: RunDir, corpus: Corpus, steps: int) -
 
 
 def why_finished(config: RunConfig, summary: dict[str, Any] | None, steps: int) -> str:
-    """Why a run with this summary has nothing left to do; empty when it has."""
+    """Why a run with this summary has nothing left to do; empty if it has."""
     if summary is None:
         return ""
     patience = config.trainer.early_stopping_patience
@@ -101,7 +101,7 @@ def check_same_science(config: RunConfig, manifest: dict[str, Any], run_dir: Run
     """Refuse to continue a run with another text, or with knobs that change what it learns.
 
     Raises:
-        CheckpointError: showing each thing that differs as `old -> new`.
+        CheckpointError: something differs; the error shows each difference as `old -> new`.
     """
     differences = science_differences(manifest["config"], config.to_dict())
     old, new = manifest["fingerprint"], {"corpus": corpus.sha256, "vocab_size": corpus.tokenizer.vocab_size}

@@ -1,4 +1,4 @@
-"""Train a model: compose, prepare, fit, report. `train` is what `microgpt-train` does."""
+"""Train a model: compose, prepare, fit, report. `microgpt-train` calls `train`."""
 
 import logging
 from collections.abc import Sequence
@@ -39,19 +39,19 @@ log = logging.getLogger("microgpt")
 def train(
     overrides: Sequence[str] = (), config_dir: str | Path | None = None, began: float | None = None
 ) -> Run | None:
-    """Train as `microgpt-train` does, from the same overrides.
+    """Train like `microgpt-train`, from the same overrides.
 
     Args:
         overrides: such as `["data.path=book.txt", "model.pos=alibi", "trainer.max_steps=200"]`.
         config_dir: a folder of your own YAML.
-        began: `time.perf_counter()` when the command began, for `plan=true`; default: now.
+        began: `time.perf_counter()` at the command's start, for `plan=true`; default: now.
 
     Returns:
         The run: its best model, tokenizer and summary. None for `plan=true`.
 
     Raises:
-        MicrogptError: a subclass for each kind of fault; its `exit_code` is the command's.
-        signals.Stopped: a signal asked for the end; the run is saved and can be resumed.
+        MicrogptError: the run fails; each kind of fault is a subclass, whose `exit_code` is the command's.
+        signals.Stopped: a signal arrived; the run is saved and can be resumed.
     """
     arguments = [*(["--config-dir", str(config_dir)] if config_dir else []), *overrides]
     with signals.handled(ResumeHint(arguments)):
@@ -61,10 +61,10 @@ def train(
 
 
 def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: float | None = None) -> Run | None:
-    """Train the run that `config` describes in the folder `path`.
+    """Train the run that `config` describes, in the folder `path`.
 
     Args:
-        arguments: the command line, to say how to go on after a signal.
+        arguments: the command line, to print how to resume after a signal.
         began: as for `train`.
     """
     products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
@@ -79,7 +79,7 @@ def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: flo
             ranks.train_in_ranks(found.asked_for, run_dir, arguments, world.devices)
             return load(path)
         claim = run_dir.claimed() if world.rank.is_first else nullcontext()
-        # Signals are handled once more inside, so that train.log has the farewell too.
+        # Handle signals here as well, so that train.log also gets the farewell.
         with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled():
             start = find_start(config, run_dir, found.corpus, found.steps)
             if start.finished:
@@ -97,10 +97,10 @@ def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: flo
 
 @dataclass(frozen=True)
 class Found:
-    """What a configuration needs and this machine has, before anything is written.
+    """The resources of a run on this machine, found before writing anything.
 
     Attributes:
-        asked_for: the configuration as composed; `config` has the architecture of `model.pretrained`, which wins.
+        asked_for: the configuration as composed; in `config`, the architecture of `model.pretrained` wins.
         accelerator: the torch device type to compute on.
         steps: optimizer steps of the whole run.
     """
@@ -115,7 +115,7 @@ class Found:
 
 
 def find(config: RunConfig) -> Found:
-    """Find the devices, the text and the pretrained model of a run, and check that they fit one another.
+    """Find a run's devices, text and pretrained model, and check that they fit together.
 
     Raises:
         MachineError: the machine lacks a device or a precision.
@@ -132,7 +132,7 @@ def find(config: RunConfig) -> Found:
     asked_for = config
     config, pretrained = adopt(config)
     corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
-    for prompt in config.sample.prompts:  # said now, not by the first sample
+    for prompt in config.sample.prompts:  # fail now, not at the first sample
         corpus.tokenizer.encode_counted(prompt, where=f"sample.prompts, {prompt!r}")
     windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
     steps = total_steps(config, len(windows))
@@ -140,7 +140,7 @@ def find(config: RunConfig) -> Found:
 
 
 def set_up(found: Found, run_dir: RunDir, start: Start) -> Setup:
-    """Make the starting model, and settle what a checkpoint was trained with."""
+    """Make the starting model; on resume, take a found learning rate and `auto` knobs from the checkpoint."""
     config, corpus, steps = found.config, found.corpus, found.steps
     if config.trainer.find_lr and start.manifest is not None:
         config = with_lr(config, start.manifest.get("lr"))
@@ -189,7 +189,7 @@ def report(training: Training, module: GPTModule) -> Run:
 
 
 def score_test(run: Run, corpus: Corpus, config: RunConfig) -> dict[str, float]:
-    """The best weights on the test split, which nothing else has looked at."""
+    """Score the best weights on the test split, which nothing else uses."""
     score = evaluate(
         run.model,
         corpus.test,

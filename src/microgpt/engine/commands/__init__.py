@@ -1,1 +1,1 @@
-"""The command lines, one module each. They parse, call the library, and print."""
+"""The commands, one module each: parse arguments, call the library, print."""

@@ -1,4 +1,4 @@
-"""Shared by all commands: errors as one line, exit codes, interrupts, output that cannot fail on a character."""
+"""Behaviour shared by all commands: one-line errors, exit codes, interrupts, safe output of any character."""
 
 import argparse
 import contextlib
@@ -19,12 +19,12 @@ def run(
     argv: Sequence[str] | None = None,
     farewell: Callable[[list[str]], signals.Farewell] | None = None,
 ) -> int:
-    """Call `command(arguments)` and return the process's exit code.
+    """Call `command(arguments)` and return the exit code.
 
-    `farewell(arguments)` makes what is printed when a signal stops the command.
+    `farewell(arguments)` makes the message to print when a signal stops the command.
 
-    Errors meant for the user are printed to stderr as `microgpt: error: ...`, one line a fault. `--debug` among the
-    arguments, or MICROGPT_DEBUG=1, shows the traceback too.
+    User errors go to stderr as `microgpt: error: ...`, one line per fault. `--debug` among the arguments, or
+    MICROGPT_DEBUG=1, adds the traceback.
     """
     if argv is None:
         garbage.collect_rarely()
@@ -41,7 +41,7 @@ def run(
         return 128 + stopped.number
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output has left: nothing to say, and nobody to say it to
+    except BrokenPipeError:  # the reader of our output has gone: exit quietly
         silence(sys.stdout)
         return 0
     except SystemExit as leaving:
@@ -54,7 +54,7 @@ def run(
 
 
 def take_debug(arguments: list[str]) -> bool:
-    """Whether tracebacks are asked for; removes `--debug` from the arguments."""
+    """Whether the user wants tracebacks; removes `--debug` from the arguments."""
     debug = "--debug" in arguments
     if debug:
         arguments.remove("--debug")
@@ -62,23 +62,23 @@ def take_debug(arguments: list[str]) -> bool:
 
 
 def escape_unprintable() -> None:
-    """Have characters that the terminal lacks written as escapes, where they would be an error."""
+    """Write characters that the terminal cannot encode as escapes, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def report(error: MicrogptError) -> int:
-    """Print an error, one line a fault, and return its exit code."""
+    """Print an error, one line per fault, and return its exit code."""
     if isinstance(error, UsageError) and not cluster.this_rank().is_first:
-        return error.exit_code  # all ranks would say the same
+        return error.exit_code  # all ranks would print the same
     for line in error.faults if isinstance(error, ConfigError) else [error]:
         complain(str(line))
     return error.exit_code
 
 
 def explained(error: Exception) -> MicrogptError:
-    """The error as one that is meant for the user."""
+    """Convert any error to a user error."""
     if isinstance(error, MicrogptError):
         return error
     if isinstance(error, OSError):
@@ -92,23 +92,23 @@ def explained(error: Exception) -> MicrogptError:
 
 
 def silence(stream: TextIO) -> None:
-    """Discard what is left in a stream's buffer, so that Python does not fail on it at exit."""
+    """Discard a stream's buffered output, so that Python does not fail at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Parser(argparse.ArgumentParser):
-    """Arguments whose misuse is an error like any other: one line, exit code 2."""
+    """An argument parser that reports misuse like any other error: one line, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         misused(message)
 
 
 def misused(message: str) -> NoReturn:
-    """Report wrong use, as argparse calls it.
+    """Report misuse; argparse calls this as `error`.
 
     Raises:
-        UsageError: with the message.
+        UsageError: always, with the message.
     """
     raise UsageError(message, "the arguments", "see --help")
 

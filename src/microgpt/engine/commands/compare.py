@@ -1,4 +1,4 @@
-"""microgpt-compare: mean and spread over seeds of runs and sweeps, as a table and figures."""
+"""microgpt-compare: tabulate and plot the mean and spread over seeds of runs and sweeps."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from microgpt.engine.compare.tables import FORMATS, as_json, as_rich, left_out
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command; return its exit code."""
     return common.run(compare, argv)
 
 
@@ -38,7 +38,7 @@ def compare(argv: Sequence[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
+    """Build the argument parser."""
     p = common.Parser(
         prog="microgpt-compare",
         description="Compare runs: mean and spread over seeds, and paired differences against the best.",

@@ -1,4 +1,4 @@
-"""`microgpt-evaluate RUN`: how good a trained model is, on its validation split or on another file."""
+"""`microgpt-evaluate RUN`: score a trained model on its validation split or on another file."""
 
 import argparse
 import json
@@ -26,15 +26,15 @@ METRICS = "microgpt.engine.trained.metrics.base.Metric"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command; return its exit code."""
     return common.run(evaluate_command, argv)
 
 
 def parser(sources: Sources | None = None) -> argparse.ArgumentParser:
-    """The command's arguments.
+    """Build the argument parser.
 
     Args:
-        sources: where protocols and metrics are read from; default: the package alone.
+        sources: source files to read protocols and metrics from; by default, only the package.
     """
     sources = sources or Sources()
     protocols, metrics = (", ".join(sources.member_names(family)) for family in (PROTOCOLS, METRICS))
@@ -53,7 +53,7 @@ def parser(sources: Sources | None = None) -> argparse.ArgumentParser:
 
 
 def evaluate_command(arguments: list[str]) -> None:
-    """Load the model, score it, print."""
+    """Load the model, score it, print the metrics."""
     a = parser(imported_sources(arguments)).parse_args(arguments)
     from microgpt.engine.trained.evaluate import evaluate, yardsticks
     from microgpt.engine.trained.protocols import EvalProtocol
@@ -78,12 +78,12 @@ def evaluate_command(arguments: list[str]) -> None:
 
 
 def text_to_score(a: argparse.Namespace, tokenizer: "Tokenizer") -> "tuple[str, EncodedText, Tensor | None]":
-    """The text that the arguments name: what to call it, the text, and the run's training split where it is at hand.
+    """Read the text that the arguments name: its label, the text, and the run's training split if available.
 
     Raises:
         DataError: the file cannot be read.
         UsageError: the run has no such split.
-        CheckpointError: the run does not say which corpus it was trained on.
+        CheckpointError: the run does not record its training corpus.
     """
     if a.data is not None:
         from microgpt.data.corpus import read_text_ids
@@ -97,7 +97,7 @@ def text_to_score(a: argparse.Namespace, tokenizer: "Tokenizer") -> "tuple[str, 
 
 
 def print_score(name: str, score: "Score", baselines: dict[str, float], unknown: dict[str, int]) -> None:
-    """Print the metrics, those with a unit first, then the baselines and the characters that were left out."""
+    """Print the metrics, the ones with a unit first, then the baselines and the skipped characters."""
     from microgpt.engine.trained.metrics import Metric
 
     print(f"{name}: {score.tokens:,} tokens, protocol {score.protocol}")
@@ -113,10 +113,10 @@ def print_score(name: str, score: "Score", baselines: dict[str, float], unknown:
 
 
 def corpus_of(path: Path, tokenizer: "Tokenizer") -> "Corpus":
-    """The corpus of a run folder, encoded by the model's own tokenizer.
+    """Read a run folder's corpus, encoded by the model's own tokenizer.
 
     Raises:
-        CheckpointError: the folder does not say which corpus it was trained on.
+        CheckpointError: the folder does not record its training corpus.
     """
     from microgpt.data.config import DataConfig
     from microgpt.data.corpus import prepare
@@ -129,10 +129,10 @@ def corpus_of(path: Path, tokenizer: "Tokenizer") -> "Corpus":
 
 
 def data_node(file: Path) -> dict[str, Any]:
-    """The node `data` of a config.yaml, which may come from anyone.
+    """Read the node `data` of an untrusted config.yaml.
 
     Raises:
-        CheckpointError: it is no such file.
+        CheckpointError: the file is not such a config.
     """
     from microgpt.engine.store.config_file import read_config
 

@@ -1,4 +1,4 @@
-"""`microgpt-export RUN OUT`: a trained model as a folder that other programs open."""
+"""`microgpt-export RUN OUT`: export a trained model to a folder that other programs open."""
 
 import argparse
 import json
@@ -14,12 +14,12 @@ FAMILY = "microgpt.engine.exchange.formats.base.ExportFormat"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command; return its exit code."""
     return common.run(export, argv)
 
 
 def parser(formats: Options) -> argparse.ArgumentParser:
-    """The command's arguments."""
+    """Build the argument parser."""
     p = common.Parser(
         prog="microgpt-export",
         description="Write a trained model for other programs, open what was written and compare its logits.",
@@ -34,7 +34,7 @@ def parser(formats: Options) -> argparse.ArgumentParser:
 
 
 def export(arguments: list[str]) -> None:
-    """Load the model, write it, check it, say how to open it."""
+    """Load the model, write it, check it, print how to open it."""
     formats = Options(FAMILY, arguments)
     a = parser(formats).parse_args(arguments)
     chosen = formats.chosen(a.format, a, "--format")

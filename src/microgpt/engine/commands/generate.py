@@ -1,4 +1,4 @@
-"""`microgpt-generate RUN`: text from a trained model."""
+"""`microgpt-generate RUN`: generate text with a trained model."""
 
 import argparse
 import json
@@ -10,12 +10,12 @@ from microgpt.text import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command; return its exit code."""
     return common.run(generate, argv)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
+    """Build the argument parser."""
     p = common.Parser(prog="microgpt-generate", description="Text from a trained model.")
     opening.add_arguments(p)
     p.add_argument("--prompt", default="", help="text to continue (default: a new line)")
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def generate(arguments: list[str]) -> None:
-    """Load the model, continue the prompt, print."""
+    """Load the model, continue the prompt, print the text."""
     a = parser().parse_args(arguments)
     from microgpt.engine.trained.sample import GenerationParams, generate_texts
 

@@ -1,4 +1,4 @@
-"""`microgpt-train --help`: read from YAML and sources, the user's too, without importing torch, Lightning or Hydra."""
+"""`microgpt-train --help`: read YAML and sources, the user's too, without importing torch, Lightning or Hydra."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -28,18 +28,18 @@ CLASSES = {
     "data.tokenizer": "microgpt.data.tokenizer.base.Tokenizer",
     "eval.protocol": "microgpt.engine.trained.protocols.base.EvalProtocol",
 }
-"""The knobs that choose a class by its name, and the family's base class."""
+"""Knobs that choose a class by name -> the family's base class."""
 SWEEP_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 
 def print_help(arguments: Sequence[str] = ()) -> None:
-    """Print the usage, the choices for each part, every knob, and how sweeps are started.
+    """Print the usage, the choices for each part, every knob, and how to start sweeps.
 
     Args:
-        arguments: the command line; of it, --config-dir and imports=[...] add the user's own.
+        arguments: the command line; its --config-dir and imports=[...] add the user's parts.
 
     Raises:
-        UsageError: a folder or file of the user's cannot be read.
+        UsageError: a user's folder or file cannot be read.
     """
     config_dir = find_config_dir(arguments)
     files = [find_source(name, config_dir) for name in imported_names(arguments)]
@@ -60,7 +60,7 @@ def print_help(arguments: Sequence[str] = ()) -> None:
 
 
 def print_parts(folders: Iterable[Path], sources: Sources) -> None:
-    """Print each part and the words that choose it: the YAML files of a group, or the members of a family."""
+    """Print each part and its choices: a group's YAML files, or a family's members."""
     choices = dict[str, set[str]]()
     for folder in folders:
         for group, options in config_groups(folder).items():
@@ -69,14 +69,14 @@ def print_parts(folders: Iterable[Path], sources: Sources) -> None:
         choices.setdefault(path, set(members))
     for path, family in CLASSES.items():
         choices[path] = set(sources.member_names(family))
-    choices["data.tokenizer"] = choices["data.tokenizer"] - {"hf"} | {"pretrained"}  # hf comes with a model alone
+    choices["data.tokenizer"] = choices["data.tokenizer"] - {"hf"} | {"pretrained"}  # hf needs a pretrained model
     width = max(map(len, choices))
     for group, words in sorted(choices.items()):
         print(f"  {group + '=':<{width + 1}} {' '.join(sorted(words))}")
 
 
 def print_knobs(found: Iterable[Knob], indent: str = "  ") -> None:
-    """Print knobs, each with its default and, on a line of its own, its meaning."""
+    """Print each knob with its default and, on a separate line, its meaning."""
     for knob in found:
         print(f"{indent}{knob.name}={knob.default}")
         if knob.doc:
@@ -84,7 +84,7 @@ def print_knobs(found: Iterable[Knob], indent: str = "  ") -> None:
 
 
 def print_sweep_group(group: str, folders: Iterable[Path]) -> None:
-    """Print the options of a group of Hydra's with their parameters."""
+    """Print the options of one of Hydra's groups, with their parameters."""
     for file in sorted((f for folder in folders for f in (folder / group).glob("*.yaml")), key=lambda file: file.stem):
         part = read_part(file, group)
         parent = f" As {part.parent}, but:" if part.parent and part.parameters else ""
@@ -93,10 +93,10 @@ def print_sweep_group(group: str, folders: Iterable[Path]) -> None:
 
 
 def find_config_dir(arguments: Sequence[str]) -> Path | None:
-    """The folder that --config-dir names.
+    """Find the folder that --config-dir names.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: the folder does not exist.
     """
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""`microgpt-import nanogpt CKPT OUT`: another project's checkpoint becomes a model folder of ours."""
+"""`microgpt-import nanogpt CKPT OUT`: convert another project's checkpoint to our model folder."""
 
 import argparse
 import sys
@@ -13,12 +13,12 @@ FAMILY = "microgpt.engine.exchange.importers.base.Importer"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command; return its exit code."""
     return common.run(import_, argv)
 
 
 def parser(projects: Options) -> argparse.ArgumentParser:
-    """The command's arguments."""
+    """Build the argument parser."""
     p = common.Parser(
         prog="microgpt-import",
         description="Make a model folder of another project's checkpoint. No code in it is run.",
@@ -35,7 +35,7 @@ def parser(projects: Options) -> argparse.ArgumentParser:
 
 
 def import_(arguments: list[str]) -> None:
-    """Read the checkpoint and its tokenizer, write the folder, say what can be done with it."""
+    """Read the checkpoint and its tokenizer, write the folder, print the next commands."""
     projects = Options(FAMILY, arguments)
     a = parser(projects).parse_args(arguments)
     chosen = projects.chosen(a.project, a, "PROJECT")

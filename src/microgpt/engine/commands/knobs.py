@@ -1,4 +1,4 @@
-"""Every knob of a run with its default and meaning, read from the sources by following RunConfig's annotations."""
+"""List every knob of a run with its default and meaning, by following RunConfig's annotations in the sources."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ ROOT = "microgpt.engine.config.RunConfig"
 
 @dataclass(frozen=True)
 class Knob:
-    """One knob, as it is typed."""
+    """A knob as typed on the command line."""
 
     name: str
     default: str
@@ -20,13 +20,13 @@ class Knob:
 
 
 def knobs(sources: Sources, root: str = ROOT) -> list[Knob]:
-    """Every knob under a configuration class: node by node, a family's members after what they share."""
+    """Every knob under a configuration class: node by node, a family's members after their shared knobs."""
     cls = sources.find(root)
     return [] if cls is None else list(_knobs(sources, sources.fields(cls), ""))
 
 
 def families(sources: Sources, root: str = ROOT) -> dict[str, list[str]]:
-    """The families under a configuration class: path as typed -> names of the members."""
+    """The families under a configuration class: path as typed -> member names."""
     found: dict[str, list[str]] = {}
 
     def visit(cls: Declaration, prefix: str) -> None:
@@ -45,12 +45,12 @@ def families(sources: Sources, root: str = ROOT) -> dict[str, list[str]]:
 
 
 def declared(sources: Sources, cls: Declaration, prefix: str = "") -> list[Knob]:
-    """The knobs of one class, those it inherits included."""
+    """The knobs of one class, with inherited ones."""
     return [Knob(prefix + f.name, default(sources, f), f.doc) for f in sources.fields(cls)]
 
 
 def default(sources: Sources, field: Field) -> str:
-    """A field's default as it is typed on the command line; of a part, its name."""
+    """A field's default as typed on the command line; for a part, its name."""
     if field.default is None:
         return "???"
     if isinstance(field.default, ast.Call):
@@ -61,7 +61,7 @@ def default(sources: Sources, field: Field) -> str:
 
 
 def literal(value: ast.expr) -> str:
-    """A default as it is typed on the command line."""
+    """A literal default as typed on the command line."""
     try:
         plain = ast.literal_eval(value)
     except ValueError:
@@ -74,7 +74,7 @@ def literal(value: ast.expr) -> str:
 
 
 def _knobs(sources: Sources, fields: list[Field], prefix: str, note: str = "") -> Iterator[Knob]:
-    """The knobs of a node: its own, then those of the nodes and families inside it."""
+    """The knobs of a node: its own, then the knobs of the nodes and families inside it."""
     inside = []
     for field in fields:
         target = sources.config_of(field)

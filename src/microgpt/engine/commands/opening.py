@@ -1,4 +1,4 @@
-"""What the commands that open a trained model share: their arguments, and the opening itself."""
+"""Arguments and loading shared by the commands that take a RUN."""
 
 import argparse
 from pathlib import Path
@@ -30,10 +30,10 @@ def add_imports(p: argparse.ArgumentParser) -> None:
 
 
 def import_parts(a: argparse.Namespace) -> None:
-    """Import what --import names.
+    """Import the files and modules that --import names.
 
     Raises:
-        UsageError: there is no such file, or it fails to import.
+        UsageError: a file does not exist or fails to import.
     """
     from microgpt.registry import import_part
 
@@ -42,11 +42,11 @@ def import_parts(a: argparse.Namespace) -> None:
 
 
 def open_run(a: argparse.Namespace) -> "Run":
-    """Import the user's parts and load the model on the device that the arguments name.
+    """Import the user's parts and load the model onto the device that the arguments name.
 
     Raises:
-        UsageError, MachineError: there is no such device.
-        CheckpointError: there is no model, or it is damaged.
+        UsageError, MachineError: the device does not exist.
+        CheckpointError: the model is missing or damaged.
     """
     if a.device not in DEVICES:
         raise UsageError(f"no such device {a.device!r}", "--device", f"one of {', '.join(DEVICES)}")

@@ -1,4 +1,4 @@
-"""Command-line options of the parts that a command chooses from, read from the sources: --help stays quick.
+"""Command-line options of a family's members, read from the sources so that --help stays fast.
 
 Each field of a part, such as `card` of the export format hf, becomes an option `--card`.
 """
@@ -17,7 +17,7 @@ WORDS: dict[str, Any] = {"true": True, "false": False, "null": None}
 
 
 class Options:
-    """The members of a family and their options, those of the files that `--import` names included.
+    """A family's members and their options, including members from files that `--import` names.
 
     Args:
         family: dotted path of the family's class.
@@ -36,7 +36,7 @@ class Options:
         """Add every member's options to a parser.
 
         Raises:
-            UsageError: an option's name is taken by the command.
+            UsageError: the command already has an option of that name.
         """
         texts: dict[str, list[str]] = {}
         for name, member in self.members.items():
@@ -53,15 +53,15 @@ class Options:
                                  "give the field another name") from None  # fmt: skip
 
     def summary(self) -> str:
-        """The members, a line each."""
+        """The members, one per line."""
         width = max(map(len, self.members))
         return "\n".join(f"  {name:<{width}}  {member.doc}" for name, member in self.members.items())
 
     def chosen(self, name: str, a: argparse.Namespace, where: str) -> dict[str, Any]:
-        """The member of that name with the options that were given, as `Choice.choose` takes it.
+        """The named member with the given options, in the form that `Choice.choose` takes.
 
         Raises:
-            UsageError: there is no such member, or it has no such option.
+            UsageError: no member has this name, or the member lacks an option.
         """
         if name not in self.members:
             raise UsageError(f"no {self.family} {name!r}", where, did_you_mean(name, self.members))
@@ -75,25 +75,25 @@ class Options:
 
 
 def imported_sources(arguments: Sequence[str]) -> Sources:
-    """The package's sources and those of the files that `--import` names.
+    """Read the package's sources and the files that `--import` names.
 
     Raises:
-        UsageError: there is no such file, or it is not Python.
+        UsageError: a file does not exist or is not Python.
     """
     p = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     p.add_argument("--import", dest="imports", action="append", default=[])
     try:
         names: list[str] = p.parse_known_args(list(arguments))[0].imports
-    except argparse.ArgumentError:  # the command's own parser says what is wrong
+    except argparse.ArgumentError:  # the command's own parser reports the error
         names = []
     return read_sources([find_source(name) for name in names])
 
 
 def flag(field: str) -> str:
-    """The option of a field."""
+    """The command-line option for a field."""
     return f"--{field.replace('_', '-')}"
 
 
 def as_flags(error: ConfigError) -> ConfigError:
-    """Faults of a part's fields, each at its option."""
+    """Rename each fault's field to its command-line option."""
     return ConfigError([Fault(flag(f.path) if f.path else "", f.what, f.fix) for f in error.faults])

@@ -1,7 +1,7 @@
-"""Configuration classes as source files declare them, read without importing: `--help` needs no torch.
+"""Read configuration classes from source files without importing them, so that `--help` needs no torch.
 
-A file of the package or of the user's is parsed, never run. Names are followed through imports, so that a class
-is found where it is declared, whatever it is imported as.
+Files of the package and of the user are parsed, never run. Name resolution follows imports, so it finds a class where
+it is declared, whatever name it is imported under.
 """
 
 import ast
@@ -28,7 +28,7 @@ class Field:
     default: ast.expr | None
     doc: str
     file: "SourceFile"
-    "Where it is declared, which decides what the names in its annotation mean."
+    "The declaring file, which gives the names in the annotation their meaning."
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +40,21 @@ class Declaration:
 
     @property
     def family(self) -> str:
-        """The family that the class starts; empty for other classes."""
+        """The family that the class defines; empty for other classes."""
         return self._keyword("family")
 
     @property
     def member(self) -> str:
-        """The name by which the class joins a family; empty for other classes."""
+        """The name under which the class joins a family; empty for other classes."""
         return self._keyword("name")
 
     @property
     def doc(self) -> str:
-        """The docstring's first paragraph, in one line."""
+        """The docstring's first paragraph, on one line."""
         return " ".join((ast.get_docstring(self.node) or "").split("\n\n")[0].split())
 
     def own_fields(self) -> Iterator[Field]:
-        """The annotated names in the class body, but for class variables."""
+        """The annotated names in the class body, except class variables."""
         body = self.node.body
         for i, item in enumerate(body):
             if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
@@ -71,14 +71,14 @@ class Declaration:
 
 
 class SourceFile:
-    """A parsed Python file: the classes it declares and what its other names are imported from."""
+    """A parsed Python file: its classes and the origins of its imported names."""
 
     def __init__(self, path: Path, module: str = "") -> None:
         self.module = module
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
         self.classes = {node.name: Declaration(node, self) for node in tree.body if isinstance(node, ast.ClassDef)}
         self.imported: dict[str, str] = {}
-        "A name in this file -> the dotted path it stands for."
+        "A name in this file -> its dotted path."
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -90,29 +90,29 @@ class SourceFile:
 
 
 class Sources:
-    """The package's files, and the user's beside them.
+    """The package's source files, and the user's.
 
     Args:
-        extra: files outside the package whose classes count too.
+        extra: files outside the package to include.
 
     Raises:
-        SyntaxError, ValueError, OSError: one of them cannot be read as Python.
+        SyntaxError, ValueError, OSError: a file cannot be read as Python.
     """
 
     def __init__(self, extra: Sequence[Path] = ()) -> None:
         self._files: dict[Path, SourceFile] = {}
         self._extra = tuple(extra)
-        for path in extra:  # a file that is no Python is refused now
+        for path in extra:  # refuse a file that is not Python now
             self._file(path, "")
 
     def find(self, dotted: str) -> Declaration | None:
-        """The class at a dotted path of the package, where it is declared."""
+        """The class at a dotted path of the package, resolved to its declaration."""
         module, _, name = dotted.rpartition(".")
         path = module_file(SRC, module)
         return self.resolve(name, self._file(path, module)) if path and module.startswith("microgpt") else None
 
     def resolve(self, name: str, file: SourceFile) -> Declaration | None:
-        """The class that `name`, which may have dots, stands for in a file."""
+        """The class that `name`, possibly dotted, refers to in a file."""
         if name in file.classes:
             return file.classes[name]
         head, dot, rest = name.partition(".")
@@ -130,33 +130,33 @@ class Sources:
         return found
 
     def is_config(self, cls: Declaration) -> bool:
-        """Whether the class is a configuration."""
+        """Whether the class is a configuration class."""
         return self.find(CONFIG) in self.lineage(cls)
 
     def fields(self, cls: Declaration) -> list[Field]:
-        """The knobs of a class with those it inherits, as a dataclass orders them."""
+        """The knobs of a class, with inherited ones, in dataclass order."""
         found: dict[str, Field] = {}
         for each in reversed(self.lineage(cls)):
             found |= {field.name: field for field in each.own_fields()}
         return list(found.values())
 
     def members(self, family: Declaration) -> list[Declaration]:
-        """The classes that join a family, those of the package first, each group by name."""
+        """The classes that join a family: the package's first, then the user's, each sorted by name."""
         joined = [cls for cls in self._named if family in self.lineage(cls)]
         return sorted(joined, key=lambda cls: (not cls.file.module, cls.member))
 
     def member_names(self, family: str) -> list[str]:
-        """The names that join the family whose class stands at a dotted path, those of the package first."""
+        """The member names of the family whose class has this dotted path, the package's first."""
         declared = self.find(family)
         return [cls.member for cls in self.members(declared)] if declared else []
 
     def extra_members(self) -> list[tuple[Declaration, str]]:
-        """The classes outside the package that join a family, each with that family's word for itself."""
+        """The classes outside the package that join a family, each with the family's name."""
         lines = [(cls, self.lineage(cls)) for cls in self._named if not cls.file.module]
         return [(cls, base.family) for cls, line in lines for base in line if base.family]
 
     def config_of(self, field: Field) -> Declaration | None:
-        """The configuration class that a field's type names: `X`, `X | None`, `dict[str, X]`, `tuple[X, ...]`."""
+        """The configuration class in a field's type: `X`, `X | None`, `dict[str, X]`, `tuple[X, ...]`."""
         for node in ast.walk(field.annotation):
             if isinstance(node, (ast.Name, ast.Attribute)):
                 cls = self.resolve(ast.unparse(node), field.file)
@@ -166,7 +166,7 @@ class Sources:
 
     @functools.cached_property
     def _named(self) -> list[Declaration]:
-        """Every class that joins some family."""
+        """Every class that joins a family."""
         shipped = {path: ".".join(path.relative_to(SRC).with_suffix("").parts) for path in SRC.glob("microgpt/**/*.py")}
         found = []
         for path, module in (shipped | dict.fromkeys(self._extra, "")).items():
@@ -181,16 +181,16 @@ class Sources:
 
 
 def module_file(root: Path, module: str) -> Path | None:
-    """The file of a module under an import root, without importing its parents."""
+    """A module's file under an import root, found without importing its parents."""
     base = root.joinpath(*module.split("."))
     return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
 
 
 def find_source(name: str, config_dir: Path | None = None) -> Path:
-    """The file of a user's part, found where `registry.import_part` finds it, but not run.
+    """Find the file of a user's part where `registry.import_part` finds it, without running it.
 
     Raises:
-        UsageError: there is no such file or module.
+        UsageError: the file or module does not exist.
     """
     if name.endswith(".py"):
         places = [Path(name), *([config_dir / name] if config_dir else [])]
@@ -205,7 +205,7 @@ def find_source(name: str, config_dir: Path | None = None) -> Path:
 
 
 def read_sources(files: Sequence[Path]) -> Sources:
-    """The package's sources and these.
+    """Read the package's sources and these files.
 
     Raises:
         UsageError: a file is not Python.

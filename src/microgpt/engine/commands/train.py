@@ -1,7 +1,7 @@
-"""`microgpt-train [OVERRIDES] [-m]`: composes conf/, trains, evaluates, writes the run folder.
+"""`microgpt-train [OVERRIDES] [-m]`: compose conf/, train, evaluate, write the run folder.
 
-A single run is composed and checked before its folder is made, so that a typo leaves nothing behind. A sweep (`-m`) is
-checked point by point, then handed to Hydra, whose launchers train each point.
+The command composes and checks a single run before making its folder, so a typo leaves nothing behind. It checks a
+sweep (`-m`) point by point, then hands it to Hydra, whose launchers train each point.
 """
 
 import argparse
@@ -28,7 +28,7 @@ LOAD = Load()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command; return its exit code."""
     return common.run(train_command, argv, ResumeHint)
 
 
@@ -62,7 +62,7 @@ def train_command(arguments: list[str]) -> None:
 
 
 def hand_to_hydra(arguments: list[str], args: argparse.Namespace) -> None:
-    """Run a sweep, or print what Hydra is asked for."""
+    """Run a sweep, or print the information that Hydra's flags request."""
     from microgpt.engine.compose.compose import check_sweep
     from microgpt.engine.compose.overrides import as_hydra_takes_them
     from microgpt.engine.sweep.points import Sweep
@@ -74,13 +74,13 @@ def hand_to_hydra(arguments: list[str], args: argparse.Namespace) -> None:
     known = set(args.overrides)
     flags = [word for word in arguments if word not in known]
     sweep = Sweep()
-    call_hydra([*flags, *as_hydra_takes_them(args.overrides)], sweep)  # Hydra wants the overrides together
+    call_hydra([*flags, *as_hydra_takes_them(args.overrides)], sweep)  # Hydra requires consecutive overrides
     if sweep.points and not sweep.points[0].config.sweep.detach:
         sweep.report()
 
 
 def call_hydra(arguments: list[str], sweep: "Sweep") -> None:
-    """Run Hydra's own main, which trains the sweep's points, as if these were the command line."""
+    """Run Hydra's own main with these arguments as the command line; it trains the sweep's points."""
     import hydra
 
     from microgpt.engine.compose.groups import shipped_yaml
@@ -89,7 +89,7 @@ def call_hydra(arguments: list[str], sweep: "Sweep") -> None:
 
     register_schemas()
     launchers.register()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are: we print them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # pass errors through unchanged: we print them
     previous, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(shipped_yaml()), config_name="train")(sweep.train_point)()

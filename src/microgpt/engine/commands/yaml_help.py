@@ -1,4 +1,4 @@
-"""What a launcher's or sweeper's YAML says of itself: its first comment, and each parameter with the comment beside it.
+"""Read the help in a launcher's or sweeper's YAML: its first comment, and the comment beside each parameter.
 
 # Several points at a time on this machine.
 n_jobs: 2 # points at a time
@@ -18,12 +18,12 @@ _COMMENTED = re.compile(r"^(\w+):(?:\s.*)?\s#\s*(.*)$")
 
 @dataclass(frozen=True)
 class YamlPart:
-    """An option of a group such as hydra/launcher.
+    """One option of a group such as hydra/launcher.
 
     Attributes:
-        summary: the file's first line of comment.
-        parent: the option of the same group that it builds on; empty for none.
-        parameters: its own; `doc` is empty where the parent explains them.
+        summary: the file's first comment line.
+        parent: the option of the same group that this one extends; empty for none.
+        parameters: this option's own parameters; `doc` is empty if the parent explains one.
     """
 
     name: str
@@ -36,7 +36,7 @@ def read_part(file: Path, group: str) -> YamlPart:
     """Read one option of a group.
 
     Raises:
-        UsageError: the file holds no mapping.
+        UsageError: the file is not a mapping.
     """
     import yaml
 
@@ -58,7 +58,7 @@ def read_part(file: Path, group: str) -> YamlPart:
 
 
 def _typed(value: Any) -> str:
-    """A value as it is typed in an override."""
+    """A value as typed in an override."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, dict):

@@ -1,1 +1,1 @@
-"""Runs beside one another: what their folders say, statistics, tables, figures."""
+"""Comparing runs: reading their folders, statistics, tables, figures."""

@@ -1,9 +1,9 @@
-"""Compare runs: mean and spread over seeds of each setting, and paired differences against the best one.
+"""Compare runs: each setting's mean and spread over seeds, and its paired difference from the best setting.
 
     comparison = summarise(["sweeps/2026-11-03_12-00-00"])
     comparison.groups[0].knobs, comparison.groups[0].mean
 
-Runs whose configs differ in the seed alone form a group. `tables` and `figures` show the result.
+Runs whose configs differ only in the seed form a group. `tables` and `figures` present the result.
 """
 
 import json
@@ -20,17 +20,17 @@ from microgpt.errors import UsageError
 from microgpt.text import did_you_mean
 
 FASTER = ("tokens_per_second", "mfu")
-"""Last words of the numbers of a summary, beside the metrics of an evaluation, of which more is better."""
+"""Summary numbers, by their last word, for which higher is better; evaluation metrics declare their own direction."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired difference from the best group: group minus best, for each seed that both ran.
+    """Paired difference from the best group: group minus best, over their shared seeds.
 
     Attributes:
-        n: seeds that both ran.
+        n: number of shared seeds.
         std: sample standard deviation of the differences; None with one seed.
-        low, high: paired t interval of the mean at 95 %; None with one seed.
+        low, high: 95 % paired t interval of the mean; None with one seed.
     """
 
     n: int
@@ -42,12 +42,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed alone.
+    """Runs that differ only in their seed.
 
     Attributes:
-        knobs: those that distinguish this group from the others, without the ones that it does not have.
-        scores: seed -> metric; a seed that was run several times counts once, with its mean.
-        difference: from the best group; None for the best itself and where no seed is shared.
+        knobs: this group's knobs that distinguish it from the others.
+        scores: seed -> metric; a seed with several runs counts once, with their mean.
+        difference: the difference from the best group; None for the best itself and for a group without a shared seed.
     """
 
     knobs: Mapping[str, Any]
@@ -57,33 +57,33 @@ class Group:
 
     @property
     def n(self) -> int:
-        """Number of seeds."""
+        """The number of seeds."""
         return len(self.scores)
 
     @property
     def mean(self) -> float:
-        """Over seeds."""
+        """The mean over seeds."""
         return statistics.fmean(self.scores.values())
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation over seeds; None for a single seed."""
+        """The sample standard deviation over seeds; None for a single seed."""
         return statistics.stdev(self.scores.values()) if self.n > 1 else None
 
     @property
     def label(self) -> str:
-        """The knobs as a legend shows them: `pos=rope, n_layer=4`."""
+        """The knobs as shown in a legend: `pos=rope, n_layer=4`."""
         return ", ".join(f"{short(key)}={value}" for key, value in self.knobs.items()) or "all runs"
 
     def average(self, key: str) -> float | None:
-        """Mean over runs of a number in their summaries, such as `val/bpc`; None where no run has it."""
+        """The mean over runs of a number in their summaries, such as `val/bpc`; None if no run has it."""
         values = [value for run in self.runs if (value := run.number(key)) is not None]
         return statistics.fmean(values) if values else None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The groups, best first, and the runs that are left out, each with the reason in `missing`."""
+    """The groups, best first, and the excluded runs, each with the reason in `missing`."""
 
     metric: str
     knobs: tuple[str, ...]
@@ -96,7 +96,7 @@ def summarise(paths: Iterable[str | Path], metric: str = "val/loss") -> Comparis
 
     Args:
         paths: run folders, sweep folders, or folders of these.
-        metric: a key of `summary.json`; `val/loss` is the best that the run reached.
+        metric: a key of `summary.json`; `val/loss` is the run's best.
 
     Raises:
         CheckpointError: a path holds no run, or a file of a run cannot be read.
@@ -124,16 +124,16 @@ def summarise(paths: Iterable[str | Path], metric: str = "val/loss") -> Comparis
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more is better of a number of the summaries, such as `val/accuracy`."""
+    """Whether higher is better for a summary number such as `val/accuracy`."""
     name = metric.rsplit("/", 1)[-1]
     return name in FASTER or (name in Metric.members and Metric.members[name].better == "higher")
 
 
 def telling_knobs(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The knobs in which configs differ, in their order in the configs.
+    """The knobs in which the configs differ, in config order.
 
-    A knob with one value wherever it exists, as `model.pos.theta` of RoPE alone, adds nothing to the choice above it:
-    it is listed only where no other knob distinguishes two configs.
+    A knob with a single value wherever it exists, such as RoPE's `model.pos.theta`, adds nothing to the choice above
+    it: it is listed only if no other knob distinguishes two configs.
     """
     keys = list(dict.fromkeys(key for config in configs for key in config))
     values = {key: {_canonical(config[key]) for config in configs if key in config} for key in keys}
@@ -145,7 +145,7 @@ def telling_knobs(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def difference(scores: Mapping[Any, float], best: Mapping[Any, float]) -> Difference | None:
-    """Paired difference of two groups over their shared seeds; None when they share none."""
+    """The paired difference of two groups over their shared seeds; None if they share none."""
     pairs = [scores[seed] - best[seed] for seed in scores if seed in best]
     if not pairs:
         return None
@@ -158,10 +158,10 @@ def difference(scores: Mapping[Any, float], best: Mapping[Any, float]) -> Differ
 
 
 def t_quantile(df: int, inside: float = 0.95) -> float:
-    """The t with P(|T| < t) = `inside` for Student's t distribution with `df` degrees of freedom.
+    """The t such that P(|T| < t) = `inside` for Student's t distribution with `df` degrees of freedom.
 
     For integer degrees of freedom the probability is a finite sum: Abramowitz and Stegun, Handbook of Mathematical
-    Functions (https://personal.math.ubc.ca/~cbm/aands/), 26.7.3 and 26.7.4. It is inverted by bisection.
+    Functions (https://personal.math.ubc.ca/~cbm/aands/), 26.7.3 and 26.7.4. Bisection inverts it.
     """
     low, high = 0.0, math.pi / 2
     for _ in range(100):

@@ -1,6 +1,6 @@
-"""Draw a comparison: loss curves, the score by each swept knob, quality against time.
+"""Plot a comparison: loss curves, the score by each swept knob, the score against training time.
 
-matplotlib is imported when a figure is drawn, and draws to files alone: no display is needed.
+Drawing a figure imports matplotlib, which draws only to files and needs no display.
 """
 
 import re
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_SHOWN = 10
-"""Groups or lines that a reader can distinguish in one figure; of more, the best are drawn."""
+"""Most groups or lines that a reader can distinguish in one figure; a figure shows the best."""
 
 
 def draw_figures(comparison: Comparison, folder: str | Path) -> list[Path]:
-    """Write the figures that the runs have data for as PNG; returns their paths.
+    """Write a PNG of each figure that the runs have data for; return the paths.
 
     Raises:
         MachineError: the folder cannot be written.
@@ -43,7 +43,7 @@ def draw_figures(comparison: Comparison, folder: str | Path) -> list[Path]:
 
 
 def _curves(comparison: Comparison) -> "Figure | None":
-    """Each run's training loss, faint, and its validation metric; one colour for each group, the best in front."""
+    """Plot each run's training loss, faint, and validation metric; one colour per group, the best group in front."""
     figure, axes = _new_figure("step", comparison.metric)
     shown = comparison.groups[:MAX_SHOWN]
     settled: list[float] = []
@@ -70,12 +70,12 @@ def _curves(comparison: Comparison) -> "Figure | None":
 
 
 def _after_the_start(curve: list[tuple[float, float]]) -> list[float]:
-    """The values after the first tenth of a curve, whose steep start would flatten the rest of the axis."""
+    """Drop the first tenth of a curve, whose steep start would flatten the rest."""
     return [y for x, y in curve if x >= 0.1 * curve[-1][0]]
 
 
 def _quality_by_time(comparison: Comparison) -> "Figure | None":
-    """Each group's score against its training time."""
+    """Plot each group's score against its training time."""
     points = [(seconds, g) for g in comparison.groups[:MAX_SHOWN] if (seconds := g.average("train_seconds"))]
     if not points:
         return None
@@ -90,13 +90,13 @@ def _quality_by_time(comparison: Comparison) -> "Figure | None":
 
 
 def _score_by(comparison: Comparison, knob: str) -> "Figure | None":
-    """The score by one knob; a line joins groups that agree in all other knobs."""
+    """Plot the score by one knob; a line joins groups that agree in all other knobs."""
     groups = [group for group in comparison.groups if knob in group.knobs]
     if len({str(group.knobs[knob]) for group in groups}) < 2:
         return None
     values = [group.knobs[knob] for group in groups]
     numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-    names = list(dict.fromkeys(map(str, values)))  # groups are sorted: the best value comes first
+    names = list(dict.fromkeys(map(str, values)))  # groups are sorted, best first
     lines: dict[str, list[Group]] = {}
     for group in groups:
         rest = ", ".join(f"{short(key)}={value}" for key, value in group.knobs.items() if key != knob)
@@ -104,7 +104,7 @@ def _score_by(comparison: Comparison, knob: str) -> "Figure | None":
     figure, axes = _new_figure(knob, comparison.metric)
     shown = list(lines.items())[:MAX_SHOWN]
     for i, ((rest, members), colour) in enumerate(zip(shown, _colours(len(shown)), strict=True)):
-        aside = 0.6 * ((i + 0.5) / len(shown) - 0.5)  # side by side: names have no order, so no line joins them
+        aside = 0.6 * ((i + 0.5) / len(shown) - 0.5)  # names have no order: place them side by side, without a line
         placed = [(g.knobs[knob] if numeric else names.index(str(g.knobs[knob])) + aside, g) for g in members]
         placed.sort(key=lambda pair: pair[0])
         for x, group in placed:
@@ -177,7 +177,7 @@ def _label(group: Group) -> str:
 
 
 def _cut(text: str, width: int = 60) -> str:
-    """Text that fits a figure; `$` is escaped, as matplotlib reads it as mathematics."""
+    """Shorten text to fit a figure, and escape `$`, which matplotlib reads as mathematics."""
     return cut(escaped(text), width).replace("$", r"\$")
 
 

@@ -1,7 +1,7 @@
 """Find run folders and read them as plain data: knobs, summary, curves.
 
-A run folder holds `config.yaml`, and `summary.json` once it has finished. Folders may come from anyone: files are
-limited in size, YAML is read without aliases and tags. Imports neither torch nor Lightning.
+A run folder holds `config.yaml`, and `summary.json` once the run has finished. Folders are untrusted: files are limited
+in size, and YAML is read without aliases and tags. Imports neither torch nor Lightning.
 """
 
 import csv
@@ -17,9 +17,9 @@ from microgpt.files import read_json
 from microgpt.text import one_line
 
 SUMMARY_LIMIT = 4 << 20
-"""Bytes that a summary may have."""
+"""Maximum size of a summary in bytes."""
 MAX_DEPTH = 3
-"""How far below a given folder runs are looked for: `sweeps/<date>/<number>` is 2."""
+"""Maximum depth of a run below a given folder: `sweeps/<date>/<number>` is 2."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class RunRecord:
     """A run folder's config and summary.
 
     Attributes:
-        knobs: dotted key -> value, without `IGNORED`. A part chosen by name stands under the name of its node:
-            `model.pos`, not `model.pos.name`.
-        summary: the content of `summary.json`; empty where the run has not finished.
-        missing: the missing files, or another reason to leave the run out; empty for a run that counts.
+        knobs: dotted key -> value, without `IGNORED`. A part chosen by name is listed under its node: `model.pos`, not
+            `model.pos.name`.
+        summary: the content of `summary.json`; empty if the run has not finished.
+        missing: the missing files, or another reason to exclude the run; empty for an included run.
     """
 
     path: Path
@@ -40,19 +40,19 @@ class RunRecord:
     missing: str = ""
 
     def number(self, key: str) -> float | None:
-        """A finite number in the summary; None where it is absent or not finite."""
+        """A finite number in the summary; None if it is absent or not finite."""
         value = self.summary.get(key)
         return _finite(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 IGNORED = ("seed", "resume", "plan", "imports", "hydra", "sweep")
-"""Nodes that do not distinguish experiments: groups average over the seed, and the others say how a run was started."""
+"""Nodes that do not distinguish experiments: groups average over the seed; the others only tell how a run started."""
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
-    """Read every run in `paths`, each a run folder or a folder of them, such as a sweep's.
+    """Read every run in `paths`: run folders, or folders of runs such as a sweep's.
 
-    A sweep's numbered folders count as runs even when they are empty: a point that failed must not vanish.
+    A sweep's numbered folders count as runs even when empty, so that a failed point does not vanish.
 
     Raises:
         CheckpointError: a path does not exist, holds no run, or a file of a run cannot be read.
@@ -71,7 +71,7 @@ def find_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
 
 
 def read_curves(run: RunRecord) -> dict[str, list[tuple[float, float]]]:
-    """The finite values in a run's `metrics.csv`: column -> [(step, value), ...].
+    """Read the finite values in a run's `metrics.csv`: column -> [(step, value), ...].
 
     Raises:
         CheckpointError: the file cannot be read.
@@ -127,7 +127,7 @@ def _read_run(folder: Path) -> RunRecord:
 
 
 def _read(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
-    """The mapping in a file, None when there is no such file."""
+    """Read the mapping in a file; None if the file does not exist."""
     if not path.is_file():
         return None
     try:
@@ -153,7 +153,7 @@ def _flatten(tree: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, An
 
 
 def _number_or_same(value: Any) -> Any:
-    """Read numbers that YAML 1.1 takes for text, such as 1e-4, so that they equal 0.0001."""
+    """Convert numbers that YAML 1.1 reads as text, such as 1e-4, so that they equal 0.0001."""
     number = _finite(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else None
     return value if number is None else number
 

@@ -1,6 +1,6 @@
 """Format a comparison as a terminal table, CSV, Markdown, LaTeX or JSON.
 
-CSV and JSON keep every digit, for programs; the others round, for readers.
+CSV and JSON keep every digit for programs; the other formats round for readers.
 """
 
 import csv
@@ -22,7 +22,7 @@ DASH = "-"
 
 
 def as_text(comparison: Comparison) -> str:
-    """A plain table, and below it the runs that are not counted."""
+    """A plain-text table, followed by the excluded runs."""
     rows = [_header(comparison), *_rows(comparison)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     n_knobs = len(comparison.knobs)
@@ -38,7 +38,7 @@ def as_text(comparison: Comparison) -> str:
 
 
 def as_rich(comparison: Comparison) -> Table:
-    """The same table for a terminal, whose cells wrap at its width."""
+    """The same table for a terminal; cells wrap to its width."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(_header(comparison)):
         table.add_column(Text(name), justify="left" if i < len(comparison.knobs) else "right", overflow="fold")
@@ -48,7 +48,7 @@ def as_rich(comparison: Comparison) -> Table:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One row for each group, unrounded."""
+    """One row per group, unrounded."""
     metric = comparison.metric
     difference = [f"difference_{name}" for name in ("n", "mean", "std", "low", "high")]
     out = io.StringIO()
@@ -85,7 +85,7 @@ def as_latex(comparison: Comparison) -> str:
 
 
 def as_json(comparison: Comparison) -> str:
-    """A JSON object with every number of the comparison."""
+    """A JSON object with all numbers of the comparison."""
     content = {
         "metric": comparison.metric,
         "knobs": list(comparison.knobs),
@@ -104,7 +104,7 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
 
 
 def left_out(comparison: Comparison) -> list[str]:
-    """Lines that name the runs that are not counted, with the reasons; none when all are."""
+    """Lines that list the excluded runs with their reasons; empty if every run counts."""
     if not comparison.incomplete:
         return []
     lines = [f"  {escaped(str(run.path))}: {run.missing}" for run in comparison.incomplete]

@@ -1,1 +1,1 @@
-"""From words on a command line to a checked configuration; beside the sweeps the only room that knows Hydra."""
+"""Compose command-line overrides into a checked configuration; besides sweep/, the only package that imports Hydra."""

@@ -1,7 +1,7 @@
-"""conf/ and a list of overrides become a checked `RunConfig`.
+"""Compose conf/ and a list of overrides into a checked `RunConfig`.
 
-Hydra composes onto a schema (see `schema`), `microgpt.config` decodes. An override of a knob that does not exist is
-passed on as an addition, so that the decoder can report it with every other fault and a suggestion.
+Hydra composes onto a schema (see `schema`); `microgpt.config` decodes the result. Overrides of unknown knobs pass
+through as additions, so that the decoder can report them with a suggestion, together with every other fault.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from microgpt.text import did_you_mean
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed and checked configuration, and the folder that the run goes to."""
+    """A composed and checked configuration, and its run folder."""
 
     config: RunConfig
     run_dir: Path
@@ -41,11 +41,11 @@ def compose_run(overrides: Sequence[str], config_dir: Path | None = None) -> Com
 
     Args:
         overrides: Hydra overrides, as typed: `model.pos=rope`, `trainer.max_steps=200`.
-        config_dir: a folder of your own YAML, searched after ours.
+        config_dir: a folder of your own YAML, searched after the shipped one.
 
     Raises:
-        ConfigError: with every fault found.
-        UsageError: for an override that cannot be read or names no part.
+        ConfigError: the configuration has faults; the error lists all of them.
+        UsageError: an override cannot be parsed or names an unknown part.
     """
     register_schemas()
     search = []
@@ -80,7 +80,7 @@ def decode(tree: DictConfig, config_dir: Path | None = None) -> RunConfig:
 
 
 def point_elsewhere(fault: Fault) -> Fault:
-    """For an unknown key that resembles none beside it, suggest the knob or group of that name elsewhere."""
+    """For an unknown key unlike any of its siblings, suggest the knob or group of that name elsewhere."""
     if fault.what != "unknown key" or fault.fix.startswith("did you mean"):
         return fault
     name = fault.path.rsplit(".", 1)[-1]
@@ -94,7 +94,7 @@ def point_elsewhere(fault: Fault) -> Fault:
 
 
 def drop_hydra_node(tree: DictConfig) -> None:
-    """Remove Hydra's own node, which is no part of a run, and fold in what was composed for it."""
+    """Remove Hydra's own node, which is not part of a run, and fold the knobs of one-word parts into them."""
     OmegaConf.set_readonly(tree, False)
     OmegaConf.set_struct(tree, False)
     tree.pop("hydra", None)
@@ -102,7 +102,7 @@ def drop_hydra_node(tree: DictConfig) -> None:
 
 
 def refuse_shadowed_files(config_dir: Path) -> None:
-    """Refuse a user's YAML that has the name of a shipped one: Hydra would silently ignore it."""
+    """Refuse a user's YAML file with a shipped file's name: Hydra would silently ignore it."""
     if not config_dir.is_dir():
         raise UsageError(f"no such folder {str(config_dir)!r}", "--config-dir", "name a folder that holds YAML files")
     for path in sorted(config_dir.rglob("*.yaml")):
@@ -112,10 +112,10 @@ def refuse_shadowed_files(config_dir: Path) -> None:
 
 
 def check_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> None:
-    """Compose and check every point of a sweep, or the part that is fixed when a sweeper draws the points itself.
+    """Compose and check every point of a sweep, or only the fixed overrides if a sweeper draws the points.
 
     Raises:
-        ConfigError, UsageError: for the first point with a fault.
+        ConfigError, UsageError: a point has a fault; the error is the first such point's.
     """
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))

@@ -1,4 +1,4 @@
-"""Hydra's private names, all that this package uses."""
+"""All uses of Hydra's private names."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from microgpt.engine.process.private_names import private_name
 
 CHECKED = ">=1.3.2,<1.4"
-"""The versions of hydra-core that were checked to have these names."""
+"""Versions of hydra-core known to have these names."""
 NAMES = (
     ("hydra._internal.utils", "get_args_parser"),
     ("hydra._internal.core_plugins.basic_sweeper", "BasicSweeper"),
@@ -15,16 +15,16 @@ NAMES = (
 
 
 def arguments_parser() -> argparse.ArgumentParser:
-    """The parser of Hydra's own command line: overrides, -m, --config-dir, --cfg and the like."""
+    """The parser of Hydra's command line: overrides, -m, --config-dir, --cfg and others."""
     parser: argparse.ArgumentParser = _get(0)()
     return parser
 
 
 def sweep_points(overrides: Sequence[Any]) -> list[list[str]]:
-    """The points of a sweep over all combinations, each as the overrides of a single run.
+    """The points of a grid sweep, each as the overrides of a single run.
 
     Args:
-        overrides: parsed, as `OverridesParser.parse_overrides` returns them.
+        overrides: the result of `OverridesParser.parse_overrides`.
     """
     batches: list[list[list[str]]] = _get(1).split_arguments(list(overrides), max_batch_size=None)
     return [point for batch in batches for point in batch]

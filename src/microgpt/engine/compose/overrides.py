@@ -1,4 +1,4 @@
-"""Overrides as Hydra takes them, and Hydra's errors about them as one line of ours."""
+"""Convert overrides to Hydra's form, and Hydra's errors about them to one-line errors."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from microgpt.text import did_you_mean
 
 
 def as_hydra_takes_them(overrides: Sequence[str]) -> list[str]:
-    """Let unknown keys through: `a.b=1` becomes `++a.b=1`, `experiment=null` becomes `~experiment`, and `logger=null`
+    """Let unknown keys pass: `a.b=1` becomes `++a.b=1`, `experiment=null` becomes `~experiment`, and `logger=null`
     becomes `logger=none`.
 
-    An unknown key then reaches the decoder, which reports it with every other fault and a suggestion.
+    The decoder then reports an unknown key with a suggestion, together with every other fault.
     """
     known = config_groups(shipped_yaml())
     taken = []
@@ -35,7 +35,7 @@ def as_hydra_takes_them(overrides: Sequence[str]) -> list[str]:
 
 
 def explain(error: Exception, overrides: Sequence[str]) -> UsageError:
-    """Hydra's error as one line of ours, with a suggestion."""
+    """Convert Hydra's error to a one-line error with a suggestion."""
     text = str(error)
     return (
         _missing_part(text)
@@ -45,7 +45,7 @@ def explain(error: Exception, overrides: Sequence[str]) -> UsageError:
 
 
 def _missing_part(text: str) -> UsageError | None:
-    """For a word that chooses no part."""
+    """The error for a word that names no part, if that is the cause."""
     known = config_groups(shipped_yaml())
     if missing := re.search(r"Could not (?:find|load) '([^']+/[^']+)'", text):
         group = next((name for name in known if missing[1].startswith(f"{name}/")), missing[1].rpartition("/")[0])
@@ -62,7 +62,7 @@ def _missing_part(text: str) -> UsageError | None:
 
 
 def _unreadable(text: str, overrides: Sequence[str]) -> UsageError | None:
-    """For an override that Hydra's grammar refuses."""
+    """The error for an override that Hydra's grammar rejects, if that is the cause."""
     if ambiguous := re.match(r"Ambiguous value for argument '(?:\+\+)?([^']*)'", text):
         fix = "add -m to sweep over several values, or quote one that has a comma: 'key=\"a,b\"'"
         return UsageError(f"several values, {ambiguous[1]!r}", "a single run", fix)

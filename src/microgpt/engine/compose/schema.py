@@ -1,7 +1,7 @@
-"""The schema that Hydra composes onto, derived from the dataclasses: every knob exists, and no YAML restates a default.
+"""The schema that Hydra composes onto, derived from the dataclasses, so that YAML need not restate knobs or defaults.
 
-A field of `RunConfig`, or of a node in it, whose type is a family of parts makes the family a schema group by the
-field's name: `model.pos` has its members in `/schema/pos/`. Nothing is listed by hand.
+If the type of a field of `RunConfig`, or of a node in it, is a family of parts, the family becomes a schema group named
+after the field: the members for `model.pos` are in `/schema/pos/`. Nothing is listed by hand.
 """
 
 import typing
@@ -25,7 +25,7 @@ def families(root: type[Config] = RunConfig) -> dict[str, type[Choice]]:
     def walk(cls: type[Config], prefix: str, above: tuple[type[Config], ...]) -> None:
         for key, annotation in fields(cls).items():
             for node in config_classes(annotation):
-                if node in above:  # a part made of parts of its own family
+                if node in above:  # a part that contains parts of its own family
                     continue
                 inside: list[type[Config]] = [node]
                 if issubclass(node, Choice):
@@ -39,7 +39,7 @@ def families(root: type[Config] = RunConfig) -> dict[str, type[Choice]]:
 
 
 def config_classes(annotation: Any) -> Iterator[type[Config]]:
-    """The configuration classes that an annotation names: `X`, `X | None`, `dict[str, X]`, `tuple[X, ...]`."""
+    """The configuration classes in an annotation: `X`, `X | None`, `dict[str, X]`, `tuple[X, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, Config):
         yield annotation
     for argument in typing.get_args(annotation):
@@ -47,7 +47,7 @@ def config_classes(annotation: Any) -> Iterator[type[Config]]:
 
 
 def register_schemas() -> None:
-    """Put every knob with its default into Hydra's store, and the function that names run folders."""
+    """Register every knob with its default, and the resolver that names run folders, with Hydra."""
     OmegaConf.register_new_resolver("run_name", cluster.run_name, replace=True)
     import_shipped()
     store = ConfigStore.instance()

@@ -1,1 +1,1 @@
-"""Models for other programs, and theirs for us."""
+"""Export models to other programs, and import theirs."""

@@ -1,4 +1,4 @@
-"""The model card of an export: its data, scores, architecture and samples, and how to open it."""
+"""Write an export's model card: data, scores, architecture, samples, and how to open it."""
 
 import contextlib
 import json
@@ -16,11 +16,11 @@ FACTS = ("step", "tokens", "train_seconds", "params", "vocab_size", "precision",
 
 
 def model_card(run: Run, family: Family, difference: float, reader: str) -> str:
-    """The README.md of an exported folder.
+    """An exported folder's README.md.
 
     Args:
-        difference: the largest between a logit of the model and the folder's.
-        reader: the program that opened the folder to compare them.
+        difference: the largest difference between the model's logits and the folder's.
+        reader: the program that opened the folder for the comparison.
     """
     config = run.config.to_dict()
     parts = [
@@ -46,7 +46,7 @@ def model_card(run: Run, family: Family, difference: float, reader: str) -> str:
 
 
 def scores() -> list[str]:
-    """The entries of a summary that say how good the model is."""
+    """The keys of a summary that hold the model's scores."""
     test = ["loss", *(name for name, metric in Metric.members.items() if metric.headline)]
     return [*(f"val/{name}" for name in Metric.members), *(f"test/{name}" for name in test)]
 
@@ -58,7 +58,7 @@ def table(values: dict[str, Any]) -> str:
 
 
 def sample(run: Run, prompt: str) -> str:
-    """A generated text as an indented block; empty when the model does not know the prompt's characters."""
+    """A generated text as an indented block; empty if the model does not know the prompt's characters."""
     try:
         text = printable(run.generate(prompt, max_new_tokens=200, seed=0)).strip()
     except microgpt.MicrogptError:
@@ -67,7 +67,7 @@ def sample(run: Run, prompt: str) -> str:
 
 
 def corpus_name(path: Path) -> str:
-    """The name of the training text, from the run's config.yaml."""
+    """The training text's name, from the run's config.yaml."""
     from microgpt.engine.store.config_file import read_config
 
     for folder in (path, path.parent):

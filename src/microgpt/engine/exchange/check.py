@@ -1,4 +1,4 @@
-"""Check an export: what was written must give the model's logits and the tokenizer's tokens."""
+"""Check that an export gives the model's logits and the tokenizer's tokens."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,15 @@ Logits = Callable[[Tensor], Tensor]
 """int64 (B, T) -> (B, T, V)."""
 Encode = Callable[[str], list[int]]
 TOLERANCE = 1e-5
-"Largest difference of logits that is accepted, per unit of the largest logit (or of 1)."
+"Largest accepted difference of logits, relative to the largest logit or to 1, whichever is larger."
 
 
 @torch.no_grad()
 def compare_logits(model: GPT, logits: Logits) -> float:
-    """The largest difference of logits over random tokens that fill the context.
+    """Compute the largest difference of logits over random tokens that fill the context.
 
     Raises:
-        CheckpointError: it is larger than rounding explains.
+        CheckpointError: the difference is larger than rounding explains.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(model.vocab_size, (2, model.config.block_size), generator=generator)  # (B, T)
@@ -36,10 +36,10 @@ def compare_logits(model: GPT, logits: Logits) -> float:
 
 
 def compare_tokens(tokenizer: Tokenizer, encode: Encode) -> None:
-    """Refuse an exported tokenizer that cuts texts differently.
+    """Refuse an exported tokenizer that encodes texts differently.
 
     Raises:
-        CheckpointError: a text has other tokens.
+        CheckpointError: a text encodes to different tokens.
     """
     ids = torch.randint(tokenizer.vocab_size, (200,), generator=torch.Generator().manual_seed(0))
     for text in (tokenizer.decode(ids), "The cat's hat, naïve café.\n\n  日本語 🎩\t1234", ""):

@@ -1,4 +1,4 @@
-"""Write a trained model for other programs. The folder appears once it was opened again and its logits match."""
+"""Export a trained model for other programs. The folder appears only after it reopens with matching logits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,19 +12,19 @@ from microgpt.errors import MachineError, UsageError
 
 
 def export(run: Run, out: Path, format: str | dict[str, Any] | ExportFormat = "hf") -> float:
-    """Write a model in one of the export formats.
+    """Export a model in one of the export formats.
 
     Args:
-        out: the folder to make; it must be absent or empty.
+        out: the folder to create; it must be absent or empty.
         format: a format's name, or a mapping of `name` and options: `{"name": "hf", "card": False}`.
 
     Returns:
-        The largest difference between the logits of the model and those of what was written.
+        The largest difference between the model's logits and the exported model's.
 
     Raises:
-        UsageError: there is no such format, it cannot hold the model, or the folder is in use.
-        CheckpointError: what was written is not the model; nothing is left behind.
-        MachineError: it cannot be written.
+        UsageError: the format is unknown or cannot express the model, or the folder is in use.
+        CheckpointError: the exported model differs; nothing is left behind.
+        MachineError: the folder cannot be written.
     """
     chosen = ExportFormat.choose(format)
     assert isinstance(chosen, ExportFormat)
@@ -35,7 +35,7 @@ def export(run: Run, out: Path, format: str | dict[str, Any] | ExportFormat = "h
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out`, which takes its name when all went well and is removed when not."""
+    """Make a hidden folder beside `out`; rename it to `out` on success, remove it on failure."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} exists", "OUT", "name a new folder, or an empty one")
     try:

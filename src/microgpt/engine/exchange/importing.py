@@ -1,4 +1,4 @@
-"""Turn another project's checkpoint into a model folder of ours."""
+"""Convert another project's checkpoint to our model folder."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from microgpt.model import GPT, save_model
 
 
 def import_checkpoint(checkpoint: Path, out: Path, project: str | dict[str, Any] | Importer) -> GPT:
-    """Read a checkpoint and write its model folder.
+    """Read a checkpoint and write it as a model folder.
 
     Args:
-        out: the folder to make; it must be absent or empty.
+        out: the folder to create; it must be absent or empty.
         project: a project's name, or a mapping of `name` and options: `{"name": "nanogpt", "meta": "meta.pkl"}`.
 
     Raises:
-        UsageError: there is no such project or option, or the folder is in use.
-        CheckpointError: it is no such checkpoint, or the tokenizer is another model's.
+        UsageError: the project or an option is unknown, or the folder is in use.
+        CheckpointError: the file is not such a checkpoint, or the tokenizer belongs to another model.
         MachineError: the folder cannot be written.
     """
     importer = Importer.choose(project)

@@ -1,7 +1,7 @@
 """Read nanoGPT's checkpoints and vocabularies (https://github.com/karpathy/nanoGPT) safely.
 
-Both files are pickles, which can run code when they are loaded. ckpt.pt is read by torch's unpickler for weights
-alone, meta.pkl by an interpreter of the few instructions that plain dictionaries need.
+Both files are pickles, which can run code when loaded. torch's weights-only unpickler reads ckpt.pt; an interpreter of
+the few instructions that plain dictionaries need reads meta.pkl.
 """
 
 import os
@@ -35,15 +35,15 @@ NAMES = {
     ".mlp.c_fc.": ".mlp.widen.",
     ".mlp.c_proj.": ".mlp.out.",
 }
-"Parts of its weights' names -> ours. Both keep queries, keys and values in one matrix, in this order."
+"Parts of nanoGPT's weight names -> ours. Both keep queries, keys and values in one matrix, in this order."
 
 
 def read_checkpoint(path: Path) -> GPT:
-    """The model of a ckpt.pt, in eval mode.
+    """Read the model of a ckpt.pt, in eval mode.
 
     Raises:
-        UsageError: the environment switches torch's protection off.
-        CheckpointError: it is no such checkpoint.
+        UsageError: the environment disables torch's protection.
+        CheckpointError: the file is not such a checkpoint.
     """
     if os.environ.get(UNSAFE):
         raise UsageError(f"{UNSAFE} is set, with which a pickle can run code", "the environment", f"unset {UNSAFE}")
@@ -51,7 +51,7 @@ def read_checkpoint(path: Path) -> GPT:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError("no such file", str(path), "name nanoGPT's ckpt.pt") from None
-    except Exception as error:  # torch raises many kinds, for a damaged file and for one that would run code
+    except Exception as error:  # torch raises many kinds, for damaged files and for files that would run code
         what = f"not a file of plain weights ({one_line(error, 150)})"
         raise CheckpointError(what, str(path), "name nanoGPT's ckpt.pt") from None
     arguments, weights = (state.get(key) if isinstance(state, dict) else None for key in ("model_args", "model"))
@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> GPT:
         renamed = {
             rename(str(name)): tensor for name, tensor in weights.items() if not str(name).endswith(".attn.bias")
         }
-        renamed.pop("lm_head.weight", None)  # it is the table of tokens
+        renamed.pop("lm_head.weight", None)  # tied to the token embedding
         return fill(config, vocab_size, renamed, path)
     except ConfigError as error:
         raise CheckpointError(one_line(f"model_args.{error.faults[0]}"), str(path)) from None
@@ -71,7 +71,7 @@ def read_checkpoint(path: Path) -> GPT:
 
 
 def read_arguments(arguments: Mapping[str, Any]) -> tuple[GPTConfig, int]:
-    """nanoGPT's model_args as our config, and the size of the vocabulary."""
+    """Convert nanoGPT's model_args to our config and the vocabulary size."""
     names = ("n_layer", "n_head", "n_embd", "block_size", "bias", "dropout")
     knobs = {name: arguments[name] for name in names}
     parts = {"pos": "learned", "norm": "layernorm", "mlp": "gelu", "tie_weights": True}
@@ -79,15 +79,15 @@ def read_arguments(arguments: Mapping[str, Any]) -> tuple[GPTConfig, int]:
 
 
 def rename(name: str) -> str:
-    """Our name of a weight of theirs."""
-    name = name.removeprefix("_orig_mod.")  # of a model that torch.compile had wrapped
+    """Our name for one of nanoGPT's weights."""
+    name = name.removeprefix("_orig_mod.")  # a prefix that torch.compile adds
     for theirs, ours in NAMES.items():
         name = name.replace(theirs, ours)
     return name
 
 
 def fill(config: GPTConfig, vocab_size: int, weights: Mapping[str, Tensor], path: Path) -> GPT:
-    """The model of these weights."""
+    """Build the model with these weights."""
     if 4 * config.n_layer > len(weights):
         raise CheckpointError(f"{config.n_layer} layers in {len(weights)} weights", str(path), "the file is damaged")
     with without_weights():
@@ -103,10 +103,10 @@ def fill(config: GPTConfig, vocab_size: int, weights: Mapping[str, Tensor], path
 
 
 def read_meta(path: Path) -> CharTokenizer:
-    """The characters of a meta.pkl.
+    """Read the characters of a meta.pkl.
 
     Raises:
-        CheckpointError: it holds anything but nanoGPT's plain dictionaries.
+        CheckpointError: the file holds anything but nanoGPT's plain dictionaries.
     """
     try:
         meta = read_plain(read_capped(path, META_LIMIT))
@@ -120,10 +120,10 @@ def read_meta(path: Path) -> CharTokenizer:
 
 
 def read_plain(data: bytes) -> Any:
-    """Read a pickle of dictionaries, strings and whole numbers; anything else is refused.
+    """Read a pickle of dictionaries, strings and integers; refuse anything else.
 
     Raises:
-        ValueError: it holds another instruction.
+        ValueError: the pickle holds another instruction.
     """
     unpickler = PlainUnpickler()
     for opcode, argument, _ in genops(data):
@@ -136,7 +136,7 @@ def read_plain(data: bytes) -> Any:
 
 
 class PlainUnpickler:
-    """A pickle's stack machine, of which only those instructions are here that can run nothing."""
+    """A pickle's stack machine, with only the instructions that cannot run code."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -144,30 +144,30 @@ class PlainUnpickler:
         self.memo: dict[Any, Any] = {}
 
     def skip(self, _: Any) -> None:
-        """Do nothing: the version, and the sizes that a reader may fetch ahead."""
+        """Do nothing: the version, and frame sizes for reading ahead."""
 
     def push(self, constant: Any) -> None:
-        """Put a string or a number on the stack."""
+        """Push a string or a number."""
         self.stack.append(constant)
 
     def push_dict(self, _: Any) -> None:
-        """Put an empty dictionary on the stack."""
+        """Push an empty dictionary."""
         self.stack.append({})
 
     def mark(self, _: Any) -> None:
-        """Remember where the items of a dictionary begin."""
+        """Mark where a dictionary's items begin."""
         self.marks.append(len(self.stack))
 
     def memoize(self, _: Any) -> None:
-        """Number the top of the stack with the next number."""
+        """Store the top of the stack under the next number."""
         self.memo[len(self.memo)] = self.stack[-1]
 
     def put(self, number: Any) -> None:
-        """Give the top of the stack this number."""
+        """Store the top of the stack under this number."""
         self.memo[number] = self.stack[-1]
 
     def get(self, number: Any) -> None:
-        """Put what has this number on the stack."""
+        """Push the value stored under this number."""
         self.stack.append(self.memo[number])
 
     def set_item(self, _: Any) -> None:
@@ -198,4 +198,4 @@ INSTRUCTIONS: dict[str, Callable[[PlainUnpickler, Any], None]] = {
     "SETITEM": PlainUnpickler.set_item,
     "SETITEMS": PlainUnpickler.set_items,
 }
-"""What a pickle of plain dictionaries consists of, but for its end."""
+"""The instructions in a pickle of plain dictionaries, except the end."""

@@ -1,1 +1,1 @@
-"""The training loop and all that hangs on it; the only room that knows Lightning."""
+"""The training loop, its callbacks and its loggers; the only package that imports Lightning."""

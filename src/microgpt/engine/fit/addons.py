@@ -11,11 +11,11 @@ from microgpt.errors import MachineError, UsageError
 
 
 def build_loggers(parts: Mapping[str, LoggerConfig], run: LoggedRun) -> list[Logger]:
-    """The loggers by their names in the node `logger`, in that order.
+    """Build the loggers named in the node `logger`, in its order.
 
     Raises:
         MachineError: a package is missing or too old.
-        UsageError: a part builds something else.
+        UsageError: a part does not build a logger.
     """
     loggers: list[Logger] = []
     for name, part in parts.items():
@@ -31,13 +31,13 @@ def build_loggers(parts: Mapping[str, LoggerConfig], run: LoggedRun) -> list[Log
 
 
 def build_callbacks(parts: Mapping[str, CallbackConfig], own: Sequence[L.Callback] = ()) -> list[L.Callback]:
-    """The callbacks by their names in the node `callbacks`, in that order.
+    """Build the callbacks named in the node `callbacks`, in its order.
 
     Args:
-        own: the callbacks of every run, beside which each must save its state under a key of its own.
+        own: the callbacks that every run has; a state key must not repeat one of theirs.
 
     Raises:
-        UsageError: a part builds something else, or two save their states under one key.
+        UsageError: a part does not build a callback, or two callbacks save their states under the same key.
     """
     callbacks: list[L.Callback] = []
     keys = {callback.state_key: type(callback).__name__ for callback in own if keeps_state(callback)}
@@ -60,5 +60,5 @@ def build_callbacks(parts: Mapping[str, CallbackConfig], own: Sequence[L.Callbac
 
 
 def keeps_state(callback: L.Callback) -> bool:
-    """Whether a callback has a state to save."""
+    """Whether a callback has state to save."""
     return type(callback).state_dict is not L.Callback.state_dict

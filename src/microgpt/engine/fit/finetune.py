@@ -1,4 +1,4 @@
-"""Fine-tuning: the knobs that pretrained weights decide, and which weights are trained."""
+"""Fine-tuning: adopt the knobs of pretrained weights and choose which weights to train."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -15,20 +15,20 @@ log = logging.getLogger("microgpt")
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model and the tokenizer that belongs to it."""
+    """A pretrained model and its tokenizer."""
 
     model: GPT
     tokenizer: Tokenizer
     notice: str = ""
-    "The knobs that it overrules, in words."
+    "Names the knobs that the pretrained model overrides."
 
 
 def load_pretrained(config: GPTConfig) -> Pretrained:
-    """The model that `model.pretrained` names, with the run's dropout and, at most, its context.
+    """Load the model that `model.pretrained` names, with the run's dropout and a context no longer than the run's.
 
     Raises:
-        CheckpointError: it is missing or damaged, or our parts cannot express it.
-        MachineError: it cannot be downloaded, or a package of the extra `hf` is missing.
+        CheckpointError: the model is missing or damaged, or our parts cannot express it.
+        MachineError: the download fails, or a package of the extra `hf` is missing.
     """
     folder = hf.locate(str(config.pretrained))
     model, tokenizer = read_folder(folder)
@@ -47,7 +47,7 @@ def load_pretrained(config: GPTConfig) -> Pretrained:
 
 
 def adopt(config: RunConfig) -> tuple[RunConfig, Pretrained | None]:
-    """The run's config with the architecture and tokenizer of `model.pretrained`, which win; and the model."""
+    """Give the config the architecture and tokenizer of `model.pretrained`; return the config and the model."""
     if config.model.pretrained is None:
         return config, None
     pretrained = load_pretrained(config.model)
@@ -59,10 +59,10 @@ def adopt(config: RunConfig) -> tuple[RunConfig, Pretrained | None]:
 
 
 def starting_model(config: RunConfig, vocab_size: int, pretrained: Pretrained | None) -> GPT:
-    """The model that training starts from, in train mode: new or pretrained; frozen and adapted as the config says.
+    """Make the starting model, new or pretrained, in train mode; freeze weights and add adapters as the config says.
 
     Raises:
-        UsageError: a pattern of `trainer.freeze` or `lora.targets` names nothing.
+        UsageError: a pattern of `trainer.freeze` or `lora.targets` matches nothing.
     """
     model = GPT(config.model, vocab_size) if pretrained is None else pretrained.model.float()
     if pretrained is not None:
@@ -79,5 +79,5 @@ def starting_model(config: RunConfig, vocab_size: int, pretrained: Pretrained | 
 
 
 def trained_params(model: GPT) -> int:
-    """Number of weights that training changes."""
+    """The number of trainable weights."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""Check that the loss and the gradient of every step are finite. Needs torch alone."""
+"""Check that every step's loss and gradient are finite. Imports only torch."""
 
 import math
 from typing import Literal
@@ -9,19 +9,19 @@ from microgpt.engine.fit.pending import PendingScalars
 from microgpt.errors import NonFiniteError
 
 MOST_OVERFLOWS = 30
-"""Overflows of the scaled gradient in a row that no loss scale cures: the scale starts at 2^16 and halves each time."""
+"""Consecutive overflows of the scaled gradient that no loss scale cures: it starts at 2^16 and halves each time."""
 
 
 class GradientGuard:
-    """Stops the run, or skips the update, at a loss or gradient that is not finite.
+    """Stop the run, or skip the update, when the loss or the gradient is not finite.
 
     Args:
         on_nonfinite: `trainer.on_nonfinite`.
 
     Attributes:
         skipped_steps: updates skipped so far.
-        gradient_tells: the gradient must tell of a bad loss too, because several ranks or a loss scaler look at the
-            gradient alone.
+        gradient_tells: whether a bad loss must show in the gradient too, because several ranks or a loss scaler check
+            only the gradient.
     """
 
     def __init__(self, on_nonfinite: Literal["stop", "skip"]) -> None:
@@ -34,29 +34,29 @@ class GradientGuard:
         self._unchecked: tuple[int, PendingScalars] | None = None
 
     def start(self, *, has_scaler: bool, world_size: int, looks_late: bool, n_micro: int) -> None:
-        """Learn how the run trains.
+        """Set how the run trains.
 
         Args:
-            has_scaler: a loss scaler skips steps whose gradient overflows.
-            looks_late: check a step during the next one, so that no step waits for its own gradient.
+            has_scaler: whether a loss scaler skips steps whose gradient overflows.
+            looks_late: whether to check a step during the next one, so that no step waits for its own gradient.
             n_micro: forward passes per step.
         """
         self._has_scaler, self._looks_late, self._n_micro = has_scaler, looks_late, n_micro
         self.gradient_tells = has_scaler or world_size > 1
 
     def add(self, step: int, grad_norm: Tensor, loss_sum: Tensor) -> bool:
-        """Take a step's scalars, after checking the step before it; returns as `check`, for this step."""
+        """Check the step before, then take this step's scalars; return for this step what `check` returns."""
         self._unchecked = step, PendingScalars(grad_norm, loss_sum)
         return False if self._looks_late else self.check()
 
     def check(self) -> bool:
-        """Look at the latest step, if that has not been done.
+        """Check the latest step, unless it has been checked.
 
         Returns:
-            Whether the gradients must be dropped, so that the update changes nothing.
+            Whether to drop the gradients, so that the update changes nothing.
 
         Raises:
-            NonFiniteError: the loss or the gradient is not finite, and that ends the run.
+            NonFiniteError: the loss or the gradient is not finite and the run must stop.
         """
         if self._unchecked is None:
             return False

@@ -1,6 +1,6 @@
-"""Private names of Lightning, and internals that it does not document, all in this file.
+"""All uses of Lightning's private names and undocumented internals.
 
-Checked against lightning 2.6.6 up to, not including, 2.7. When one has gone, `check` says which.
+Checked against lightning >=2.6.6,<2.7. If a name is gone, `check` says which.
 """
 
 from operator import attrgetter
@@ -16,7 +16,7 @@ CHECKED = ">=2.6.6,<2.7"
 
 
 def gone(name: str) -> MachineError:
-    """The error for a name that this version of Lightning lacks."""
+    """The error for a name missing from the installed Lightning."""
     what = f"lightning {L.__version__} has no {name}, which training relies on"
     return MachineError(what, "this environment", f'pip install "lightning{CHECKED}"')
 
@@ -39,16 +39,16 @@ OF_A_TRAINER = (
     "fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.increment_completed",
     "received_sigterm",
 )
-"""The loop over batches and its counters, as a trainer holds them."""
+"""Attribute paths of the batch loop and its counters, from the trainer."""
 OF_CLASSES = ((ModelParallelStrategy, "_configure_launcher"),)
-"""Methods that are overridden here; were they renamed, Lightning would no longer call ours."""
+"""Methods overridden here; if Lightning renamed one, it would no longer call ours."""
 
 
 def check(trainer: L.Trainer) -> None:
-    """Check that every name is still there.
+    """Check that every private name exists.
 
     Raises:
-        MachineError: naming the first that is not.
+        MachineError: a name is missing; the error names the first.
     """
     for path in OF_A_TRAINER:
         try:
@@ -61,11 +61,11 @@ def check(trainer: L.Trainer) -> None:
 
 
 class EpochLoop(_TrainingEpochLoop):
-    """Lightning's loop over batches, with public names for the parts of it that `StepLoop` needs."""
+    """Lightning's batch loop, with public names for the parts that `StepLoop` uses."""
 
     @property
     def step_counter(self) -> Any:
-        """Counts optimizer steps as they are started and completed."""
+        """The counter of optimizer steps started and completed."""
         return self.automatic_optimization.optim_progress.optimizer.step
 
     @property
@@ -78,7 +78,7 @@ class EpochLoop(_TrainingEpochLoop):
         return self._should_accumulate()
 
     def count_logged_step(self) -> None:
-        """Count an update for those who log: Lightning's own callbacks log at this step."""
+        """Count an update in the step at which Lightning's own callbacks log."""
         self._batches_that_stepped += 1
 
     def set_logged_steps(self, updates: int) -> None:
@@ -87,22 +87,21 @@ class EpochLoop(_TrainingEpochLoop):
 
 
 def set_update_count(trainer: L.Trainer, updates: int) -> None:
-    """Tell a trainer's loop how many updates a resumed run has behind it.
+    """Tell a trainer's loop how many updates a resumed run has made.
 
-    It needs to know nothing else: its other counters start anew, so that a run can be made longer, or go on with other
-    micro-batches.
+    The other counters restart at zero, so a run can be extended or continue with other micro-batches.
     """
     progress = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
     progress.ready = progress.completed = updates
 
 
 def unscale_before_clipping(optimizer: Optimizer) -> None:
-    """Have the gradient unscaled before it is clipped: fused optimizers would do it in their step, after clipping."""
+    """Unscale the gradient before clipping: fused optimizers would unscale it in their step, after clipping."""
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
 
 
 class StartedRanksStrategy(ModelParallelStrategy):
-    """FSDP2 over processes that run already: Lightning starts none."""
+    """FSDP2 over processes that are already running: Lightning starts none."""
 
     def _configure_launcher(self) -> None:
-        """None."""
+        """Configure no launcher."""

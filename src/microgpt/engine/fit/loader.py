@@ -1,6 +1,6 @@
-"""Batches for training: which windows belong to which optimizer step is a pure function of (seed, step).
+"""Training batches: the windows of an optimizer step are a pure function of (seed, step).
 
-A loader starts wherever training stands, so nothing of it is saved or restored.
+A loader starts at any step, so it has no state to save or restore.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from microgpt.data.windows import Windows
 
 
 class Batch(NamedTuple):
-    """The part of a step's global batch that one forward pass of one process sees."""
+    """One process's share of a step's global batch for one forward pass."""
 
     x: Tensor  # (b, T) int64
     y: Tensor  # (b, T) int64, x shifted by one
@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
 
 class StepLoader:
-    """Yields the micro-batches of every step from `start_step` on; its length is the number of micro-batches."""
+    """Yield the micro-batches of every step from `start_step` on; the length counts micro-batches."""
 
     def __init__(self, windows: Windows, steps: int, n_micro: int, rank: int, world_size: int, start_step: int) -> None:
         self.windows, self.steps, self.n_micro = windows, steps, n_micro
@@ -38,15 +38,15 @@ class StepLoader:
                 yield Batch(x, y, step, micro)
 
     def state_dict(self) -> dict[str, object]:
-        """Nothing to save; Lightning warns when a loader lacks this method."""
+        """Return no state; Lightning warns when a loader lacks this method."""
         return {}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Nothing to restore."""
+        """Restore nothing."""
 
 
 class TextDataModule(L.LightningDataModule):
-    """Gives Lightning a `StepLoader` that starts at the trainer's step."""
+    """Give Lightning a `StepLoader` that starts at the trainer's step."""
 
     def __init__(self, windows: Windows, steps: int, n_micro: int) -> None:
         super().__init__()

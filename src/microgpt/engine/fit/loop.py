@@ -1,9 +1,9 @@
-"""Lightning's loop over batches, with a short way through a step on one device.
+"""Lightning's batch loop, with a fast path for a step on one device.
 
-Between two forward passes Lightning looks for a dozen hooks that nothing here defines, for metrics logged through it,
-for schedulers and for a validation of its own; on a small model that is a tenth of the time. The short way makes the
-same calls in the same order, without those that do nothing. Several devices and a loss scaler go Lightning's way, and
-so does a run with a callback that has a hook of a step, unless it is a `StepCallback`.
+Between two forward passes Lightning looks up a dozen hooks that nothing here defines, metrics logged through it,
+schedulers and its own validation; on a small model this takes a tenth of the time. The fast path makes the same calls
+in the same order and skips the ones that do nothing. A run takes Lightning's path if it has several devices, a loss
+scaler, or a callback with a per-step hook that is not a `StepCallback`.
 """
 
 from itertools import product
@@ -24,11 +24,11 @@ NOT_CALLED = (
     "on_after_backward",
     "on_before_optimizer_step",
 )
-"""Hooks of a callback that the short way skips."""
+"""Callback hooks that the fast path skips."""
 
 
 class StepLoop(EpochLoop):
-    """Takes the place of a trainer's `fit_loop.epoch_loop`; what it counts, raises and leaves is the same."""
+    """Replaces a trainer's `fit_loop.epoch_loop`; it counts, raises and leaves behind the same."""
 
     is_short = False
 
@@ -64,7 +64,7 @@ class StepLoop(EpochLoop):
             loss = loss / trainer.accumulate_grad_batches
         loss.backward()
         outputs = {"loss": loss.detach()}
-        del loss  # and its graph, before callbacks evaluate and save
+        del loss  # frees its graph before callbacks evaluate and save
         if updates:
             optimizer = trainer.optimizers[0]
             module.configure_gradient_clipping(optimizer)
@@ -87,10 +87,10 @@ class StepLoop(EpochLoop):
 
 
 def ends_steps_as_ours(callback: L.Callback) -> bool:
-    """Whether the hook at a step's end is ours or none: another may log through Lightning, which takes its way."""
+    """Whether the end-of-step hook is ours or absent: any other may log through Lightning, which needs its own path."""
     return type(callback).on_train_batch_end in (StepCallback.on_train_batch_end, L.Callback.on_train_batch_end)
 
 
 def has_hook(callback: L.Callback, name: str) -> bool:
-    """Whether a callback does something in the hook."""
+    """Whether a callback overrides the hook."""
     return getattr(type(callback), name) not in (None, getattr(L.Callback, name))

@@ -1,5 +1,5 @@
-"""A learning-rate search (Smith, https://arxiv.org/abs/1506.01186): train a copy while the rate grows, see where the
-loss falls fastest. It learns from batches of its own stream and leaves the model as it was.
+"""Learning-rate search (Smith, https://arxiv.org/abs/1506.01186): train a copy while raising the rate, and find where
+the loss falls fastest. The search draws batches from a separate stream and leaves the model unchanged.
 """
 
 import copy
@@ -15,7 +15,7 @@ from microgpt.model import GPT
 
 @dataclass(frozen=True)
 class Search:
-    """The rates tried, the smoothed loss at each, and the rate chosen."""
+    """The rates tried, the smoothed loss at each, and the chosen rate."""
 
     lrs: list[float]
     losses: list[float]
@@ -28,7 +28,7 @@ def find_lr(
     """Raise the learning rate from `low` to `high` in `steps` updates, and choose where the loss falls fastest.
 
     Args:
-        windows: batches to learn from; take another stream than the run's.
+        windows: training batches, from a stream other than the run's.
     """
     trial = copy.deepcopy(model).to(windows.device).train()
     optimizer = config.optim.build(trial.named_parameters())
@@ -54,7 +54,7 @@ def find_lr(
 
 
 def steepest(lrs: list[float], losses: list[float], fallback: float) -> float:
-    """The rate at which the loss falls fastest per factor of the rate, looking no further than its lowest point."""
+    """The rate at which the loss falls fastest on a log scale of the rate, up to the lowest loss."""
     finite = [loss for loss in losses if math.isfinite(loss)]
     if len(finite) < 5:
         return fallback
@@ -64,7 +64,7 @@ def steepest(lrs: list[float], losses: list[float], fallback: float) -> float:
 
 
 def with_lr(config: RunConfig, lr: float | None) -> RunConfig:
-    """The config with the learning rate that a search has found, if it has."""
+    """The config with the learning rate that a search found, if any."""
     values = config.to_dict()
     values["optim"]["lr"] = config.optim.lr if lr is None else lr
     return RunConfig.from_dict(values)

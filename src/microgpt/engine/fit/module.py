@@ -1,7 +1,7 @@
-"""The LightningModule: one optimizer step of a GPT, exactly.
+"""The LightningModule: one exact optimizer step of a GPT.
 
-The learning rate and the dropout masks are set from the step's number alone, so there is no scheduler or generator
-state to save. The norm of the gradient is computed once, for clipping, logging and the check that it is finite.
+The learning rate and the dropout masks depend only on the step number, so there is no scheduler or generator state to
+save. Clipping, logging and the finiteness check share one computation of the gradient norm.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ from microgpt.model.kernels.torch_private import foreach
 
 
 class GPTModule(L.LightningModule):
-    """A GPT, its optimizer and its schedule."""
+    """A GPT, its optimizer and its learning-rate schedule."""
 
-    # Lightning skips a hook that is None, which is faster than calling one that does nothing. Gradients are freed right
-    # after each update, so there is nothing to zero.
+    # Lightning skips a hook set to None, which is faster than calling an empty one. Each update frees the gradients, so
+    # there is nothing to zero.
     on_before_zero_grad = optimizer_zero_grad = on_before_backward = on_after_backward = None  # type: ignore[assignment]
     on_before_optimizer_step = on_train_batch_end = None  # type: ignore[assignment]
 
@@ -44,13 +44,13 @@ class GPTModule(L.LightningModule):
         self.grad_norm: Tensor | None = None
         self.guard = GradientGuard(config.trainer.on_nonfinite)
         self.average = WeightAverage(model, config.trainer.ema_decay)
-        # Only training is compiled: evaluation and samples come in other shapes, each of which would be compiled too.
+        # Compile only training: evaluation and sampling use other shapes, and each would need a compilation.
         self._loss = torch.compile(self.forward, mode=config.trainer.compile_mode) if compiled else self.forward
         self._is_replayed = compiled and config.trainer.compile_mode != "default"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a plain attribute without torch's search through the module's parts, which would cost 0.1 ms a step:
-        Lightning sets the name of the current hook alone 36 times."""
+        """Set a plain attribute without torch's search through the submodules, which costs 0.1 ms a step: Lightning
+        sets the name of the current hook 36 times."""
         if name in self.__dict__:
             self.__dict__[name] = value
         else:
@@ -89,7 +89,7 @@ class GPTModule(L.LightningModule):
         if batch.micro == 0:
             self.loss_sum = None
             if self._is_replayed and self.trainer.accumulate_grad_batches > 1:
-                # The next replay of a CUDA graph overwrites the gradients of this one: they need a place of their own.
+                # The next replay of a CUDA graph overwrites this one's gradients: store them elsewhere.
                 for p in self.model.parameters():
                     p.grad = torch.zeros_like(p) if p.requires_grad else None
             factor = self.config.optim.lr_factor(step, self.total_steps)
@@ -99,21 +99,21 @@ class GPTModule(L.LightningModule):
             torch.manual_seed(key(self.config.seed, f"dropout {batch.micro}", step, self.trainer.global_rank))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean loss of a micro-batch in nats per token; x, y: (b, T)."""
+        """The mean loss of a micro-batch in nats per token; x, y: (b, T)."""
         return self.model.loss(x, y)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self._loss(batch.x, batch.y)
         value = loss.detach().clone() if self._is_replayed else loss.detach()
         self.loss_sum = value if self.loss_sum is None else self.loss_sum + value
-        # An infinite loss can have a finite gradient. The factor makes it NaN then, and is 1 for a finite loss.
+        # An infinite loss can have a finite gradient. The factor turns it into NaN, and is 1 for a finite loss.
         return loss * (value - value + 1) if self.guard.gradient_tells else loss
 
-    # Lightning asks inspect for the signature each step; with this it need not work it out again.
+    # Lightning inspects the signature each step; this caches it.
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
     def step_loss(self) -> float:
-        """Mean training loss of the step that just ended on this process, in nats per token."""
+        """This process's mean training loss of the step that just ended, in nats per token."""
         assert self.loss_sum is not None
         return float(self.loss_sum) / self.trainer.accumulate_grad_batches
 
@@ -132,33 +132,33 @@ class GPTModule(L.LightningModule):
             optimizer.zero_grad(set_to_none=True)  # without gradients the update changes nothing
 
     def has_scaler(self) -> bool:
-        """Whether a loss scaler scales the gradient, as in 16-mixed, and skips steps whose gradient overflows."""
+        """Whether a loss scaler scales the gradient and skips steps whose gradient overflows, as in 16-mixed."""
         return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def may_look_late(self) -> bool:
-        """Whether a step need not wait for its gradient's norm, so that the GPU always has work queued.
+        """Whether a step may go on before its gradient norm arrives, so that the GPU always has work queued.
 
-        A step that is not finite is then noticed in the next one, or before anything is logged, evaluated or saved;
-        the run ends all the same at the last good one. What is to be skipped must be known before the update.
+        The next step then detects a step that is not finite, or a check does before anything is logged, evaluated or
+        saved; the run still ends at the last good step. Skipping an update needs the norm before the update.
         """
         return self.device.type == "cuda" and self.config.trainer.on_nonfinite == "stop" and not self.has_scaler()
 
     def check_gradient(self) -> None:
-        """Look at the loss and the gradient of the latest step, if that has not been done.
+        """Check the latest step's loss and gradient, unless they have been checked.
 
         Raises:
-            NonFiniteError: one is not finite, and that ends the run.
+            NonFiniteError: one is not finite and the run must stop.
         """
         if self.guard.check():
             self.trainer.optimizers[0].zero_grad(set_to_none=True)
 
     @property
     def skipped_steps(self) -> int:
-        """Updates skipped at a loss or gradient that was not finite."""
+        """The number of updates skipped because the loss or the gradient was not finite."""
         return self.guard.skipped_steps
 
     def check_weights(self) -> None:
-        """Refuse to save weights that the last update has made infinite or NaN.
+        """Refuse to save weights that the last update made infinite or NaN.
 
         Raises:
             NonFiniteError: the weights are not finite.
@@ -188,14 +188,14 @@ class GPTModule(L.LightningModule):
         """Free the gradients and update the averaged weights."""
         for group in optimizer.param_groups:
             for p in group["params"]:
-                p.grad = None  # used: the next forward pass can have the memory
+                p.grad = None  # frees the memory for the next forward pass
         self.average.update(self.trainer.global_step)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[GPT]:
-        """The model as it is evaluated, sampled from and saved: with the averaged weights, if any.
+        """The model to evaluate, sample from and save: with the averaged weights, if any.
 
-        All ranks enter together: sharded weights are gathered.
+        All ranks must enter together, to gather sharded weights.
 
         Raises:
             NonFiniteError: the latest step was not finite.
@@ -208,14 +208,14 @@ class GPTModule(L.LightningModule):
         checkpoint["microgpt"] = {"skipped_steps": self.skipped_steps, "average": self.average.tensors}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check the state, whoever wrote it, and take from it what Lightning does not.
+        """Check the untrusted state and restore the entries that Lightning does not.
 
         Raises:
-            CheckpointError: it is not that of a run with this model and optimizer.
+            CheckpointError: the state does not fit this model and optimizer.
         """
         if fault := self._state_fault(checkpoint):
             raise unfit(fault)
-        # Lightning converts later than it loads, and float64 weights would lose half their bits on the way.
+        # Lightning converts after loading, so float64 weights would first be cut to half their bits.
         self.trainer.precision_plugin.convert_module(self)
         self.guard.skipped_steps = checkpoint["microgpt"]["skipped_steps"]
         self.average.load(checkpoint["microgpt"]["average"])

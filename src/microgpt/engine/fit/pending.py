@@ -1,11 +1,11 @@
-"""Scalars being copied to the host without waiting for the device. Needs torch alone."""
+"""Scalars being copied to the host without waiting for the device. Imports only torch."""
 
 import torch
 from torch import Tensor
 
 
 class PendingScalars:
-    """Scalars that a GPU has yet to compute: reading them waits for them, not for the work queued after them.
+    """Scalars that a GPU is still computing: reading waits for them, not for the work queued after them.
 
     Args:
         scalars: tensors of one element each.
@@ -22,7 +22,7 @@ class PendingScalars:
             self._arrival.record()
 
     def read(self) -> list[float]:
-        """The scalars, as soon as they have arrived."""
+        """Wait for the scalars and return them."""
         if self._arrival is not None:
             self._arrival.synchronize()
         return [float(scalar) for scalar in self._scalars]

@@ -1,4 +1,4 @@
-"""What a callback may save: plain data, which a checkpoint holds exactly and reading cannot run as code."""
+"""Restrict a callback's state to plain data, which a checkpoint stores exactly and loads without running code."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,22 +11,22 @@ from microgpt.engine.store.checkpoint.tensors import NAMES
 from microgpt.errors import UsageError
 
 MOST_TEXT = 1 << 20
-"""Characters that a callback's state may take as JSON; large things belong in tensors."""
+"""Maximum characters of a callback's state as JSON; large data belongs in tensors."""
 MOST_DEPTH = 32
-"""Levels of dicts, lists and tuples inside one another."""
+"""Maximum nesting of dicts, lists and tuples."""
 PLAIN = "str, int, float, bool, None, list, tuple, dict or tensors"
 
 
 def require_plain(state: Mapping[str, Any], n_bytes: int) -> None:
-    """Check what callbacks put into a checkpoint, before it is written.
+    """Check the callbacks' entries of a checkpoint before it is written.
 
     Args:
-        state: the checkpoint; a callback's `state_dict()` stands under "callbacks" and its key, what it adds in
-            `on_save_checkpoint` under a key of its own.
-        n_bytes: size of the model's weights; the tensors of all callbacks may take four times as much.
+        state: the checkpoint; a callback's `state_dict()` is under "callbacks" and its key, an entry added by
+            `on_save_checkpoint` under a separate key.
+        n_bytes: size of the model's weights; the tensors of all callbacks together may be four times as large.
 
     Raises:
-        UsageError: naming the callback and the entry.
+        UsageError: an entry is not plain data or is too large; the error names the callback and the entry.
     """
     added = {key: value for key, value in state.items() if key not in ("callbacks", "optimizer_states", "microgpt")}
     parts = {f"the state of callback {key}": value for key, value in state.get("callbacks", {}).items()}
@@ -48,7 +48,7 @@ def require_plain(state: Mapping[str, Any], n_bytes: int) -> None:
 
 
 def plain_fault(value: Any, path: str, depth: int = 0) -> tuple[str, str] | None:
-    """The first thing in a nested state that is not plain: where it stands and what it is; None when all is."""
+    """Find the first value in a nested state that is not plain: its path and a description; None if all are plain."""
     if depth > MOST_DEPTH:
         return path[:60], f"more than {MOST_DEPTH} levels"
     if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""Train in several processes of this machine, one a device."""
+"""Train in several processes on this machine, one per device."""
 
 import os
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from microgpt.registry import portable_imports
 
 
 def train_in_ranks(config: RunConfig, run_dir: RunDir, arguments: Sequence[str], count: int) -> None:
-    """Train with `count` ranks on this machine; the other arguments are those of `microgpt.engine.train.run`.
+    """Train with `count` ranks on this machine; the other arguments are as for `microgpt.engine.train.run`.
 
     Raises:
-        MicrogptError: what the rank that failed first has left in the folder.
-        signals.Stopped: a signal came; the ranks have saved and left.
+        MicrogptError: a rank failed; this is the error that the first of them left in the folder.
+        signals.Stopped: a signal arrived; the ranks have saved and exited.
     """
     common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     if "OMP_NUM_THREADS" not in os.environ:  # the ranks share the cores
@@ -38,6 +38,6 @@ def train_in_ranks(config: RunConfig, run_dir: RunDir, arguments: Sequence[str],
             said_for_us()
         raise
     finally:
-        if made and not run_dir.config.exists():  # it has not begun: leave no trace
+        if made and not run_dir.config.exists():  # the run has not begun: leave no trace
             forget_launch(path)
             remove_empty(made)

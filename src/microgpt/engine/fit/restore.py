@@ -1,7 +1,7 @@
-"""Check the form of a checkpoint's state before any of it is used. Needs torch alone.
+"""Check the form of a checkpoint's state before using it. Imports only torch.
 
-Checksums say that a checkpoint is what was written, not who wrote it: whoever can make a folder can make its checksums.
-So the state is compared with that of an optimizer and callbacks like those of the run.
+Checksums show that a checkpoint is intact, not who wrote it: anyone who can make a folder can make its checksums. These
+functions therefore compare the state with the state of a stand-in optimizer and of the run's callbacks.
 """
 
 import math
@@ -16,9 +16,9 @@ from microgpt.errors import CheckpointError
 
 
 def optimizer_fault(found: Any, optim: OptimConfig, parameters: Iterable[tuple[str, nn.Parameter]]) -> str:
-    """What is wrong with a saved optimizer state for these parameters; empty when nothing is."""
+    """Describe why a saved optimizer state does not fit these parameters; empty if it fits."""
     shapes = [(name, tuple(p.shape)) for name, p in parameters if p.requires_grad]
-    # An optimizer of the same kind over tiny parameters, after one step, shows which state each of them has.
+    # One step of the same optimizer over tiny parameters shows which state each parameter has.
     tiny = [(name, nn.Parameter(torch.zeros([min(2, n) for n in shape]))) for name, shape in shapes]
     optimizer = optim.build(tiny)
     for _, parameter in tiny:
@@ -57,7 +57,7 @@ def _part_fault(found: Any, optimizer: torch.optim.Optimizer, full: Mapping[int,
 
 
 def _group_fault(group: Any, wanted: Mapping[str, Any]) -> str:
-    """What is wrong with a saved parameter group: all but its learning rate must be that of the run's optimizer."""
+    """Describe a fault in a saved parameter group: all but its learning rate must match the run's optimizer."""
     if not isinstance(group, dict) or set(group) != set(wanted):
         return "a parameter group has other entries"
     for key, value in wanted.items():
@@ -71,7 +71,7 @@ def _group_fault(group: Any, wanted: Mapping[str, Any]) -> str:
 def _parameter_fault(
     index: int, found: Mapping[str, Any], wanted: Mapping[str, Tensor], tiny: Tensor, shape: tuple[int, ...]
 ) -> str:
-    """What is wrong with the saved state of a parameter of this shape, given that of its tiny stand-in."""
+    """Describe a fault in the saved state of a parameter of this shape, given its tiny stand-in's state."""
     if set(found) != set(wanted):
         return f"parameter {index} has another state"
     for key, tensor in found.items():
@@ -83,15 +83,15 @@ def _parameter_fault(
 
 
 def unfit(fault: str) -> CheckpointError:
-    """The error for a state that is not of this run's model, optimizer and callbacks."""
+    """The error for a state that does not fit this run's model, optimizer and callbacks."""
     return CheckpointError(f"a state that does not fit this run ({fault})", "the checkpoint",
                            "remove it to resume from an earlier one")  # fmt: skip
 
 
 def callbacks_fault(found: Any, forms: Mapping[str, Any]) -> str:
-    """What is wrong with the saved states of callbacks, given the forms of those of every run; empty when nothing is.
+    """Describe a fault in the saved callback states, given the form of each built-in state; empty if there is none.
 
-    A user's callbacks may save what they like, and may have been added or dropped since.
+    A user's callbacks may save any state, and may have been added or dropped since.
     """
     if not isinstance(found, dict) or not forms.keys() <= found.keys():
         return "callbacks has other entries"
@@ -101,11 +101,11 @@ def callbacks_fault(found: Any, forms: Mapping[str, Any]) -> str:
 
 
 def form_fault(found: Any, pattern: Any, path: str) -> str:
-    """Where a nested state of plain values differs in keys or types from a pattern of it; empty when nowhere."""
+    """Describe where a nested state of plain values differs from a pattern in keys or types; empty if nowhere."""
     if isinstance(pattern, dict):
         if not isinstance(found, dict) or (pattern and set(found) != set(pattern)):
             return f"{path} has other entries"
-        if not pattern:  # figures by name, filled as the run goes
+        if not pattern:  # numbers by name, added as the run goes on
             return (
                 "" if all(isinstance(k, str) and _is_number(v) for k, v in found.items()) else f"{path} has no figures"
             )

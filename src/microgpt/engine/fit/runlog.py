@@ -1,4 +1,4 @@
-"""A run's record: metrics.csv, which every run writes, and the loggers that `logger=` has chosen."""
+"""A run's record: metrics.csv, which every run writes, and the loggers that `logger=` chooses."""
 
 import contextlib
 import csv
@@ -27,19 +27,19 @@ TRAINING_COLUMNS = (
 
 
 def columns() -> list[str]:
-    """The columns of metrics.csv: those of training, then one for each metric of an evaluation."""
+    """The columns of metrics.csv: the training columns, then one for each evaluation metric."""
     return [*TRAINING_COLUMNS, *(f"val/{name}" for name in Metric.members)]
 
 
 class RunLog(Logger):
-    """Writes a row of metrics.csv a logged step, and passes everything on to the chosen loggers.
+    """Write one row of metrics.csv per logged step, and forward everything to the chosen loggers.
 
-    It is the trainer's one logger, so Lightning's callbacks reach all of them through it. Started again, it drops rows
-    of steps that are about to be done again.
+    It is the trainer's only logger, so Lightning's callbacks reach every logger through it. A resumed run drops the
+    rows of steps that it will repeat.
 
     Args:
-        resume_step: optimizer steps that the run has behind it.
-        loggers: those of rank 0; other ranks have none.
+        resume_step: optimizer steps already made.
+        loggers: the loggers of rank 0; other ranks have none.
     """
 
     def __init__(self, folder: Path, resume_step: int = 0, loggers: Sequence[Logger] = ()) -> None:
@@ -58,7 +58,7 @@ class RunLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write one row, of the metrics that have a column, and give all of them to the loggers."""
+        """Write the metrics that have a column as one row, and give all metrics to the loggers."""
         if not metrics.keys().isdisjoint(self.columns):
             if self._rows is None:
                 self._open()
@@ -75,21 +75,21 @@ class RunLog(Logger):
         if self.resume_step and path.is_file():
             with path.open(newline="", encoding="utf-8", errors="replace") as file:
                 header, *rows = list(csv.reader(line.replace("\0", "") for line in file)) or [[]]
-            # A row that was cut off by the end of the process is short.
+            # A row is short if the process ended while writing it.
             kept = [row for row in rows if len(row) == len(header) and _step(row) <= self.resume_step]
-            if header != self.columns:  # a metric of the user's came or went
+            if header != self.columns:  # the user added or removed a metric
                 kept = [[dict(zip(header, row, strict=True)).get(name, "") for name in self.columns] for row in kept]
         write_text(path, "".join(",".join(row) + "\n" for row in [self.columns, *kept]))
-        self._rows = path.open("ab", buffering=0)  # without a buffer, what a full disk refused is not tried again
+        self._rows = path.open("ab", buffering=0)  # unbuffered: a write that a full disk refused is not retried
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Give the configuration to the loggers; for the run folder it stands in config.yaml."""
+        """Give the configuration to the loggers; the run folder has it in config.yaml."""
         for logger in self.loggers:
             logger.log_hyperparams(params)
 
     def add_text(self, tag: str, text: str, step: int) -> None:
-        """Give a text in Markdown to the loggers that take texts."""
+        """Give a Markdown text to the loggers that take texts."""
         self._offer("add_text", tag, text, step)
 
     def add_figure(self, tag: str, figure: Any, step: int) -> None:
@@ -97,7 +97,7 @@ class RunLog(Logger):
         self._offer("add_figure", tag, figure, step)
 
     def add_hparams(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Give the configuration and the final metrics to the loggers that keep a table of them."""
+        """Give the configuration and the final metrics to the loggers that tabulate them."""
         self._offer("add_hparams", params, metrics)
 
     @rank_zero_only
@@ -108,21 +108,21 @@ class RunLog(Logger):
 
     @rank_zero_only
     def close(self, status: str = "success") -> None:
-        """Close the file and end the loggers' records; the run logs its last metrics after Lightning's `finalize`.
+        """Close the file and finalize the loggers; the run logs its last metrics after Lightning's `finalize`.
 
         Raises:
             OSError: a logger could not write.
         """
         rows, self._rows = self._rows, None
         loggers, self.loggers = self.loggers, ()
-        with contextlib.ExitStack() as stack:  # each is ended, whatever another raises
+        with contextlib.ExitStack() as stack:  # finalize each, even if another raises
             for logger in reversed(loggers):
                 stack.callback(logger.finalize, status)
             if rows is not None:
                 rows.close()
 
     def abandon(self, status: str) -> None:
-        """Close what can be closed, after another error ("failed") or a signal ("aborted")."""
+        """Close whatever can be closed, after another error ("failed") or a signal ("aborted")."""
         with contextlib.suppress(Exception):
             self.close(status)
 

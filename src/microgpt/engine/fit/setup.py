@@ -1,4 +1,4 @@
-"""What a run is made of: found out once, whole, and passed on."""
+"""Everything that a run's training needs, resolved once and passed on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,13 @@ from microgpt.model import GPT
 
 @dataclass(frozen=True)
 class TrainerSetup:
-    """What a Trainer needs to know of a run, whatever the model and the text are.
+    """The settings that a Trainer needs, independent of the model and the text.
 
     Attributes:
-        accelerator: the torch device type that it computes on.
-        precision: a number format that this device has.
-        steps: optimizer steps, from the first of the run to the last.
-        folder: where Lightning may put files of its own.
+        accelerator: the torch device type to compute on.
+        precision: a number format that this device supports.
+        steps: optimizer steps of the whole run.
+        folder: a folder for Lightning's own files.
     """
 
     config: RunConfig
@@ -35,10 +35,10 @@ class TrainerSetup:
 
 @dataclass(frozen=True)
 class Setup(TrainerSetup):
-    """A run just before training.
+    """A run that is ready to train.
 
     Attributes:
-        start: where training begins: at step 0 or at a checkpoint.
+        start: the point where training begins: step 0 or a checkpoint.
         compiled: whether the model is compiled.
     """
 
@@ -49,7 +49,7 @@ class Setup(TrainerSetup):
     compiled: bool
 
     def windows(self, device: torch.device, stream: str) -> Windows:
-        """The run's batches, or those of another stream for anything that must not touch them."""
+        """The run's batches, or batches of another stream for code that must leave the run's batches alone."""
         config = self.config
         return Windows(
             self.corpus.train,

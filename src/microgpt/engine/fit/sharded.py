@@ -1,7 +1,7 @@
-"""Fully sharded data parallelism (FSDP2, https://arxiv.org/abs/2304.11277): each rank keeps a part of every weight,
-its gradient and its optimizer state, and gathers a block's weights while it computes with them.
+"""Fully sharded data parallelism (FSDP2, https://arxiv.org/abs/2304.11277): each rank holds a shard of every weight,
+its gradient and its optimizer state, and gathers a block's weights only while computing with them.
 
-Checkpoints hold whole tensors, the same as without sharding: a run may go on with any strategy and number of devices.
+Checkpoints hold whole tensors, as without sharding: a run can resume with any strategy and number of devices.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from microgpt.model import GPT
 
 
 class ShardedStrategy(StartedRanksStrategy):
-    """Lightning's strategy for FSDP2, with whole tensors in checkpoints, through our checkpoint folders."""
+    """Lightning's FSDP2 strategy, which saves whole tensors in our checkpoint folders."""
 
     def __init__(self, world_size: int) -> None:
         super().__init__(data_parallel_size=world_size, tensor_parallel_size=1, save_distributed_checkpoint=False)
@@ -35,7 +35,7 @@ class ShardedStrategy(StartedRanksStrategy):
         return Strategy.optimizer_state(self, optimizer)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None) -> None:
-        """Called by every rank: all of them gather, the first writes."""
+        """Gather on every rank, write on the first. All ranks must call it."""
         Strategy.save_checkpoint(self, whole(checkpoint), filepath, storage_options)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class ShardedStrategy(StartedRanksStrategy):
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
-            together = getattr(optimizer, "optimizers", None)  # several that save as one, each with its own numbers
+            together = getattr(optimizer, "optimizers", None)  # several that save as one, each with its own numbering
             if together is None:
                 optimizer.load_state_dict(_optimizer_part(optimizer, state))
             else:
@@ -58,7 +58,7 @@ class ShardedStrategy(StartedRanksStrategy):
 
 
 def shard(model: GPT, mesh: Any) -> None:
-    """Shard the weights of a model that every rank holds alike: block by block, then the rest."""
+    """Shard a model that is identical on every rank: block by block, then the rest."""
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
@@ -66,12 +66,12 @@ def shard(model: GPT, mesh: Any) -> None:
 
 
 def is_shared(model: torch.nn.Module) -> bool:
-    """Whether the weights are sharded over ranks."""
+    """Whether the weights are sharded across ranks."""
     return any(isinstance(weight, DTensor) for weight in model.parameters())
 
 
 def whole(tree: Any) -> Any:
-    """A nested state with every sharded tensor gathered. Called by all ranks together."""
+    """Gather every sharded tensor in a nested state. All ranks must call it together."""
     if isinstance(tree, DTensor):
         return tree.full_tensor()
     if isinstance(tree, Mapping):
@@ -82,24 +82,24 @@ def whole(tree: Any) -> Any:
 
 
 def part_of(value: Any, like: Any) -> Any:
-    """This rank's part of a whole tensor, sharded as `like` is; other values as they are. Called by all ranks."""
+    """This rank's shard of a whole tensor, laid out like `like`; other values unchanged. All ranks must call it."""
     if not isinstance(like, DTensor) or not isinstance(value, Tensor) or value.shape != like.shape:
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
 
 
 def unshared(model: GPT, weights: Mapping[str, Tensor]) -> GPT:
-    """A separate model with these weights gathered, for one rank to use alone. Called by all ranks together."""
+    """Gather these weights into a separate model for one rank to use alone. All ranks must call it together."""
     gathered = whole(weights)
     example = next(iter(gathered.values()))
-    with torch.random.fork_rng(devices=[]):  # its initial weights are discarded: training must not miss the draws
+    with torch.random.fork_rng(devices=[]):  # the initial weights are discarded: training's generator must not advance
         own = GPT(model.config, model.vocab_size).to(example.device, example.dtype)
     own.load_state_dict(gathered, strict=False)
     return own.train(model.training)
 
 
 def _optimizer_part(optimizer: Optimizer, state: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole optimizer state as this rank's part of it."""
+    """This rank's shard of a whole optimizer state."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     of = dict(zip(numbers, weights, strict=True))

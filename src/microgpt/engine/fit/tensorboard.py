@@ -1,4 +1,4 @@
-"""TensorBoard's events in the run folder, as a Lightning logger."""
+"""A Lightning logger that writes TensorBoard events into the run folder."""
 
 import contextlib
 import threading
@@ -11,11 +11,11 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 NOT_SHOWN = ("step", "tokens", "seconds")
-"""Metrics that TensorBoard draws as an axis or not at all."""
+"""Metrics that TensorBoard shows as an axis or not at all."""
 
 
 class TensorBoardLog(Logger):
-    """Writes one event a logged step. Started again, it hides events of steps that are about to be done again."""
+    """Write one event per logged step. A resumed run hides the events of steps that it will repeat."""
 
     def __init__(self, folder: Path, resume_step: int = 0) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class TensorBoardLog(Logger):
 
     @property
     def experiment(self) -> Any:
-        """The `SummaryWriter`, made on first use."""
+        """The `SummaryWriter`, created on first use."""
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -43,20 +43,20 @@ class TensorBoardLog(Logger):
         return self._writer
 
     def _quietly(self, failure: threading.ExceptHookArgs) -> None:
-        """A full disk ends TensorBoard's thread; its next call here raises the error, so that it needs no traceback."""
+        """Print no traceback when a full disk ends TensorBoard's thread: the next call here raises the error."""
         if not isinstance(failure.exc_value, OSError):
             self._excepthook(failure)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write a point for each metric, all in one event, where `add_scalar` makes one event each."""
+        """Write all metrics in one event; `add_scalar` would write one event each."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         points = [Summary.Value(tag=name, simple_value=x) for name, x in metrics.items() if name not in NOT_SHOWN]
         self.experiment.file_writer.add_summary(Summary(value=points), step)
 
     def add_text(self, tag: str, text: str, step: int) -> None:
-        """Show a text in Markdown."""
+        """Show a Markdown text."""
         self.experiment.add_text(tag, text, step)
 
     def add_figure(self, tag: str, figure: Any, step: int) -> None:
@@ -65,10 +65,10 @@ class TensorBoardLog(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing at the start: `add_hparams` writes them with the final metrics beside them."""
+        """Write nothing yet: `add_hparams` writes the hyperparameters with the final metrics."""
 
     def add_hparams(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Write the table of hyperparameters with the final metrics."""
+        """Write the hyperparameters and the final metrics as a table."""
         from torch.utils.tensorboard import summary
 
         shown = {
@@ -87,7 +87,7 @@ class TensorBoardLog(Logger):
         writer, self._writer = self._writer, None
         if writer is not None:
             try:
-                writer.flush()  # which raises what its thread has met; closing alone would not
+                writer.flush()  # raises the thread's error; closing alone would not
             finally:
                 with contextlib.suppress(OSError):
                     writer.close()

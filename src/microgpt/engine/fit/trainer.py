@@ -1,4 +1,4 @@
-"""The Lightning Trainer of a run."""
+"""Build a run's Lightning Trainer."""
 
 import contextlib
 import warnings
@@ -22,25 +22,25 @@ from microgpt.engine.process.cluster import Rank
 
 
 class NoProfiler(Profiler):
-    """A profiler that costs nothing: Lightning enters its context some fifty times a step."""
+    """A profiler without overhead: Lightning enters its context about fifty times a step."""
 
     _nothing = contextlib.nullcontext()
 
     def start(self, action_name: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def stop(self, action_name: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def profile(self, action_name: str) -> contextlib.nullcontext[None]:  # type: ignore[override]
         return self._nothing
 
 
 class StartedRanks(ClusterEnvironment):
-    """Tells Lightning this process's rank and world size, whoever started it; Lightning itself starts no process.
+    """Tell Lightning this process's rank and world size, whoever started it; Lightning starts no process.
 
-    Lightning's own classes take a job named `bash` for an interactive shell, and start ranks by running the command
-    again, which under `-m` is the whole sweep.
+    Lightning's own classes mistake a job named `bash` for an interactive shell, and start ranks by repeating the
+    command, which under `-m` is the whole sweep.
     """
 
     def __init__(self, rank: Rank) -> None:
@@ -66,13 +66,13 @@ class StartedRanks(ClusterEnvironment):
         return self.rank.world_size
 
     def set_world_size(self, size: int) -> None:
-        """Nothing: it is fixed."""
+        """Do nothing: the environment fixes it."""
 
     def global_rank(self) -> int:
         return self.rank.global_rank
 
     def set_global_rank(self, rank: int) -> None:
-        """Nothing: it is fixed."""
+        """Do nothing: the environment fixes it."""
 
     def local_rank(self) -> int:
         return self.rank.local_rank
@@ -87,7 +87,7 @@ def build_trainer(
     checkpoint_io: FolderCheckpointIO | None,
     callbacks: Sequence[L.Callback],
 ) -> L.Trainer:
-    """A Trainer that leaves processes, data order, evaluation, saving and signals to this package."""
+    """Build a Trainer that leaves processes, data order, evaluation, saving and signals to this package."""
     knobs, world = setup.config.trainer, setup.world
     plugins: list[Any] = [*([checkpoint_io] if checkpoint_io else []), StartedRanks(world.rank)]
     with warnings.catch_warnings():
@@ -121,7 +121,7 @@ def build_trainer(
 
 
 def build_strategy(knob: str, world_size: int) -> Strategy | str:
-    """Lightning's strategy for `trainer.strategy`; on one device its own choice."""
+    """Lightning's strategy for `trainer.strategy`; on one device, Lightning chooses."""
     if world_size == 1:
         return "auto"
     if knob == "fsdp":
@@ -130,7 +130,7 @@ def build_strategy(knob: str, world_size: int) -> Strategy | str:
 
 
 def micro_batches(config: RunConfig, world_size: int) -> int:
-    """Forward passes per optimizer step and rank, of a global batch that can be shared evenly."""
+    """Forward passes per optimizer step and rank, for a global batch that divides evenly."""
     mine = config.data.batch_size // world_size
     return mine // (config.trainer.micro_batch_size or mine)
 

@@ -1,4 +1,4 @@
-"""One process's part of a run: the Trainer, what hangs on it, and the way through the steps."""
+"""One process's part of a run: assemble the Trainer with its callbacks and loggers, and train."""
 
 import contextlib
 import logging
@@ -34,7 +34,7 @@ log = logging.getLogger("microgpt")
 
 
 class Training:
-    """A run's training, assembled: `fit` goes through its steps."""
+    """A run's assembled training; `fit` runs it."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup, self.config = setup, setup.config
@@ -69,13 +69,13 @@ class Training:
             deterministic=config.trainer.deterministic, corpus=corpus.sha256, vocab_size=corpus.tokenizer.vocab_size,
         )  # fmt: skip
         self.checkpoint_io.info = {"fingerprint": self.fingerprint, "config": config.to_dict(), "lr": config.optim.lr}
-        if is_first:  # weights and, at most, two moments of the optimizer and an average of them
+        if is_first:  # at most the weights, two optimizer moments and a weight average
             n_bytes = sum(p.numel() * p.element_size() for p in setup.model.parameters())
             setup.run_dir.require_space(n_bytes * (4 if config.trainer.ema_decay else 3), config.checkpoint.keep)
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """Around training and its report: a signal that came is what ended it, whatever else went wrong."""
+        """Wrap training and its report: after a signal, report the signal as the cause, whatever else went wrong."""
         try:
             with memory.keep_freed_memory():
                 yield
@@ -89,11 +89,11 @@ class Training:
             self.progress.stop()
 
     def fit(self) -> GPTModule:
-        """Train from where the run stands to its end.
+        """Train from the run's current step to its end.
 
         Raises:
             MicrogptError: the loss is not finite, the disk is full.
-            signals.Stopped: a signal asked for the end; the run is saved.
+            signals.Stopped: a signal arrived; the run is saved.
         """
         setup, trainer, start = self.setup, self.trainer, self.setup.start
         device = trainer.strategy.root_device
@@ -118,7 +118,7 @@ class Training:
         return module
 
     def announce(self) -> None:
-        """Say what is about to be trained, on what, and how."""
+        """Log the model, the text, the device and the training settings."""
         config, setup, start = self.config, self.setup, self.setup.start
         corpus, model = setup.corpus, setup.model
         log.info(
@@ -143,7 +143,7 @@ class Training:
             log.info("from step %d it %s", start.step, exactly)
 
     def search_lr(self, device: torch.device) -> None:
-        """Find a learning rate, draw the search, and train with what was found."""
+        """Search for a learning rate, plot the search, and train with the rate found."""
         setup = self.setup
         search = find_lr(setup.model, setup.windows(device, "find_lr"), self.config)
         figure = figures.lr_search(search.lrs, search.losses, search.chosen)
@@ -158,7 +158,7 @@ class Training:
         save_model(self.setup.run_dir.model, merge(model), self.setup.corpus.tokenizer.to_dict())
 
     def draw(self, model: GPT, score: Score, step: int) -> None:
-        """Figures of an evaluation for TensorBoard."""
+        """Draw an evaluation's figures for the loggers."""
         board = self.runlog
         board.add_figure("val/loss_by_position", figures.loss_by_position(score.loss_by_position), step)
         ids = torch.as_tensor(self.setup.corpus.val[: figures.SHOWN_TOKENS]).long()
@@ -167,7 +167,7 @@ class Training:
 
 
 def parameter_table(model: GPT) -> str:
-    """The weights as a Markdown table: name, shape, number."""
+    """A Markdown table of the parameters: name, shape, number of weights."""
     rows = [f"| {name} | {' x '.join(map(str, shape))} | {n:,} |" for name, shape, n in model.parameter_table()]
     total = f"| all | | {model.num_params():,} |"
     return "\n".join(["| weight | shape | number |", "|---|---|---:|", *rows, total])

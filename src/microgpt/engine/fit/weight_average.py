@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights (Polyak averaging, https://arxiv.org/abs/1806.05594)."""
+"""Exponential moving average of the weights (Polyak averaging, https://arxiv.org/abs/1806.05594)."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from microgpt.model.kernels.torch_private import foreach
 
 
 class WeightAverage:
-    """The averaged weights of a model, in the order of its parameters; none when `decay` is 0.
+    """A model's averaged weights, in the order of its parameters; none when `decay` is 0.
 
     Args:
         decay: `trainer.ema_decay`.
@@ -24,31 +24,31 @@ class WeightAverage:
         self.tensors: list[Tensor] = []
 
     def start(self, device: torch.device) -> None:
-        """Begin at the current weights, or at those that were loaded."""
+        """Start from the current weights, or from loaded averages."""
         if self.decay:
             first = self.tensors or [p.detach().clone() for p in self.model.parameters()]
             self.tensors = [tensor.to(device) for tensor in first]
 
     def load(self, saved: Sequence[Tensor]) -> None:
-        """Take the whole tensors of a checkpoint; with sharded weights, this rank's part of each."""
+        """Load a checkpoint's whole tensors; with sharded weights, this rank's shard of each."""
         self.tensors = [part_of(*pair) for pair in zip(saved, self.model.parameters(), strict=False)]
 
     def fault(self, saved: Any) -> str:
-        """What is wrong with a saved average, which may come from anyone; empty when nothing is."""
+        """Describe a fault in a saved, untrusted average; empty if there is none."""
         shapes = [p.shape for p in self.model.parameters()] if self.decay else []
         fits = isinstance(saved, list) and [getattr(tensor, "shape", None) for tensor in saved] == shapes
         return "" if fits else "an average of other weights"
 
     def update(self, step: int) -> None:
-        """Move the averaged weights towards those after `step` updates."""
+        """Move the averaged weights towards the weights after `step` updates."""
         if self.decay:
-            # A young average follows fast, as its first value is the random initialisation.
+            # The average follows fast at first, because it starts from the random initialisation.
             weight = 1 - min(self.decay, (1 + step) / (10 + step))
             foreach("lerp_")(self.tensors, [p.detach() for p in self.model.parameters()], weight)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[GPT]:
-        """The model with the averaged weights, if any, and whole ones if they are sharded. All ranks enter together."""
+        """The model with the averaged weights, if any, gathered if sharded. All ranks must enter together."""
         if is_shared(self.model):
             weights = dict(self.model.named_parameters())
             yield unshared(self.model, dict(zip(weights, self.tensors, strict=True)) if self.tensors else weights)

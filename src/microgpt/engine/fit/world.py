@@ -1,4 +1,4 @@
-"""The processes that share a run: their number, and whether the run can be shared so."""
+"""The ranks of a run: count them and check that they can share it."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from microgpt.engine.process.cluster import Rank
 
 @dataclass(frozen=True)
 class World:
-    """The processes that share a run: this one's rank, and how many the config asks for."""
+    """This process's rank, and the number of ranks that the config requests."""
 
     rank: Rank
     devices: int
@@ -25,17 +25,17 @@ class World:
 
     @property
     def is_to_be_started(self) -> bool:
-        """Whether the ranks have yet to be started, by this process."""
+        """Whether this process must start the ranks."""
         return self.size > 1 and not self.rank.starter
 
 
 def find_world(config: RunConfig, accelerator: str) -> World:
-    """The processes of a run, checked against the config.
+    """Find a run's ranks and check them against the config.
 
     Raises:
-        MachineError: there are fewer devices.
-        UsageError: another number of processes was started.
-        ConfigError: the global batch cannot be shared evenly, or a part is made for one device.
+        MachineError: the machine has too few devices.
+        UsageError: the number of started processes differs from the config.
+        ConfigError: the global batch does not divide evenly, or a part supports only one device.
     """
     knobs, rank = config.trainer, cluster.this_rank()
     world = World(rank, machine.resolve_devices(knobs.devices, accelerator, rank.started), knobs.num_nodes)

@@ -1,1 +1,1 @@
-"""Sweeps: their points, the launchers that start them, and searches."""
+"""Sweeps: their points, launchers and searches."""

@@ -1,7 +1,7 @@
-"""Launchers of a sweep's points: several at a time on this machine, or as an array of SLURM jobs.
+"""Launch a sweep's points: several at a time on this machine, or as a SLURM job array.
 
-Hydra looks for plugins in the package `hydra_plugins`, which every Hydra program of an environment imports. Ours are
-registered under that name only when microgpt runs a sweep.
+Hydra looks for plugins in the package `hydra_plugins`, which every Hydra program in an environment imports. microgpt
+registers its plugins under that name only when it runs a sweep.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ log = logging.getLogger("microgpt")
 
 
 class PointLauncher(Launcher):
-    """Composes every point, leaves the finished ones alone, and calls `train` for the others."""
+    """Compose every point, skip the finished ones, and call `train` for the others."""
 
     config: DictConfig
     hydra_context: HydraContext
@@ -57,7 +57,7 @@ class PointLauncher(Launcher):
         return [point.result() for point in points]
 
     def train(self, points: list[Point]) -> None:
-        """Train the points; one that fails leaves its error in its folder."""
+        """Train the points; a failing point leaves its error in its folder."""
         raise TypeError(f"{type(self).__name__} trains nothing")
 
     def say(self, point: Point, news: str) -> None:
@@ -66,7 +66,7 @@ class PointLauncher(Launcher):
 
 
 class LocalLauncher(PointLauncher):
-    """`n_jobs` points at a time, each in a process of its own, whose output goes to `output.log` in its folder."""
+    """Train `n_jobs` points at a time, each in a separate process that writes to `output.log` in the point's folder."""
 
     def __init__(self, n_jobs: int) -> None:
         if n_jobs < 1:
@@ -97,7 +97,7 @@ class LocalLauncher(PointLauncher):
                 time.sleep(0.05)
 
     def environment(self, slot: int, point: Point) -> dict[str, object]:
-        """The environment of a point's process: its share of the cores, and GPUs of its own."""
+        """The environment of a point's process: its share of the cores, and its own GPUs."""
         import torch
 
         env: dict[str, object] = {}
@@ -112,13 +112,13 @@ class LocalLauncher(PointLauncher):
 
 
 class SlurmLauncher(PointLauncher):
-    """The points as one array of SLURM jobs, submitted with submitit.
+    """Submit the points as one SLURM job array through submitit.
 
     Args:
-        submitit_folder: where submitit keeps its files.
-        gpus_per_device: 1 asks for as many GPUs on each node as `trainer.devices`, 0 for none.
+        submitit_folder: folder for submitit's files.
+        gpus_per_device: 1 requests `trainer.devices` GPUs per node, 0 none.
         max_num_timeout: how often submitit itself may requeue a job; our jobs requeue themselves.
-        parameters: of sbatch, by submitit's names.
+        parameters: sbatch parameters, under submitit's names.
     """
 
     COMMON = frozenset("name timeout_min mem_gb cpus_per_task gpus_per_node stderr_to_stdout".split())
@@ -151,10 +151,10 @@ class SlurmLauncher(PointLauncher):
             raise
 
     def shape(self, points: list[Point]) -> tuple[int, int]:
-        """Nodes and tasks on each: one rank a task. An array has one shape.
+        """The number of nodes and of tasks per node, one rank per task. An array has one shape.
 
         Raises:
-            UsageError: the points need different ones, or do not say.
+            UsageError: the points need different shapes, or do not specify one.
         """
         shapes = {(point.config.trainer.num_nodes, point.config.trainer.devices) for point in points}
         if len(shapes) > 1:
@@ -170,7 +170,7 @@ class SlurmLauncher(PointLauncher):
         """Submit the array.
 
         Raises:
-            MachineError: SLURM refuses, or there is none.
+            MachineError: SLURM refuses the job or is not available.
         """
         given = dict(self.parameters)
         if self.gpus_per_device:
@@ -190,7 +190,7 @@ def refuse_queued(points: list[Point]) -> None:
     """Refuse to submit points that are queued or running already.
 
     Raises:
-        UsageError: naming their jobs.
+        UsageError: some are; the error names their jobs.
     """
     known = {point: point.path / JOB for point in points}
     jobs = [file.read_text(encoding="utf-8").split()[0] for file in known.values() if file.is_file()]
@@ -207,7 +207,7 @@ def refuse_queued(points: list[Point]) -> None:
 
 
 def register() -> None:
-    """Make our launchers and sweeper known to Hydra, as `hydra_plugins.microgpt.<name>`."""
+    """Register our launchers and sweeper with Hydra as `hydra_plugins.microgpt.<name>`."""
     try:
         importlib.import_module("hydra_plugins")
     except ImportError:  # no other plugin is installed

@@ -1,7 +1,7 @@
-"""The points of a sweep: what each trains, whether it is done, and what came of them all.
+"""The points of a sweep: their configurations, states and results.
 
-A point is a run folder with its configuration written down (`store.launch_file`). A sweep that is started again in
-its folder finds the points there: finished ones are left alone, the others continue or are repeated.
+A point is a run folder with a recorded configuration (`store.launch_file`). A sweep restarted in its folder finds the
+points there: it skips the finished ones and continues or repeats the others.
 """
 
 import copy
@@ -31,7 +31,7 @@ from microgpt.registry import portable_imports
 log = logging.getLogger("microgpt")
 
 JOB = ".job"
-"""In a point's folder: the id of the SLURM job that trains it, and where its output goes."""
+"""File in a point's folder: the id of the SLURM job that trains it, and its output path."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,26 +43,26 @@ class Point:
     path: Path
     config: RunConfig
     is_finished: bool = False
-    "Whether it was, when the sweep was started."
+    "Whether the point was finished when the sweep started."
 
     def write_down(self) -> None:
-        """Write down the configuration as it was composed: a job trains this, however long it is queued."""
+        """Record the configuration as composed: a job trains this one, however long it is queued."""
         arguments = [*self.overrides, f"hydra.run.dir={self.path}"]
         write_launch(self.path, Launch(self.config.to_dict(), portable_imports(self.config.imports), arguments))
 
     def score(self) -> float | None:
-        """The best val/loss, which sweepers minimise; None when the run has not finished."""
+        """The best val/loss, which sweepers minimise; None if the run has not finished."""
         summary = RunDir(self.path).read_summary()
         return None if summary is None else float(summary.get("val/loss", math.nan))
 
     def result(self) -> JobReturn:
-        """The point's outcome for Hydra. A failed one has no value: `Sweep.report` says why, for all of them."""
+        """The point's result for Hydra. A failed point has no value; `Sweep.report` reports all failures."""
         result = JobReturn(overrides=list(self.overrides), working_dir=str(self.path), status=JobStatus.COMPLETED)
         result.return_value = self.score()
         return result
 
     def failure(self) -> MicrogptError:
-        """Why the point has not finished."""
+        """The error that kept the point from finishing."""
         left = read_error(self.path)
         if left is not None:
             return left
@@ -72,17 +72,17 @@ class Point:
 
 
 class Sweep:
-    """The points that this process has started, in their order.
+    """The points that this process has started, in order.
 
-    Hydra is given the method `train_point` as its task function and hands it to the launcher, which finds the sweep
-    by it (`sweep_of`).
+    Hydra takes the method `train_point` as its task function and passes it to the launcher, which uses it to find the
+    sweep (`sweep_of`).
     """
 
     def __init__(self) -> None:
         self.points: list[Point] = []
 
     def train_point(self, tree: DictConfig) -> float | None:
-        """Train one point in this process, as Hydra's own launcher asks. Returns what sweepers minimise."""
+        """Train one point in this process, for Hydra's own launcher. Return the score that sweepers minimise."""
         hydra = HydraConfig.get()
         located(Path(hydra.sweep.dir), "hydra.sweep.dir")
         point = self.add(tree, list(hydra.overrides.task), Path(hydra.runtime.output_dir), hydra.job.num)
@@ -97,7 +97,7 @@ class Sweep:
         """Compose a point as Hydra's own launcher does, and add it.
 
         Args:
-            tree: of the sweep, with its hydra node.
+            tree: the sweep's configuration, with its hydra node.
             loader: Hydra's config loader.
         """
         tree = loader.load_sweep_config(tree, list(overrides))
@@ -108,11 +108,11 @@ class Sweep:
         return self.add(tree, overrides, folder / str(OmegaConf.select(tree, "hydra.sweep.subdir")), number)
 
     def add(self, tree: DictConfig, overrides: Sequence[str], path: Path, number: int) -> Point:
-        """Add a point as composed, checked against what its folder holds.
+        """Add a composed point, after checking it against its folder.
 
         Raises:
             ConfigError: the point cannot be trained.
-            CheckpointError: the folder holds a point that was made with other knobs.
+            CheckpointError: the folder holds a point with other knobs.
         """
         from microgpt.engine.compose.compose import decode, drop_hydra_node
         from microgpt.engine.compose.words import as_typed
@@ -130,16 +130,16 @@ class Sweep:
         return self.points[-1]
 
     def label(self, point: Point) -> str:
-        """A point in short: its number and the overrides that tell it from the others."""
+        """A point's label: its number and the overrides that distinguish it."""
         others = [other.overrides for other in self.points if other is not point]
         telling = [word for word in point.overrides if not others or any(word not in other for other in others)]
         return f"#{point.number} {' '.join(telling)}"
 
     def report(self) -> None:
-        """Print the table of the points, and which of them failed.
+        """Print a table of the points, and the failed ones.
 
         Raises:
-            MicrogptError: some failed; of the kind of the first.
+            MicrogptError: some points failed; the error has the first failure's class.
         """
         from microgpt.engine.compare.compare import summarise
         from microgpt.engine.compare.tables import FORMATS
@@ -159,7 +159,7 @@ class Sweep:
 
 
 def sweep_of(task: Any) -> Sweep:
-    """The sweep whose `train_point` is the task function that Hydra hands on."""
+    """The sweep whose `train_point` is Hydra's task function."""
     sweep = getattr(task, "__self__", None)
     if not isinstance(sweep, Sweep):
         raise TypeError(f"{task!r} is not the method train_point of a Sweep")
@@ -167,9 +167,9 @@ def sweep_of(task: Any) -> Sweep:
 
 
 class TrainPoint:
-    """Trains the point in a folder; submitit calls it in a job.
+    """Train the point in a folder; submitit calls this in a job.
 
-    An error is reported and left in the folder, not raised: the other points go on.
+    It reports an error and leaves it in the folder instead of raising it, so that the other points continue.
     """
 
     def __call__(self, path: str) -> float | None:
@@ -188,5 +188,5 @@ class TrainPoint:
         return None if run is None else run.summary.get("val/loss")
 
     def checkpoint(self, path: str) -> Any:
-        """What submitit requeues when a signal comes before our handlers stand: the same again."""
+        """The job that submitit requeues if a signal arrives before our handlers are installed: the same call."""
         return submit_again(self, path)

@@ -1,10 +1,10 @@
-"""`hydra/sweeper=optuna`: search the knobs for the best val/loss, with Optuna (https://optuna.org).
+"""`hydra/sweeper=optuna`: search for the knobs with the best val/loss, using Optuna (https://optuna.org).
 
     microgpt-train -m hydra/sweeper=optuna 'optim.lr=tag(log, interval(1e-3, 1e-1))' 'model.n_embd=choice(64,128)'
 
-Hydra's own sweeper for Optuna needs a version of 2021 (`optuna<3`). A search stores nothing but its runs: with the same
-seed it asks for the same points again, and finished ones answer at once. So a search that was cut short continues
-when it is started again in its folder.
+Hydra's own Optuna sweeper needs a version from 2021 (`optuna<3`). A search stores only its runs: with the same seed it
+proposes the same points again, and finished points return their scores at once. An interrupted search therefore
+continues when restarted in its folder.
 """
 
 import logging
@@ -26,12 +26,12 @@ log = logging.getLogger("microgpt")
 
 
 class OptunaSweeper(Sweeper):
-    """Asks Optuna for points and tells it their scores.
+    """Ask Optuna for points and report their scores to it.
 
     Args:
-        n_trials: points to try.
-        n_jobs: points asked for at a time; give the launcher as many. The larger, the less is known of each choice.
-        seed: of Optuna's sampler.
+        n_trials: number of points to try.
+        n_jobs: points to request at a time; set the launcher's to the same. With more, Optuna knows less per choice.
+        seed: seed of Optuna's sampler.
         params: knob -> range, as on the command line; the command line wins.
     """
 
@@ -46,11 +46,11 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the search: ask for points, have them trained, report their scores.
+        """Run the search: ask for points, train them, report their scores.
 
         Raises:
             MachineError: Optuna is not installed.
-            UsageError: nothing to search.
+            UsageError: no knob has a range to search.
         """
         try:
             import optuna
@@ -75,7 +75,7 @@ class OptunaSweeper(Sweeper):
     def run_trials(
         self, study: Any, chosen: Mapping[str, Override], fixed: list[str], ranges: Mapping[str, Any]
     ) -> None:
-        """Ask the study for `n_trials` points, `n_jobs` at a time, and tell it what each scored.
+        """Ask the study for `n_trials` points, `n_jobs` at a time, and report each score to it.
 
         Args:
             chosen: key -> the override as typed.
@@ -102,7 +102,7 @@ def _as_text(override: Override) -> str:
 
 
 def _distribution(override: Override) -> Any:
-    """Optuna's distribution for Hydra's `choice(...)`, `range(...)` or `interval(...)`, with `tag(log, ...)` or not."""
+    """Optuna's distribution for Hydra's `choice(...)`, `range(...)` or `interval(...)`, tagged `log` or not."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()

@@ -1,4 +1,4 @@
-"""What this package uses of submitit (https://github.com/facebookincubator/submitit), whose API is not declared."""
+"""All uses of submitit (https://github.com/facebookincubator/submitit), which declares no public API."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from microgpt.engine.process.private_names import private_name
 from microgpt.errors import MachineError
 
 CHECKED = ">=1.5.3"
-"""The versions of submitit that were checked to have these names."""
+"""Versions of submitit known to have these names."""
 NAMES = (
     ("submitit", "AutoExecutor"),
     ("submitit.helpers", "DelayedSubmission"),
@@ -14,24 +14,24 @@ NAMES = (
 
 
 def slurm_executor(folder: str, max_num_timeout: int) -> Any:
-    """A submitit executor that submits to SLURM.
+    """Make a submitit executor that submits to SLURM.
 
     Args:
-        folder: where submitit keeps its files.
+        folder: folder for submitit's files.
         max_num_timeout: how often submitit itself may requeue a job.
 
     Raises:
         MachineError: submitit is not installed, or lacks a name.
     """
     try:
-        import submitit  # noqa: F401 - a missing package has another fix than a missing name
+        import submitit  # noqa: F401 - a missing package needs another fix than a missing name
     except ImportError:
         raise MachineError("no package submitit", "", "pip install 'microgpt[slurm]'") from None
     return _get(0)(folder, cluster="slurm", slurm_max_num_timeout=max_num_timeout)
 
 
 def submit_again(function: Any, *arguments: Any) -> Any:
-    """What a function's `checkpoint` returns so that submitit requeues it with these arguments."""
+    """The value that a function's `checkpoint` returns to make submitit requeue it with these arguments."""
     return _get(1)(function, *arguments)
 
 

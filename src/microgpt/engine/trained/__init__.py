@@ -1,1 +1,1 @@
-"""A trained model in use: loading, text, scores, figures."""
+"""Using a trained model: loading, generation, scores, figures."""

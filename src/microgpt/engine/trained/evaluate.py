@@ -1,4 +1,4 @@
-"""Score a model on a text: a protocol gives the windows, the metrics say what to report. Needs torch alone."""
+"""Score a model on a text: a protocol picks the windows, the metrics compute the figures. Imports only torch."""
 
 import contextlib
 import math
@@ -22,26 +22,26 @@ class EvalConfig(Config):
     """Evaluation on the validation split."""
 
     every_n_steps: Natural = 250
-    "Steps between two evaluations; 0 evaluates at the end alone."
+    "Steps between evaluations; 0 evaluates only at the end."
     protocol: Annotated[str, OneOf(lambda: EvalProtocol.members)] = "blocks"
     "random (nanoGPT's estimate), blocks (each token once) or sliding (each token once, with long context)."
     batch_size: Count | None = None
-    "Windows per forward pass; null: with about 16,000 tokens, fewer if the vocabulary is large."
+    "Windows per forward pass; null fits about 16,000 tokens, or fewer for a large vocabulary."
     figures: Literal["end", "always", "never"] = "end"
     "When to draw attention maps and the loss by position for TensorBoard."
 
 
 @dataclass(frozen=True)
 class Score:
-    """The figures of an evaluation. Each metric can be read by its name: `score.loss`, `score.bpc`, `score.mine`."""
+    """An evaluation's figures. Read each metric by its name: `score.loss`, `score.bpc`, `score.mine`."""
 
     protocol: str
     tokens: int
-    "Tokens that were scored."
+    "Number of scored tokens."
     values: dict[str, float]
-    "The metrics by name, in the order of the table."
+    "The metrics by name, in table order."
     loss_by_position: list[float]
-    "Nats per token at each position of the context; NaN where none was scored."
+    "Nats per token at each position of the context; NaN at positions without a scored token."
 
     def __getattr__(self, name: str) -> float:
         values = self.__dict__.get("values", {})
@@ -50,12 +50,12 @@ class Score:
         return float(values[name])
 
     def metrics(self, split: str = "val") -> dict[str, float]:
-        """The metrics by their names in metrics.csv and TensorBoard: `val/loss`, ..."""
+        """The metrics under their names in metrics.csv and TensorBoard: `val/loss`, ..."""
         return {f"{split}/{name}": value for name, value in self.values.items()}
 
 
 class Tally:
-    """Sums over the windows of an evaluation, and the metrics that count along."""
+    """Accumulate losses and metrics over an evaluation's windows."""
 
     def __init__(self, block_size: int) -> None:
         self.loss_sum = torch.zeros(block_size, dtype=torch.float64, device="cpu")
@@ -63,7 +63,7 @@ class Tally:
         self.metrics: dict[str, Metric] = {name: metric() for name, metric in Metric.members.items()}
 
     def add(self, model: GPT, x: Tensor, y: Tensor, scored: Tensor) -> None:
-        """Score windows, (b, T) each, with the model as it is. Their logits are gone when this returns."""
+        """Score windows, (b, T) each, with the model in its current mode. Frees their logits before returning."""
         logits, losses = token_losses(model, x, y)
         losses = losses.masked_fill(~scored, 0)
         t = x.shape[1]
@@ -75,7 +75,7 @@ class Tally:
             metric.update(batch)
 
     def score(self, protocol: str, chars_per_token: float, bytes_per_token: float) -> Score:
-        """The figures of all windows together."""
+        """The figures over all windows."""
         tokens = int(self.scored_sum.sum())
         totals = Totals(float(self.loss_sum.sum()) / tokens, tokens, chars_per_token, bytes_per_token)
         values = {name: float(metric.result(totals)) for name, metric in self.metrics.items()}
@@ -98,15 +98,15 @@ def evaluate(  # noqa: PLR0913 - settings by name, as a notebook gives them
 
     Args:
         ids: indices of the text, 1-D.
-        protocol: a member of `EvalProtocol` by name: "blocks", "sliding", "random" or one of your own.
+        protocol: name of an `EvalProtocol`: "blocks", "sliding", "random" or one of your own.
         batch_size: windows per forward pass.
-        chars_per_token: of this text, to give bits per character.
-        bytes_per_token: of this text, to give bits per byte of UTF-8.
-        context: entered around the forward passes, such as autocast.
+        chars_per_token: this text's ratio, for bits per character.
+        bytes_per_token: this text's ratio in UTF-8, for bits per byte.
+        context: context manager around the forward passes, such as autocast.
 
     Raises:
-        DataError: when the text has fewer than two tokens, or for `random` less than a window.
-        UsageError: there is no such protocol.
+        DataError: the text has fewer than two tokens, or for `random` less than a window.
+        UsageError: no protocol has this name.
     """
     device = next(model.parameters()).device
     T = model.config.block_size
@@ -126,19 +126,19 @@ def evaluate(  # noqa: PLR0913 - settings by name, as a notebook gives them
 
 
 def token_losses(model: GPT, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """(b, T) tokens and the ones after them -> logits (b, T, V) and each token's loss in nats (b, T)."""
+    """(b, T) tokens and their next tokens -> logits (b, T, V) and the loss per token in nats (b, T)."""
     logits, _ = model(x)
     losses = F.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="none").view_as(y)
     return logits, losses
 
 
 def windows_at_once(knob: int | None, block_size: int, vocab_size: int) -> int:
-    """Windows per forward pass for `eval.batch_size`; by itself, so many that their logits are not too many."""
+    """Windows per forward pass: `eval.batch_size`, or by default a number that bounds the size of the logits."""
     return knob or max(1, min(16384, 2**27 // vocab_size) // block_size)
 
 
 def yardsticks(train: Any, scored: Any, vocab_size: int) -> dict[str, float]:
-    """The baselines' loss on `scored`, in nats per token, which tells a reader what a model's loss is worth."""
+    """The n-gram baselines' loss on `scored`, in nats per token, to compare a model's loss with."""
     return {
         "token frequencies": order0(train, scored, vocab_size),
         "5-gram counts": ngram(train, scored, vocab_size, order=5),

@@ -1,4 +1,4 @@
-"""Figures for TensorBoard: attention maps and the loss by position. matplotlib is imported when one is drawn."""
+"""Figures for TensorBoard: attention maps and the loss by position. Drawing one imports matplotlib."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ SHOWN_TOKENS = 32
 
 
 def loss_by_position(losses: Sequence[float]) -> Any:
-    """A figure of the loss at each position of the context: how much more context helps."""
+    """Plot the loss at each position of the context, to show how much context helps."""
     figure, axes = new_figure(6, 3.5)
     axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) <= 64 else None)
     axes.set_xlabel("position in the context")
@@ -25,10 +25,10 @@ def loss_by_position(losses: Sequence[float]) -> Any:
 
 @torch.no_grad()
 def attention_maps(model: GPT, ids: Tensor, labels: Sequence[str]) -> Any:
-    """A figure of each layer's and head's attention over a short text: rows are layers, columns heads.
+    """Plot the attention of each layer (row) and head (column) over a short text.
 
     Args:
-        ids: (T,) tokens, of which the first 32 are shown.
+        ids: (T,) tokens; the first 32 are shown.
         labels: the name of each token on the axes.
     """
     was_training = model.training
@@ -38,7 +38,7 @@ def attention_maps(model: GPT, ids: Tensor, labels: Sequence[str]) -> Any:
     model.train(was_training)
     heads = min(8, model.config.n_head)
     layers = min(12, model.config.n_layer)
-    # One picture for all maps: an axes for each would take most of a second.
+    # Draw all maps as one image: separate axes would take most of a second.
     maps = torch.stack([layer[0, :heads] for layer in attention[:layers]]).float()  # (layers, heads, T, T)
     tiles = F.pad(maps, (0, 1, 0, 1), value=math.nan)  # a white line between maps
     mosaic = tiles.permute(0, 2, 1, 3).reshape(layers * (T + 1), heads * (T + 1))
@@ -54,7 +54,7 @@ def attention_maps(model: GPT, ids: Tensor, labels: Sequence[str]) -> Any:
 
 
 def lr_search(lrs: Sequence[float], losses: Sequence[float], chosen: float) -> Any:
-    """A figure of the loss while the learning rate grows, with the rate that was chosen."""
+    """Plot the loss against the growing learning rate, and mark the chosen rate."""
     figure, axes = new_figure(6, 3.5)
     axes.plot(lrs, losses)
     axes.axvline(chosen, color="tab:red", linestyle="--", label=f"chosen: {chosen:.2g}")
@@ -67,7 +67,7 @@ def lr_search(lrs: Sequence[float], losses: Sequence[float], chosen: float) -> A
 
 
 def new_figure(width: float, height: float) -> tuple[Any, Any]:
-    """A matplotlib figure and its axes, without touching pyplot's state."""
+    """Make a matplotlib figure and its axes without touching pyplot's state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

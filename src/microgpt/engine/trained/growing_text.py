@@ -1,31 +1,31 @@
-"""A text that grows token by token: its characters as soon as they are certain, and where it stops."""
+"""Decode a text token by token: emit characters once they are complete, and stop at a stop string."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 CONTEXT = 4
-"""Tokens of the prompt that are decoded with the first new ones: some tokenizers leave out a text's first space."""
+"""Prompt tokens to decode with the first new ones: some tokenizers drop a text's first space."""
 
 
 class TextCodec(Protocol):
-    """What generation needs of a tokenizer."""
+    """The part of a tokenizer that generation uses."""
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of tokens; a part of a character becomes U+FFFD."""
+        """The text of tokens; an incomplete character becomes U+FFFD."""
 
 
 class GrowingText:
-    """The text of the tokens that follow a prompt.
+    """The text that follows a prompt, built token by token.
 
-    A character may come in several tokens, and a stop string too. Only the tokens since the last whole character are
-    decoded anew, so that a token costs the same however long the text is.
+    A character or a stop string may span several tokens. Each step decodes only the tokens since the last whole
+    character, so the cost per token does not grow with the text.
 
     Args:
         prompt: the prompt's tokens.
-        stop: the text ends just before the first of these strings, the one that is complete first.
+        stop: the text ends just before the first of these strings to be completed.
     """
 
     def __init__(self, tokenizer: TextCodec, prompt: Sequence[int], stop: Sequence[str] = ()) -> None:
@@ -33,11 +33,11 @@ class GrowingText:
         self.stop = [string for string in stop if string]
         self.is_stopped = False
         self._tokens = list(prompt[-CONTEXT:])
-        self._context, self._decoded = 0, len(self._tokens)  # tokens[context:decoded] are in the text already
+        self._context, self._decoded = 0, len(self._tokens)  # tokens[context:decoded] are already in the text
         self._text, self._taken = "", 0
 
     def add(self, token: int) -> None:
-        """Append a token; after the text has stopped nothing changes."""
+        """Append a token; does nothing after the text has stopped."""
         if self.is_stopped:
             return
         self._tokens.append(token)
@@ -46,22 +46,21 @@ class GrowingText:
             self._append(fresh)
 
     def take(self) -> str:
-        """The characters that are certain and were not taken before: no part of a character, nor what may become a
-        stop string."""
+        """Return the new characters that are certain: whole characters that cannot become part of a stop string."""
         return self._take(len(self._text) - (0 if self.is_stopped else self._held()))
 
     def finish(self) -> str:
-        """The text up to its stop, whatever has been taken; half a character at its end shows as U+FFFD."""
+        """Return the whole text up to its stop; an incomplete last character becomes U+FFFD."""
         if not self.is_stopped:
             self._append(self._fresh())
         return self._text
 
     def rest(self) -> str:
-        """What was not taken of the finished text."""
+        """Return the part of the finished text that has not been taken."""
         return self._take(len(self._text))
 
     def _append(self, fresh: str) -> None:
-        begin = max(0, len(self._text) - max(map(len, self.stop), default=1) + 1)  # a stop may end in what is fresh
+        begin = max(0, len(self._text) - max(map(len, self.stop), default=1) + 1)  # a stop may end in the new text
         self._text += fresh
         self._context, self._decoded = self._decoded, len(self._tokens)
         found = [(at + len(string), at) for string in self.stop if (at := self._text.find(string, begin)) >= 0]
@@ -69,12 +68,12 @@ class GrowingText:
             self._text, self.is_stopped = self._text[: min(found)[1]], True
 
     def _fresh(self) -> str:
-        """The text of the tokens that are not in `_text` yet, where they follow the others."""
+        """Decode the tokens that are not in `_text` yet, in the context of the ones before."""
         before = self.tokenizer.decode(self._tokens[self._context : self._decoded])
         return self.tokenizer.decode(self._tokens[self._context :])[len(before) :]
 
     def _held(self) -> int:
-        """How many characters at the end may be the beginning of a stop string."""
+        """The number of characters at the end that may begin a stop string."""
         longest = max(map(len, self.stop), default=1) - 1
         lengths = range(min(longest, len(self._text)), 0, -1)
         return next((n for n in lengths if any(string.startswith(self._text[-n:]) for string in self.stop)), 0)

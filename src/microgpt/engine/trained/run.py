@@ -1,4 +1,4 @@
-"""A trained model with its tokenizer, for notebooks and commands. Needs torch alone."""
+"""A trained model with its tokenizer, for notebooks and commands. Imports only torch."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ class Run:
     """A trained model, its tokenizer and its summary; `load` and `train` return it."""
 
     path: Path
-    "The run folder, or the model folder that was loaded."
+    "The run folder, or the loaded model folder."
     model: GPT
     tokenizer: Tokenizer
     summary: dict[str, Any] = field(default_factory=dict)
-    "What summary.json says; empty when there is none."
+    "The content of summary.json; empty if there is none."
 
     @property
     def config(self) -> GPTConfig:
@@ -55,10 +55,12 @@ class Run:
         Args:
             max_new_tokens, temperature, top_k, top_p, min_p, stop, seed, compile: as in
                 `microgpt.engine.trained.sample.GenerationParams`.
-            on_text: called with each new piece of the text as it is made, the prompt first.
+            on_text: called with each new piece of text, the prompt first.
 
         Raises:
-            DataError, UsageError, MachineError: unknown characters, senseless settings, torch cannot compile.
+            DataError: the tokenizer does not know a character.
+            UsageError: a setting is invalid.
+            MachineError: torch cannot compile.
         """
         params = GenerationParams(
             max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
@@ -68,12 +70,12 @@ class Run:
 
 
 def load(path: str | Path, device: str = "cpu") -> Run:
-    """Load a model from a run folder, its `model/` folder, or any folder that holds an exported one.
+    """Load a model from a run folder, its `model/` folder, or a folder with an exported model.
 
-    Nothing in the folder is run: it is safetensors and JSON, checked before memory is taken.
+    Loading runs no code from the folder: it reads safetensors and JSON, checked before memory is allocated.
 
     Raises:
-        CheckpointError: there is no model, or it is damaged.
+        CheckpointError: the model is missing or damaged.
     """
     folder = model_folder(Path(path))
     model, tokenizer = read_folder(folder, device)
@@ -84,10 +86,10 @@ def load(path: str | Path, device: str = "cpu") -> Run:
 
 
 def read_folder(folder: Path, device: str = "cpu") -> tuple[GPT, Tokenizer]:
-    """The model of a folder in our own format or in Hugging Face's, in eval mode, and its tokenizer.
+    """Read the model, in eval mode, and the tokenizer of a folder in our format or Hugging Face's.
 
     Raises:
-        CheckpointError: either is missing or damaged, they do not fit, or our parts cannot express the model.
+        CheckpointError: either is missing or damaged, they do not match, or our parts cannot express the model.
         MachineError: the tokenizer needs a package that is not installed.
     """
     if hf.is_ours(folder):
@@ -105,7 +107,7 @@ def model_folder(path: Path) -> Path:
     """The folder under `path` that holds config.json and the weights.
 
     Raises:
-        CheckpointError: there is none; says what there is.
+        CheckpointError: there is none; the error says what is there.
     """
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""Prompts become texts: the same code for notebooks, the command and training."""
+"""Generate texts from prompts, for notebooks, the command and training alike."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,38 +16,38 @@ from microgpt.model.generation.stream import stream
 
 
 class SampleConfig(Config):
-    """Samples drawn during training, from prompts that stay the same."""
+    """Samples drawn during training, from fixed prompts."""
 
     every_n_steps: Natural = 0
-    "Steps between two rounds of samples; 0 draws them at the end alone."
+    "Steps between rounds of samples; 0 samples only at the end."
     prompts: tuple[str, ...] = ("",)
-    "What each sample goes on from; an empty prompt starts at a new line."
+    "Prompts to continue, one per sample; an empty prompt starts at a new line."
     max_new_tokens: Natural = 300
-    "Length of a sample in tokens."
+    "Length of each sample in tokens."
     temperature: NonNegative = 0.8
-    "0 takes the likeliest token; higher is more varied."
+    "0 picks the likeliest token; higher values vary more."
     top_k: Count | None = None
-    "Choose among the k likeliest tokens."
+    "Sample from the k likeliest tokens."
     top_p: Annotated[float, Range(above=0, max=1)] | None = None
-    "Choose among the likeliest tokens that together have this probability."
+    "Sample from the likeliest tokens that together have this probability."
     min_p: Annotated[float, Range(min=0, max=1)] | None = None
-    "Choose among tokens at least this share as likely as the likeliest."
+    "Sample from tokens whose probability is at least this fraction of the likeliest token's."
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationParams:
-    """How prompts are continued.
+    """Settings for continuing prompts.
 
     Args:
-        num_samples: texts of a prompt, all made in one batch.
-        max_new_tokens: length of each, at most.
+        num_samples: texts per prompt, generated in one batch.
+        max_new_tokens: maximum length of each.
         temperature, top_k, top_p, min_p: as in `SamplingParams`.
-        stop: a text ends before the first of these strings that appears in what is new.
+        stop: a text ends before the first of these strings in its new part.
         seed: the same seed gives the same texts; None draws one.
-        compile: compile the step that makes a token, up to half a minute once for a model.
+        compile: compile the step that generates a token; takes up to half a minute once per model.
 
     Raises:
-        UsageError: fewer than one sample.
+        UsageError: `num_samples` is less than 1.
     """
 
     num_samples: int = 1
@@ -65,7 +65,7 @@ class GenerationParams:
             raise UsageError(f"{self.num_samples} samples", "num_samples", "ask for one or more")
 
     def sampling(self, device: torch.device) -> SamplingParams:
-        """How each token is drawn, with a generator of this seed."""
+        """The sampling settings of each token, with a generator of this seed."""
         return SamplingParams(
             temperature=self.temperature,
             top_k=self.top_k,
@@ -88,10 +88,12 @@ def generate_texts(
     """Continue a prompt; returns each text with the prompt before it.
 
     Args:
-        on_text: called with each new piece of the first text as it is made, the prompt first.
+        on_text: called with each new piece of the first text, the prompt first.
 
     Raises:
-        DataError, UsageError, MachineError: unknown characters, senseless settings, torch cannot compile.
+        DataError: the tokenizer does not know a character.
+        UsageError: a setting is invalid.
+        MachineError: torch cannot compile.
     """
     ids = tokenizer.encode(prompt) or start_ids(tokenizer)
     device = next(model.parameters()).device
@@ -114,14 +116,14 @@ def generate_texts(
 
 
 def seeded_generator(seed: int | None, device: torch.device) -> torch.Generator:
-    """A generator with this seed; None draws one."""
+    """A generator with this seed; None picks a random seed."""
     generator = torch.Generator(device=device)
     generator.manual_seed(seed % 2**63) if seed is not None else generator.seed()
     return generator
 
 
 def start_ids(tokenizer: TextCodec) -> list[int]:
-    """What an empty prompt starts from: a new line where the vocabulary has one, else its first token."""
+    """The start of an empty prompt: a new line if the vocabulary has one, else its first token."""
     try:
         return tokenizer.encode("\n") or [0]
     except Exception:

@@ -1,4 +1,4 @@
-"""Export formats, one file each; every module in this folder is found and registered by being here."""
+"""Export formats, one file each; importing this package registers every module in it."""
 
 from microgpt.engine.exchange.formats.base import ExportFormat
 from microgpt.registry import import_siblings

@@ -1,6 +1,6 @@
 """Base class of the export formats.
 
-A new format is one file beside this one, or a file of your own that `microgpt-export --import mine.py` names:
+To add a format, put a file beside this one, or name a file of your own in `microgpt-export --import mine.py`:
 
     class MineConfig(ExportFormat, name="mine"):
         '''One line for --help.'''
@@ -20,26 +20,26 @@ from microgpt.registry import Choice
 
 
 class ExportFormat(Choice, family="export format"):
-    """Base of the export formats; a subclass with `name=` adds one, its fields are the format's options."""
+    """Base of the export formats; a subclass with `name=` adds one, and its fields are the format's options."""
 
     def check_run(self, run: Run) -> None:
-        """Refuse a model that the format cannot hold, before a folder is made.
+        """Refuse a model that the format cannot express, before creating a folder.
 
         Raises:
-            UsageError: naming the knobs in the way.
+            UsageError: the format cannot express some knobs; the error names them.
         """
 
     def write(self, run: Run, folder: Path) -> float:
-        """Write the model into the new, empty `folder`, open what was written and compare it with the model.
+        """Write the model into the new, empty `folder`, reopen it and compare the two models.
 
         Returns:
-            The largest difference of a logit; see `check.compare_logits`.
+            The largest difference of logits; see `check.compare_logits`.
 
         Raises:
-            CheckpointError: what was written is not the model; the folder is then removed.
+            CheckpointError: the written model differs; the folder is then removed.
         """
         raise TypeError(f"{type(self).__name__} writes nothing")
 
     def next_step(self, out: Path) -> str:
-        """What to do with the exported folder, in a line."""
+        """One line on how to use the exported folder."""
         return f"see {out}"

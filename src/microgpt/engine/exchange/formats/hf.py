@@ -1,4 +1,4 @@
-"""A folder that `AutoModelForCausalLM` and `AutoTokenizer` of transformers open."""
+"""A folder that transformers' `AutoModelForCausalLM` and `AutoTokenizer` open."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from microgpt.text import one_line
 
 
 class HFFormat(ExportFormat, name="hf"):
-    """A folder that transformers opens, with a model card; models that a stock class expresses alone."""
+    """A folder that transformers opens, with a model card; only for models that a stock class can express."""
 
     card: bool = True
     "Write a model card, README.md: scores, architecture and samples."
@@ -44,7 +44,7 @@ class HFFormat(ExportFormat, name="hf"):
 
 
 def tokenizer_settings(run: Run, end: str | None) -> dict[str, Any]:
-    """tokenizer_config.json, for a tokenizer whose text ends with the token named `end`."""
+    """The content of tokenizer_config.json, for a tokenizer whose end-of-text token is `end`."""
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": run.config.block_size,
@@ -56,10 +56,11 @@ def tokenizer_settings(run: Run, end: str | None) -> dict[str, Any]:
 
 
 def reopened(folder: Path) -> tuple[str, Logits, Encode | None]:
-    """Who opened the folder, with its logits and its tokens: transformers where it is installed, else our own reader.
+    """Reopen the folder with transformers if installed, else with our own reader; return the reader's name, the logits
+    and the tokens.
 
     Raises:
-        CheckpointError: transformers does not open it.
+        CheckpointError: transformers cannot open the folder.
     """
     try:
         import transformers

@@ -1,4 +1,4 @@
-"""Readers of other projects' checkpoints, one file each; every module in this folder is found by being here."""
+"""Importers of other projects' checkpoints, one file each; importing this package registers every module in it."""
 
 from microgpt.engine.exchange.importers.base import Importer
 from microgpt.registry import import_siblings

@@ -1,6 +1,6 @@
-"""Base class of the readers of other projects' checkpoints.
+"""Base class of the importers of other projects' checkpoints.
 
-A new one is one file beside this one, or a file of your own that `microgpt-import --import mine.py` names.
+To add an importer, put a file beside this one, or name a file of your own in `microgpt-import --import mine.py`.
 """
 
 from pathlib import Path
@@ -11,12 +11,12 @@ from microgpt.registry import Choice
 
 
 class Importer(Choice, family="project"):
-    """Base of the readers; a subclass with `name=` adds a project, its fields are the command's options."""
+    """Base of the importers; a subclass with `name=` adds a project, and its fields are the command's options."""
 
     def read(self, checkpoint: Path) -> tuple[GPT, Tokenizer]:
-        """The model of a checkpoint, in eval mode, and its tokenizer. Nothing in the file is run.
+        """Read a checkpoint's model, in eval mode, and its tokenizer, without running code from the file.
 
         Raises:
-            CheckpointError: it is no such checkpoint.
+            CheckpointError: the file is not a checkpoint of this project.
         """
         raise TypeError(f"{type(self).__name__} reads nothing")

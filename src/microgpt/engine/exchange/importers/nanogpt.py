@@ -1,4 +1,4 @@
-"""nanoGPT (https://github.com/karpathy/nanoGPT): its ckpt.pt, and the meta.pkl of its character-level data."""
+"""Import nanoGPT (https://github.com/karpathy/nanoGPT): ckpt.pt, and meta.pkl for character-level data."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +15,9 @@ class NanoGPT(Importer, name="nanogpt"):
     """CKPT is nanoGPT's out/ckpt.pt, which holds no tokenizer: give --meta or --tokenizer."""
 
     meta: str | None = None
-    "Its data/.../meta.pkl: the characters that it was trained on."
+    "Its data/.../meta.pkl, with the characters that it was trained on."
     tokenizer: str | None = None
-    "Its subwords: a tokenizer.json, the folder of one, or a name of the Hub (gpt2)."
+    "Its subwords: a tokenizer.json, a folder with one, or a name on the Hub (gpt2)."
 
     def check(self) -> Iterator[Fault]:
         if (self.meta is None) == (self.tokenizer is None):

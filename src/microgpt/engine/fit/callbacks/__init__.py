@@ -1,1 +1,1 @@
-"""What happens between optimizer steps: logging, evaluation, samples, saving. None of it may change the weights."""
+"""Work between optimizer steps: logging, evaluation, sampling, saving. None of it changes the weights."""

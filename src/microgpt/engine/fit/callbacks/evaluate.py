@@ -1,4 +1,4 @@
-"""Evaluation during training: scores, the best weights, early stopping."""
+"""Evaluate during training: score the model, keep the best weights, stop early."""
 
 import contextlib
 import math
@@ -19,11 +19,11 @@ from microgpt.model import GPT
 
 
 class Evaluate(StepCallback):
-    """Scores the validation split every so many steps and at the end.
+    """Score the validation split every `eval.every_n_steps` and at the end.
 
     Args:
-        save_best: called with the model whenever it is better than before, to write the model folder.
-        draw: called with the model, the score and the step when figures are due.
+        save_best: writes the model folder; called with the model whenever its score improves.
+        draw: draws figures; called with the model, the score and the step when figures are due.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Evaluate(StepCallback):
         self._catch_up(trainer, pl_module)
 
     def _catch_up(self, trainer: L.Trainer, module: Any) -> None:
-        """Do the evaluation that a signal cut short before the checkpoint was saved."""
+        """Redo the evaluation that a signal cut short before the checkpoint was saved."""
         if trainer.global_step not in (0, self.evaluated_step) and signals.received() is None:
             with contextlib.suppress(signals.Interrupted):
                 self.on_step_end(trainer, module, trainer.global_step)

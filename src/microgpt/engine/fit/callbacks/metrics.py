@@ -14,31 +14,31 @@ from microgpt.engine.process.progress import Progress
 
 
 class Clock:
-    """Seconds spent training; it is stopped during evaluation, samples and saves."""
+    """Count the seconds spent training; evaluation, sampling and saving stop the clock."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self._since: float | None = None
 
     def start(self) -> None:
-        """Let it run from now."""
+        """Start or continue counting."""
         self._since = time.perf_counter()
 
     def stop(self) -> None:
-        """Hold it, with the seconds so far."""
+        """Stop counting and keep the seconds so far."""
         self.seconds = self.read()
         self._since = None
 
     def read(self) -> float:
-        """Seconds so far."""
+        """The seconds so far."""
         return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
 
 class Slowdown:
-    """Notices, once, that steps take several times as long as they did."""
+    """Detect, once, that steps have become several times slower."""
 
     SPAN, TIMES = 5.0, 3.0
-    "Seconds of steps that are compared, and how many times as long they must take."
+    "Seconds of steps to compare, and the ratio that counts as a slowdown."
 
     def __init__(self) -> None:
         self._steps, self._seconds = 0, 0.0
@@ -46,10 +46,10 @@ class Slowdown:
         self._is_said = False
 
     def add(self, steps: int, seconds: float) -> float | None:
-        """Count steps and the seconds they took.
+        """Add steps and the seconds they took.
 
         Returns:
-            How many times as long a step takes now, the first time that is too long; else None.
+            The ratio of a step's time now to its time before, the first time it is too large; else None.
         """
         self._steps, self._seconds = self._steps + steps, self._seconds + seconds
         if self._seconds < self.SPAN:
@@ -65,7 +65,7 @@ class Slowdown:
 
 
 class Metrics(StepCallback):
-    """Logs the step that just ended; between logged steps nothing is read from the device."""
+    """Log the step that just ended; between logged steps, read nothing from the device."""
 
     def __init__(self, clock: Clock, progress: Progress, flops_per_token: float, dtype: torch.dtype) -> None:
         self.clock, self.progress = clock, progress
@@ -116,7 +116,7 @@ class Metrics(StepCallback):
 
 
 def mean_over_ranks(trainer: L.Trainer, value: float) -> float:
-    """The mean of a number over all processes."""
+    """Average a number over all processes."""
     if trainer.world_size == 1:
         return value
     tensor = torch.tensor(value, dtype=torch.float64, device=trainer.strategy.root_device)

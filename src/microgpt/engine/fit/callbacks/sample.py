@@ -1,4 +1,4 @@
-"""Samples of the same prompts during training, to the terminal and to the loggers."""
+"""Sample from fixed prompts during training; show the texts in the terminal and log them."""
 
 import lightning as L
 
@@ -14,7 +14,7 @@ from microgpt.text import printable
 
 
 class Sample(StepCallback):
-    """Draws with a generator of its own, keyed by (seed, step), so that training is not disturbed."""
+    """Sample with a separate generator, keyed by (seed, step), so that training does not change."""
 
     def __init__(self, tokenizer: Tokenizer, clock: Clock, progress: Progress) -> None:
         self.tokenizer, self.clock, self.progress = tokenizer, clock, progress
@@ -30,7 +30,7 @@ class Sample(StepCallback):
         self.clock.start()
 
     def draw(self, trainer: L.Trainer, module: GPTModule, model: GPT, step: int) -> None:
-        """Draw a sample of each prompt, and show and log them."""
+        """Continue each prompt, show the texts and log them."""
         config = module.config.sample
         self.texts = [
             generate_texts(
@@ -49,7 +49,7 @@ class Sample(StepCallback):
             for i, prompt in enumerate(config.prompts)
         ]
         for i, text in enumerate(self.texts):
-            # Loggers render Markdown: indented, a text is shown as it is.
+            # Loggers render Markdown; indentation keeps the text verbatim.
             block = "\n".join(f"    {line}" for line in printable(text).splitlines())
             trainer.logger.add_text(f"samples/{i}", block, step)  # type: ignore[union-attr]
             self.progress.say(f"--- sample {i} at step {step}\n{text.strip()}\n---")

@@ -1,4 +1,4 @@
-"""Save at step boundaries, and stop at one when a signal asks for it."""
+"""Save at step boundaries, and stop at one when a signal arrives."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,16 +21,16 @@ from microgpt.errors import CheckpointError
 from microgpt.model import GPT
 
 NOT_KEPT = ("state_dict", "loops", "epoch", "pytorch-lightning_version", "lr_schedulers")
-"""Entries of Lightning's checkpoints that a run, being a function of (seed, step), does not need."""
+"""Entries of Lightning's checkpoints that a run does not need, because it is a function of (seed, step)."""
 
 
 class FolderCheckpointIO(CheckpointIO):
-    """Lightning's checkpoints as the folders of `microgpt.engine.store.checkpoint`.
+    """Store Lightning's checkpoints as folders of `microgpt.engine.store.checkpoint`.
 
     Args:
-        model: its weights are read; those of another model are refused before memory is taken.
+        model: the model to read weights for; weights of another model are refused before memory is allocated.
         info: facts for the manifest.
-        callbacks: those whose saved state must have the form of their present one.
+        callbacks: callbacks whose saved state must have the form of their current state.
     """
 
     def __init__(self, model: GPT, info: dict[str, Any], callbacks: Sequence[L.Callback] = ()) -> None:
@@ -60,7 +60,7 @@ class FolderCheckpointIO(CheckpointIO):
 
 
 class Save(StepCallback):
-    """Saves every `checkpoint.every_n_steps`, at the end, and when a signal came; keeps the newest and the best."""
+    """Save every `checkpoint.every_n_steps`, at the end and on a signal; keep the newest and the best checkpoints."""
 
     def __init__(self, folder: Path, clock: Clock, evaluation: Evaluate) -> None:
         self.folder, self.clock, self.evaluation = folder, clock, evaluation
@@ -69,20 +69,20 @@ class Save(StepCallback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.saved_step = trainer.global_step if trainer.global_step else -1
-        signals.install()  # Lightning has put its own handler for SIGTERM, which leaves between two micro-batches
+        signals.install()  # replaces Lightning's SIGTERM handler, which exits between micro-batches
         if trainer.world_size > 1:
-            signals.defer()  # a process that leaves alone would let the others wait for ever
+            signals.defer()  # a process that exits alone would leave the others waiting for ever
             if (step := any_rank(trainer, trainer.global_step)) != trainer.global_step:
                 what = f"one rank starts at step {step}, another at step {trainer.global_step}"
                 raise CheckpointError(what, str(self.folder), "check that all nodes see the same folder")
         states = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}  # type: ignore[attr-defined]
         weights = sum(weight.nbytes for weight in pl_module.parameters())
-        require_plain({"callbacks": whole(states)}, weights)  # said now, not by the first save
+        require_plain({"callbacks": whole(states)}, weights)  # fail now, not at the first save
         if trainer.is_global_zero:
             checkpoint.clean(self.folder)
 
     def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
-        # One number that all ranks agree on: a signal wins over an early end, and that over a best to be saved.
+        # All ranks agree on one number: a signal outranks early stopping, which outranks a new best.
         wish = 4 * (signals.received() or 0) + 2 * trainer.should_stop + (self.evaluation.best_step == step)
         agreed = any_rank(trainer, wish)
         stop, trainer.should_stop = agreed // 4, agreed > 1
@@ -94,7 +94,7 @@ class Save(StepCallback):
             self.stopped_by = stop
 
     def save(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
-        """Write the checkpoint of `step`, unless it is there, and remove those that need not be kept."""
+        """Write the checkpoint of `step`, unless it exists, and remove the ones no longer needed."""
         if step == self.saved_step:
             return
         module.check_weights()
@@ -105,7 +105,7 @@ class Save(StepCallback):
 
 
 def any_rank(trainer: L.Trainer, number: int) -> int:
-    """The largest of the numbers that the processes have."""
+    """The maximum of a number over all processes."""
     if trainer.world_size == 1:
         return number
     tensor = torch.tensor(number, device=trainer.strategy.root_device)

@@ -1,4 +1,4 @@
-"""Loggers that `logger=` chooses from, one file each; Lightning is imported when one is built."""
+"""The loggers that `logger=` offers, one file each; building one imports Lightning."""
 
 from microgpt.registry import import_siblings
 

@@ -13,7 +13,7 @@ class MLflowConfig(LoggerConfig, name="mlflow"):
     install: ClassVar[str] = "microgpt[mlflow]"
 
     experiment: str = "microgpt"
-    "Experiment that the run belongs to."
+    "The run's experiment."
     tracking_uri: str | None = None
     "Server or store; by default $MLFLOW_TRACKING_URI, else mlflow.db and mlruns/ beside the run folder."
 
@@ -23,10 +23,10 @@ class MLflowConfig(LoggerConfig, name="mlflow"):
         known = run.read_id(self.name)
 
         class RunLogger(MLFlowLogger):
-            """Lightning's, which also takes samples and figures."""
+            """Lightning's MLflow logger, with samples and figures."""
 
             def log_hyperparams(self, params: Any) -> None:
-                if known is None:  # MLflow refuses to change a parameter, and a resumed run may have other knobs
+                if known is None:  # MLflow does not let a parameter change, and a resumed run may have other knobs
                     super().log_hyperparams(params)
 
             def add_text(self, tag: str, text: str, step: int) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard (https://www.tensorflow.org/tensorboard), written into the run folder."""
+"""TensorBoard (https://www.tensorflow.org/tensorboard), in the run folder."""
 
 from typing import Any
 

@@ -6,23 +6,23 @@ from microgpt.engine.addons import LoggedRun, LoggerConfig
 
 
 class WandbConfig(LoggerConfig, name="wandb"):
-    """A run of a W&B project; its files lie in the run folder, under `wandb/`."""
+    """A run of a W&B project, with its files in the run folder under `wandb/`."""
 
     packages: ClassVar[tuple[str, ...]] = ("wandb",)
     install: ClassVar[str] = "microgpt[wandb]"
 
     project: str = "microgpt"
-    "Project that the run belongs to."
+    "The run's project."
     entity: str | None = None
-    "Account or team; by default the one that is logged in."
+    "Account or team; by default the logged-in one."
     offline: bool = False
-    "Write to the run folder alone; `wandb sync` uploads it later."
+    "Write only to the run folder; `wandb sync` uploads it later."
 
     def build(self, run: LoggedRun) -> Any:
         from lightning.pytorch.loggers import WandbLogger
 
         class RunLogger(WandbLogger):
-            """Lightning's, which also takes samples and figures, and ends its run with ours."""
+            """Lightning's W&B logger, with samples and figures; the W&B run ends when ours ends."""
 
             def add_text(self, tag: str, text: str, step: int) -> None:
                 self.log_text(tag, columns=["text"], data=[[text]], step=step)

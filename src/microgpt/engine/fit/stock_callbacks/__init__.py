@@ -1,4 +1,4 @@
-"""Lightning's own callbacks that `callbacks.<name>=` chooses from, one file each; imported when one is built."""
+"""Lightning's own callbacks that `callbacks.<name>=` offers, one file each; building one imports Lightning."""
 
 from microgpt.registry import import_siblings
 

@@ -1,4 +1,4 @@
-"""Use of the device (Lightning's DeviceStatsMonitor)."""
+"""Device usage (Lightning's DeviceStatsMonitor)."""
 
 from typing import Any, ClassVar
 
@@ -6,7 +6,7 @@ from microgpt.engine.addons import CallbackConfig
 
 
 class DeviceStatsConfig(CallbackConfig, name="device_stats"):
-    """Logs the memory of the GPU's allocator, or the load of a CPU, at the steps that are logged."""
+    """Logs the GPU allocator's memory, or the CPU load, at each logged step."""
 
     packages: ClassVar[tuple[str, ...]] = ("psutil",)
 

@@ -1,4 +1,4 @@
-"""The learning rate of every parameter group (Lightning's LearningRateMonitor)."""
+"""Each parameter group's learning rate (Lightning's LearningRateMonitor)."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from microgpt.engine.addons import CallbackConfig
 
 
 class LRMonitorConfig(CallbackConfig, name="lr_monitor"):
-    """Logs the rate of each parameter group; the run itself logs that of the first, as `lr`."""
+    """Logs each parameter group's learning rate; the run itself logs the first group's, as `lr`."""
 
     log_weight_decay: bool = False
     "Log each group's weight decay too."

@@ -1,4 +1,4 @@
-"""Stop after a time (Lightning's Timer)."""
+"""Stop after a set time (Lightning's Timer)."""
 
 import logging
 from datetime import timedelta
@@ -11,11 +11,11 @@ log = logging.getLogger("microgpt")
 
 
 class TimerConfig(CallbackConfig, name="timer"):
-    """Stops at the end of a step when training has taken its time, evaluates and saves. A resumed run counts the time
-    of its earlier parts too: it goes on when it is given more."""
+    """Stops training at the end of a step once the time is up, then evaluates and saves. A resumed run counts its
+    earlier time too: give it more minutes to continue."""
 
     minutes: Positive = 60.0
-    "Minutes of training, over all parts of a resumed run."
+    "Minutes of training, summed over all sessions of a resumed run."
 
     def build(self) -> Any:
         from lightning.pytorch.callbacks import Timer
@@ -23,7 +23,7 @@ class TimerConfig(CallbackConfig, name="timer"):
         minutes = self.minutes
 
         class RunTimer(Timer):
-            """Lightning's, which says in the run's own log that it has stopped training."""
+            """Lightning's timer, which also reports the stop in the run's log."""
 
             @property
             def state_key(self) -> str:

@@ -1,7 +1,7 @@
-"""The table of metrics: every figure that an evaluation reports, one class each.
+"""The metrics that an evaluation reports, one class each.
 
-A metric's class says everything about it: name, unit, which direction is better, how it is computed and where it is
-shown. To add one, put a file into this folder, or into your own and name it in `imports=`. Needs no torch to import.
+A class defines a metric completely: its name, unit, better direction, computation and display. To add one, put a file
+into this folder, or name a file of your own in `imports=`. Importing this package does not import torch.
 """
 
 from microgpt.engine.trained.metrics.base import Metric, ScoredBatch, Totals

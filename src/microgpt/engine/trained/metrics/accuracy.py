@@ -1,4 +1,4 @@
-"""How often the likeliest token is the right one."""
+"""How often the likeliest token is correct."""
 
 from typing import TYPE_CHECKING
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 class Accuracy(Metric, name="accuracy"):
-    """Share of the scored tokens that the model gave the largest probability."""
+    """Share of scored tokens to which the model gave the highest probability."""
 
     better = "higher"
     format = ".2%"
     progress_format = ".1%"
 
     def __init__(self) -> None:
-        self.correct: Tensor | int = 0  # stays on the device: reading it would wait for every batch
+        self.correct: Tensor | int = 0  # kept on the device: reading it would wait for every batch
 
     def update(self, batch: ScoredBatch) -> None:
         self.correct = self.correct + ((batch.logits.argmax(-1) == batch.y) & batch.scored).sum()

@@ -1,4 +1,4 @@
-"""What a metric is, and what an evaluation collects for it."""
+"""The base class of metrics and the data that an evaluation gives them."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """One forward pass of an evaluation: b windows of T tokens, a vocabulary of V."""
+    """One forward pass of an evaluation: b windows of T tokens, vocabulary size V."""
 
     x: "Tensor"
     "int64 (b, T): the tokens."
@@ -23,24 +23,24 @@ class ScoredBatch:
     logits: "Tensor"
     "(b, T, V), in the model's number format."
     losses: "Tensor"
-    "float32 (b, T): nats, 0 where the position does not count."
+    "float32 (b, T): nats, 0 at positions that do not count."
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What an evaluation found over the whole text, for every metric to draw on."""
+    """An evaluation's totals over the whole text, shared by all metrics."""
 
     loss: float
-    "Mean of the scored tokens, in nats."
+    "Mean over the scored tokens, in nats."
     tokens: int
-    "Tokens that were scored."
+    "Number of scored tokens."
     chars_per_token: float
     bytes_per_token: float
-    "Of UTF-8."
+    "Bytes of UTF-8 per token."
 
 
 class Metric(Part, ABC, family="metric"):
-    """One figure of an evaluation; a subclass with `name=` joins the table.
+    """One figure of an evaluation; a subclass with `name=` registers a metric.
 
         class Top5(Metric, name="top5"):
             better = "higher"
@@ -55,26 +55,26 @@ class Metric(Part, ABC, family="metric"):
             def result(self, totals):
                 return self.hits / totals.tokens
 
-    As `val/top5` it then stands in metrics.csv, TensorBoard and summary.json, and as `top5` in the output of
-    microgpt-evaluate. Each evaluation makes an instance of its own.
+    The metric then appears as `val/top5` in metrics.csv, TensorBoard and summary.json, and as `top5` in the output of
+    microgpt-evaluate. Each evaluation creates a new instance.
     """
 
     unit: ClassVar[str] = ""
-    "What follows the number in a line of text; a metric without a unit is shown after its name."
+    "Printed after the number; a metric without a unit is printed after its name."
     better: ClassVar[Literal["lower", "higher"]] = "lower"
     format: ClassVar[str] = ".4f"
-    "How microgpt-evaluate and the last lines of a run print the number."
+    "Format of the number in microgpt-evaluate and in a run's last lines."
     progress_format: ClassVar[str] = ""
-    "How the progress line of an evaluation prints it; empty leaves it out."
+    "Format of the number in an evaluation's progress line; empty omits it."
     headline: ClassVar[bool] = False
-    "Whether the last lines of a run, microgpt-compare and the test scores of a model card show it."
+    "Whether a run's last lines, microgpt-compare and a model card's test scores show the metric."
 
     def update(self, batch: ScoredBatch) -> None:
-        """Count one batch. A metric that follows from `Totals` alone needs none of it."""
+        """Count one batch. A metric computed from `Totals` alone need not override this."""
 
     @abstractmethod
     def result(self, totals: Totals) -> float:
-        """The figure, once every batch is counted."""
+        """The figure, after all batches are counted."""
 
     @classmethod
     def quantity(cls, value: float) -> str:
@@ -83,12 +83,12 @@ class Metric(Part, ABC, family="metric"):
 
     @classmethod
     def text(cls, value: float) -> str:
-        """The figure as it stands in a list of others: `1.4697 nats per token`, `accuracy 57.12%`."""
+        """The figure as printed in a list: `1.4697 nats per token`, `accuracy 57.12%`."""
         return cls.quantity(value) if cls.unit else f"{cls.name} {cls.quantity(value)}"
 
     @classmethod
     def progress(cls, value: float) -> str:
-        """The figure in a progress line; empty where it has no place there."""
+        """The figure as printed in a progress line; empty if the line omits it."""
         if not cls.progress_format:
             return ""
         return f"{f'val/{cls.name}' if cls.unit else cls.name} {format(value, cls.progress_format)}"

@@ -1,7 +1,7 @@
 """The likelihood of the text, on four scales.
 
-Training minimises the loss and keeps the weights with the lowest; bits per character and per byte compare across
-tokenizers.
+Training minimises the loss and keeps the weights with the lowest; bits per character and per byte are comparable
+across tokenizers.
 """
 
 import math
@@ -20,7 +20,7 @@ class Loss(Metric, name="loss"):
 
 
 class BitsPerCharacter(Metric, name="bpc"):
-    """Cross-entropy in bits, shared among the text's characters."""
+    """Cross-entropy in bits per character of the text."""
 
     unit = "bits per character"
     progress_format = ".4f"
@@ -31,7 +31,7 @@ class BitsPerCharacter(Metric, name="bpc"):
 
 
 class BitsPerByte(Metric, name="bpb"):
-    """Cross-entropy in bits, shared among the text's bytes of UTF-8."""
+    """Cross-entropy in bits per UTF-8 byte of the text."""
 
     unit = "bits per byte"
 
@@ -40,9 +40,9 @@ class BitsPerByte(Metric, name="bpb"):
 
 
 class Perplexity(Metric, name="perplexity"):
-    """The number of equally likely tokens that the loss amounts to."""
+    """exp(loss): the number of equally likely tokens with the same loss."""
 
     format = ".3f"
 
     def result(self, totals: Totals) -> float:
-        return math.exp(min(totals.loss, 700.0))  # above which a float64 overflows
+        return math.exp(min(totals.loss, 700.0))  # exp of more overflows a float64

@@ -1,6 +1,6 @@
-"""Evaluation protocols: which windows of a text are scored, and with how much context. One file each.
+"""Evaluation protocols, one file each: which windows of a text to score, and with how much context.
 
-To add one, put a file into this folder, or into your own and name it in `imports=`.
+To add one, put a file into this folder, or name a file of your own in `imports=`.
 """
 
 from microgpt.engine.trained.protocols.base import EvalProtocol

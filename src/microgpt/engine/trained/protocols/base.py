@@ -1,4 +1,4 @@
-"""What an evaluation protocol is."""
+"""The base class of evaluation protocols."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from microgpt.registry import Part
 
 
 class EvalProtocol(Part, ABC, family="protocol"):
-    """The windows that an evaluation scores; a subclass with `name=` can be chosen as `eval.protocol=` and
+    """The windows that an evaluation scores. A subclass with `name=` becomes a choice of `eval.protocol=` and
     `--protocol`.
 
         class Half(EvalProtocol, name="half"):
@@ -22,8 +22,8 @@ class EvalProtocol(Part, ABC, family="protocol"):
 
     @abstractmethod
     def windows(self, ids: Any, block_size: int, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """Yield x and y, int64 (b, T), and scored, bool (b, T): the positions of y that count. b <= batch_size,
-        T <= block_size. The same at each call.
+        """Yield x and y, int64 (b, T), and scored, bool (b, T): the positions of y that count. b <= batch_size and
+        T <= block_size. Every call yields the same windows.
 
         Args:
             ids: indices of the text, 1-D.
@@ -33,5 +33,5 @@ class EvalProtocol(Part, ABC, family="protocol"):
         """
 
     def count_windows(self, n_tokens: int, block_size: int, batch_size: int) -> int:
-        """How many windows a text of `n_tokens` has, about: `plan=true` reckons the time of an evaluation by it."""
+        """The approximate number of windows in a text of `n_tokens`, from which `plan=true` estimates the time."""
         return math.ceil(n_tokens / block_size)

@@ -1,4 +1,4 @@
-"""The protocol `blocks`: windows side by side."""
+"""The protocol `blocks`: adjacent windows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +10,8 @@ from microgpt.engine.trained.protocols.base import EvalProtocol
 
 
 class Blocks(EvalProtocol, name="blocks"):
-    """Each token is scored once, with 0 to T - 1 tokens of context. A rest of the text that fills no window is scored
-    in one that reaches back."""
+    """Scores each token once, with 0 to T - 1 tokens of context. The last window reaches back to cover the remainder
+    of the text."""
 
     def windows(self, ids: Any, block_size: int, batch_size: int, device: torch.device) -> Iterator[Batch]:
         return scan(ids, block_size, block_size, batch_size, device)

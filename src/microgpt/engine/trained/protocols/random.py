@@ -10,11 +10,11 @@ from microgpt.data.windows import Windows
 from microgpt.engine.trained.protocols.base import EvalProtocol
 
 BATCHES = 200
-SEED = 0  # of the protocol, not of a run: every run is scored on the same windows
+SEED = 0  # fixed by the protocol, not the run: every run is scored on the same windows
 
 
 class Random(EvalProtocol, name="random"):
-    """The mean over 200 batches of windows drawn at random: an estimate, the same each time."""
+    """Averages over 200 batches of random windows: an estimate, identical each time."""
 
     def windows(self, ids: Any, block_size: int, batch_size: int, device: torch.device) -> Iterator[Batch]:
         windows = Windows(ids, block_size, batch_size, SEED, device=device, stream="eval")

@@ -1,4 +1,4 @@
-"""The protocol `sliding`: overlapping windows, so that every token has long context."""
+"""The protocol `sliding`: overlapping windows, which give every token long context."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from microgpt.engine.trained.protocols.base import EvalProtocol
 
 
 class Sliding(EvalProtocol, name="sliding"):
-    """A window every T/4 tokens: each token is scored once, with at least 3T/4 tokens of context after the first
+    """Starts a window every T/4 tokens and scores each token once, with at least 3T/4 tokens of context after the first
     window."""
 
     def windows(self, ids: Any, block_size: int, batch_size: int, device: torch.device) -> Iterator[Batch]:
@@ -22,5 +22,5 @@ class Sliding(EvalProtocol, name="sliding"):
 
 
 def stride(block_size: int) -> int:
-    """Tokens between the starts of two windows."""
+    """Tokens between the starts of consecutive windows."""
     return max(1, block_size // 4)
