@@ -22,68 +22,6 @@ _PREFIX = "microgpt_imported_"
 """Prefix of the names of users' files in `sys.modules`, the only record of them."""
 
 
-class Choice(Config):
-    """A config that belongs to a family and is chosen by `name`.
-
-    A direct subclass starts a family; a subclass of the family with `name=` joins it. A field of the family's type
-    accepts a name, or a mapping with the key `name`:
-
-        class PositionConfig(Choice, family="position scheme"): ...
-        class RoPEConfig(PositionConfig, name="rope"): ...
-
-    A family is a Hydra group with a YAML file for each member. With `is_word=True` it has no files, and a member
-    without knobs is written as its bare name.
-    """
-
-    is_family = is_group = True
-    is_word: ClassVar[bool] = False
-    name: ClassVar[str]
-    family: ClassVar[str]
-    members: ClassVar[dict[str, type[Any]]]
-
-    def __init_subclass__(cls, *, name: str = "", family: str = "", is_word: bool = False, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if Choice in cls.__bases__:
-            cls.family, cls.members = family, {}
-            cls.is_word, cls.is_group = is_word, not is_word
-        elif name:
-            known = cls.members.get(name)
-            if known is not None and known.__qualname__ != cls.__qualname__:
-                raise TypeError(f"{cls.family} {name!r} is already {known.__module__}.{known.__qualname__}")
-            cls.name = name
-            cls.members[name] = cls
-
-    @classmethod
-    def choose(cls, value: Any) -> Self:
-        """Make the member of this family that a name or mapping chooses.
-
-        Raises:
-            ConfigError: there is no such member, or its knobs are wrong.
-        """
-        if isinstance(value, cls):
-            return value
-        values = {"name": value} if isinstance(value, str) else value
-        if not isinstance(values, Mapping):
-            raise ConfigError([Fault("", f"{value!r} is no {cls.family}", f"one of {', '.join(sorted(cls.members))}")])
-        values = dict(values)
-        name = values.pop("name", None)
-        if not isinstance(name, str) or name not in cls.members:
-            fix = did_you_mean(str(name), cls.members)
-            raise ConfigError([Fault("name" if not isinstance(value, str) else "", f"no {cls.family} {name!r}", fix)])
-        member: Self = cls.members[name].from_dict(values)
-        return member
-
-    @classmethod
-    def from_value(cls, value: Any) -> Self:
-        return cls.choose(value)
-
-    def to_value(self) -> Any:
-        return self.name if self.is_word and not fields(type(self)) else self.to_dict()
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, **super().to_dict()}
-
-
 class Part:
     """Base of families whose members are classes, chosen by name.
 
@@ -121,6 +59,57 @@ class Part:
             raise UsageError(f"no {cls.family} {name!r}", where, did_you_mean(str(name), cls.members))
         member: type[Self] = cls.members[name]
         return member
+
+
+class Choice(Part, Config):
+    """A config that belongs to a family and is chosen by `name`.
+
+    A field of the family's type accepts a name, or a mapping with the key `name`:
+
+        class PositionConfig(Choice, family="position scheme"): ...
+        class RoPEConfig(PositionConfig, name="rope"): ...
+
+    A family is a Hydra group with a YAML file for each member. With `is_word=True` it has no files, and a member
+    without knobs is written as its bare name.
+    """
+
+    is_family = is_group = True
+    is_word: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, family: str = "", is_word: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(family=family, **kwargs)
+        if family:
+            cls.is_word, cls.is_group = is_word, not is_word
+
+    @classmethod
+    def choose(cls, value: Any) -> Self:
+        """Make the member of this family that a name or mapping chooses.
+
+        Raises:
+            ConfigError: there is no such member, or its knobs are wrong.
+        """
+        if isinstance(value, cls):
+            return value
+        values = {"name": value} if isinstance(value, str) else value
+        if not isinstance(values, Mapping):
+            raise ConfigError([Fault("", f"{value!r} is no {cls.family}", f"one of {', '.join(sorted(cls.members))}")])
+        values = dict(values)
+        name = values.pop("name", None)
+        if not isinstance(name, str) or name not in cls.members:
+            fix = did_you_mean(str(name), cls.members)
+            raise ConfigError([Fault("name" if not isinstance(value, str) else "", f"no {cls.family} {name!r}", fix)])
+        member: Self = cls.members[name].from_dict(values)
+        return member
+
+    @classmethod
+    def from_value(cls, value: Any) -> Self:
+        return cls.choose(value)
+
+    def to_value(self) -> Any:
+        return self.name if self.is_word and not fields(type(self)) else self.to_dict()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, **super().to_dict()}
 
 
 def import_siblings(package: str, path: Iterable[str]) -> None:

@@ -58,11 +58,11 @@ class LoggedRun:
         write_text(self.folder / f"{logger}.id", f"{value}\n")
 
 
-class LoggerConfig(Choice, family="logger"):
-    """Base of the loggers, which record a run's metrics besides metrics.csv."""
+class Addon(Choice):
+    """What loggers and callbacks share: the packages they need, and the shipped members, registered on first use."""
 
     packages: ClassVar[tuple[str, ...]] = ()
-    """Modules that the logger needs and microgpt does not install."""
+    """Modules that the part needs and microgpt does not install."""
     install: ClassVar[str] = ""
     """Requirements to pip install for them; by default the packages."""
 
@@ -70,6 +70,10 @@ class LoggerConfig(Choice, family="logger"):
     def choose(cls, value: Any) -> Self:
         import_shipped()
         return super().choose(value)
+
+
+class LoggerConfig(Addon, family="logger"):
+    """Base of the loggers, which record a run's metrics besides metrics.csv."""
 
     def build(self, run: LoggedRun) -> Any:
         """Make the `lightning.pytorch.loggers.Logger`; called before training, on rank 0 only.
@@ -82,21 +86,12 @@ class LoggerConfig(Choice, family="logger"):
         raise TypeError(f"{type(self).__name__} builds no logger")
 
 
-class CallbackConfig(Choice, family="callback"):
+class CallbackConfig(Addon, family="callback"):
     """Base of the callbacks that a user can add to a run."""
 
     changes_training: ClassVar[bool] = False
     """Whether the callback changes weights, gradients or data. If so, a run resumes only with the same callback and
     knobs; callbacks that only observe may be added, changed or dropped at any time."""
-    packages: ClassVar[tuple[str, ...]] = ()
-    """Modules that the callback needs and microgpt does not install."""
-    install: ClassVar[str] = ""
-    """Requirements to pip install for them; by default the packages."""
-
-    @classmethod
-    def choose(cls, value: Any) -> Self:
-        import_shipped()
-        return super().choose(value)
 
     def build(self) -> Any:
         """Make the `lightning.Callback`; called before training, on every rank.
@@ -109,7 +104,7 @@ class CallbackConfig(Choice, family="callback"):
         raise TypeError(f"{type(self).__name__} builds no callback")
 
 
-def require_packages(knob: str, part: LoggerConfig | CallbackConfig) -> None:
+def require_packages(knob: str, part: Addon) -> None:
     """Check that a logger's or callback's packages are installed.
 
     Args:
