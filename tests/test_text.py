@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -91,7 +92,7 @@ QUOTING = ("str", "repr", "ascii")
 
 def breaches(source: str) -> list[str]:
     """What a source does of its own that text.py is for."""
-    found = []
+    found: list[Any] = []
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Attribute(attr="isprintable" as name):

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from microgpt.data.baselines import ngram, order0
 from microgpt.errors import DataError
 
 
-def written_out(train, scored, V, order):
+def written_out(train: Any, scored: Any, V: int, order: int) -> float:
     """Witten-Bell by dictionaries."""
-    counts = [defaultdict(Counter) for _ in range(order)]
+    counts: list[Any] = [defaultdict(Counter) for _ in range(order)]
     for i, token in enumerate(train):
         for n in range(min(order, i + 1)):
             counts[n][tuple(train[i - n : i])][token] += 1
@@ -30,21 +31,21 @@ def written_out(train, scored, V, order):
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 @pytest.mark.parametrize("V", [3, 300])
-def test_ngram_is_witten_bell_written_out(order, V):
+def test_ngram_is_witten_bell_written_out(order: int, V: int) -> None:
     rng = np.random.default_rng(0)
     train, scored = rng.integers(0, V, 400) * rng.integers(0, 2, 400), rng.integers(0, V, 100)
     expected = written_out(train.tolist(), scored.tolist(), V, order)
     assert ngram(torch.from_numpy(train), torch.from_numpy(scored), V, order) == pytest.approx(expected, rel=1e-12)
 
 
-def test_ngram_of_a_large_vocabulary_numbers_its_contexts_without_overflow():
+def test_ngram_of_a_large_vocabulary_numbers_its_contexts_without_overflow() -> None:
     V = 70_000
     train, scored = (np.random.default_rng(0).integers(0, V, n) for n in (60_000, 100))
     expected = written_out(train.tolist(), scored.tolist(), V, 3)
     assert ngram(torch.from_numpy(train), torch.from_numpy(scored), V, 3) == pytest.approx(expected, rel=1e-12)
 
 
-def test_order0_reaches_the_entropy_of_a_memoryless_source():
+def test_order0_reaches_the_entropy_of_a_memoryless_source() -> None:
     rng = np.random.default_rng(0)
     p = np.array([0.5, 0.25, 0.125, 0.125])
     entropy = 1.75 * math.log(2)
@@ -52,7 +53,7 @@ def test_order0_reaches_the_entropy_of_a_memoryless_source():
     assert order0(train, scored, 4) == pytest.approx(entropy, rel=0.01)
 
 
-def test_ngram_reaches_the_entropy_of_a_markov_source():
+def test_ngram_reaches_the_entropy_of_a_markov_source() -> None:
     rng = np.random.default_rng(0)
     flips = rng.random(120_000) < 0.1
     ids = (np.cumsum(flips) % 2).astype(np.uint8)  # a token differs from the one before it once in ten
@@ -61,12 +62,12 @@ def test_ngram_reaches_the_entropy_of_a_markov_source():
     assert order0(ids[:100_000], ids[100_000:], 2) == pytest.approx(math.log(2), rel=0.02)
 
 
-def test_tokens_never_seen_have_a_price_and_no_infinity():
+def test_tokens_never_seen_have_a_price_and_no_infinity() -> None:
     assert ngram([0, 1, 0, 1], [2, 2, 2], 3) < 10
     assert order0([0, 1, 0, 1], [2, 2], 3) == pytest.approx(math.log(7))
 
 
-def test_a_short_text_is_scored_and_one_token_is_an_error():
+def test_a_short_text_is_scored_and_one_token_is_an_error() -> None:
     assert math.isfinite(ngram([0], [0, 1], 2))
     for baseline in (order0, ngram):
         with pytest.raises(DataError, match="1 tokens"):

@@ -1,6 +1,8 @@
 """Subwords: learnt from the training split alone, cached, every text comes back, lengths that make bits comparable."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +20,11 @@ pytestmark = pytest.mark.usefixtures("tokenizers")
 
 
 @pytest.fixture(scope="module")
-def bpe(tokenizers):
+def bpe(tokenizers: Any) -> BPETokenizer:
     return BPETokenizer.from_texts([TEXT], 300)
 
 
-def characters_alone(tokenizers, text, unk=None):
+def characters_alone(tokenizers: Any, text: str, unk: str | None = None) -> str:
     """A tokenizer of the library that is no byte-level one."""
     vocab = {c: i for i, c in enumerate(sorted(set(text)))}
     backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [], unk_token=unk))
@@ -32,7 +34,7 @@ def characters_alone(tokenizers, text, unk=None):
 
 @settings(max_examples=200, deadline=None)
 @given(st.text())
-def test_any_text_comes_back(bpe, text):
+def test_any_text_comes_back(bpe: BPETokenizer, text: str) -> None:
     assert bpe.decode(bpe.encode(text)) == text
     lengths_in_bytes, lengths = bpe.token_lengths()
     ids = bpe.encode(text)
@@ -42,13 +44,13 @@ def test_any_text_comes_back(bpe, text):
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="ab 'sé日\n\r\t.,1"), st.text(alphabet="ab 'sé日\n\r\t.,1"))
-def test_what_is_settled_does_not_change_with_what_follows(bpe, text, more):
+def test_what_is_settled_does_not_change_with_what_follows(bpe: BPETokenizer, text: str, more: str) -> None:
     settled = bpe.settled(text)
     whole = bpe.encode(text + more)
     assert bpe.encode(text[:settled]) + bpe.encode((text + more)[settled:]) == whole
 
 
-def test_the_vocabulary_has_the_size_asked_for_and_every_byte(bpe):
+def test_the_vocabulary_has_the_size_asked_for_and_every_byte(bpe: BPETokenizer) -> None:
     assert bpe.vocab_size == 300
     assert {bpe.backend.token_to_id(c) for c in ALPHABET} == set(range(256))
     assert bpe.encode_array(TEXT).dtype == np.uint16
@@ -56,25 +58,25 @@ def test_the_vocabulary_has_the_size_asked_for_and_every_byte(bpe):
     assert BPETokenizer.from_texts([TEXT], 300) == bpe
 
 
-def test_it_is_read_back_from_its_json(bpe):
+def test_it_is_read_back_from_its_json(bpe: BPETokenizer) -> None:
     again = tokenizer_from_dict(json.loads(json.dumps(bpe.to_dict())))
     assert type(again) is BPETokenizer
     assert again == bpe
     assert again.encode(TEXT) == bpe.encode(TEXT)
 
 
-def test_it_learns_from_the_training_split_alone(tmp_path):
+def test_it_learns_from_the_training_split_alone(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     train = "low lower lowest " * 90
     path.write_text(train + "zyx" * len(train[:170]))  # the last quarter has other words
     config = DataConfig(path=str(path), tokenizer="bpe", vocab_size=300, val_fraction=0.25)
     corpus = prepare(config)
-    assert corpus.tokenizer.backend.token_to_id("zy") is None
-    assert corpus.tokenizer.backend.token_to_id("\u0120lowest") is not None
+    assert corpus.tokenizer.backend.token_to_id("zy") is None  # type: ignore[attr-defined]
+    assert corpus.tokenizer.backend.token_to_id("\u0120lowest") is not None  # type: ignore[attr-defined]
     assert corpus.tokenizer == BPETokenizer.from_texts([path.read_text()[: len(path.read_text()) * 3 // 4]], 300)
 
 
-def test_the_splits_are_the_same_text_as_those_of_characters(tmp_path):
+def test_the_splits_are_the_same_text_as_those_of_characters(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text(TEXT, newline="")
     splits = {}
@@ -90,13 +92,13 @@ def test_the_splits_are_the_same_text_as_those_of_characters(tmp_path):
     assert "".join(splits["char"]) == TEXT
 
 
-def test_it_and_its_tokens_are_cached(tmp_path, monkeypatch):
+def test_it_and_its_tokens_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "text.txt"
     path.write_text(TEXT)
     config = DataConfig(path=str(path), tokenizer="bpe", vocab_size=300, cache_dir=str(tmp_path / "cache"))
     first = prepare(config)
 
-    def fail(*args, **kwargs):
+    def fail(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("made anew")
 
     monkeypatch.setattr(BPETokenizer, "from_texts", fail)
@@ -108,7 +110,7 @@ def test_it_and_its_tokens_are_cached(tmp_path, monkeypatch):
         prepare(DataConfig(path=str(path), tokenizer="bpe", vocab_size=301, cache_dir=str(tmp_path / "cache")))
 
 
-def test_a_text_without_validation_split_is_read_whole(tmp_path, bpe):
+def test_a_text_without_validation_split_is_read_whole(tmp_path: Path, bpe: BPETokenizer) -> None:
     path = tmp_path / "text.txt"
     path.write_text(TEXT, newline="")
     text = read_text_ids(str(path), bpe)
@@ -116,14 +118,16 @@ def test_a_text_without_validation_split_is_read_whole(tmp_path, bpe):
     assert text.bytes_per_token == pytest.approx(len(TEXT.encode()) / len(text.ids))
 
 
-def test_long_texts_in_pieces_have_the_tokens_of_the_whole(tmp_path, bpe, monkeypatch):
+def test_long_texts_in_pieces_have_the_tokens_of_the_whole(
+    tmp_path: Path, bpe: BPETokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("microgpt.data.sources.CHUNK", 1000)
     path = tmp_path / "text.txt"
     path.write_text(TEXT, newline="")
     assert read_text_ids(str(path), bpe).ids.tolist() == bpe.encode(TEXT)
 
 
-def test_characters_without_a_token_are_errors_or_counted(tokenizers):
+def test_characters_without_a_token_are_errors_or_counted(tokenizers: Any) -> None:
     tokenizer = HFTokenizer(characters_alone(tokenizers, "abc "))
     assert tokenizer.encode("a cab") == CharTokenizer(" abc").encode("a cab")
     with pytest.raises(DataError, match=r"'z' U\+007A.*position 12"):
@@ -134,7 +138,7 @@ def test_characters_without_a_token_are_errors_or_counted(tokenizers):
     assert dict(stray.encode_counted("azb")[1]) == {"z": 1}
 
 
-def test_a_padded_vocabulary_keeps_its_size_and_its_padding_is_no_text(tokenizers):
+def test_a_padded_vocabulary_keeps_its_size_and_its_padding_is_no_text(tokenizers: Any) -> None:
     tokenizer = HFTokenizer(characters_alone(tokenizers, "abc"), size=8)
     assert tokenizer.vocab_size == 8
     assert tokenizer.decode([0, 7, 1]) == "ab"
@@ -143,7 +147,7 @@ def test_a_padded_vocabulary_keeps_its_size_and_its_padding_is_no_text(tokenizer
         HFTokenizer(characters_alone(tokenizers, "abc"), size=2)
 
 
-def test_special_tokens_count_by_their_text(tokenizers, bpe):
+def test_special_tokens_count_by_their_text(tokenizers: Any, bpe: BPETokenizer) -> None:
     backend = tokenizers.Tokenizer.from_str(bpe.text)
     backend.add_special_tokens(["<|end|>"])
     backend.enable_truncation(4)
@@ -166,30 +170,32 @@ def test_special_tokens_count_by_their_text(tokenizers, bpe):
         {"size": 3},
     ],
 )
-def test_a_damaged_one_is_refused(values):
+def test_a_damaged_one_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError):
         tokenizer_from_dict({"type": "hf", "format": 1, **values})
 
 
 @pytest.mark.parametrize("size", [0, -1, "3", 1.5, 10**12, True, None])
-def test_a_size_that_cannot_be_is_refused(bpe, size):
+def test_a_size_that_cannot_be_is_refused(bpe: BPETokenizer, size: int) -> None:
     with pytest.raises(CheckpointError):
         tokenizer_from_dict({"type": "bpe", "format": 1, "json": bpe.text, "size": size})
 
 
-def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatch, bpe):
+def test_without_the_package_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bpe: BPETokenizer
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
     with pytest.raises(MachineError, match=r"pip install 'microgpt\[hf\]'"):
         tokenizer_from_dict(bpe.to_dict())
 
 
-def test_a_pretrained_tokenizer_comes_with_a_model(tmp_path):
+def test_a_pretrained_tokenizer_comes_with_a_model(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text(TEXT)
     with pytest.raises(UsageError, match=r"model.pretrained"):
         prepare(DataConfig(path=str(path), tokenizer="pretrained"))
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         HFTokenizer.from_file(tmp_path / "tokenizer.json")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda p: p.stem)
-def test_corpus_says_what_it_is_and_only_what_differs(path):
+def test_corpus_says_what_it_is_and_only_what_differs(path: Path) -> None:
     text = path.read_text()
     values = yaml.safe_load(text) or {}
     config = DataConfig(**values)
@@ -26,17 +27,17 @@ def test_corpus_says_what_it_is_and_only_what_differs(path):
     assert not {key for key, value in values.items() if defaults(DataConfig)[key] == value}
 
 
-def test_the_five_corpora_ship():
+def test_the_five_corpora_ship() -> None:
     assert {path.stem for path in CONF.glob("*.yaml")} >= {"manual", "shakespeare", "grimm", "text8", "enwik8"}
 
 
-def test_the_knobs_load_without_torch():
+def test_the_knobs_load_without_torch() -> None:
     code = "import sys, microgpt.data.config; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
 
 
-def test_a_corpus_of_ones_own_is_one_yaml(tiny, book, tmp_path):
+def test_a_corpus_of_ones_own_is_one_yaml(tiny: Callable[..., list[str]], book: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine" / "data"
     mine.mkdir(parents=True)
     (mine / "cats.yaml").write_text(f"# Cats.\ncorpus: cats\npath: {book}\ntokenizer: byte\nval_fraction: 0.25\n")

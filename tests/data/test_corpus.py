@@ -3,7 +3,9 @@
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,17 +19,18 @@ from microgpt.data import cache, corpus, sources
 from microgpt.data.config import DataConfig
 from microgpt.data.corpus import prepare, read_text_ids
 from microgpt.data.tokenizer import ByteTokenizer, CharTokenizer
+from microgpt.data.tokenizer.base import Tokenizer
 from microgpt.errors import DataError
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROGPT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
-def write(tmp_path):
-    def write(data, name="text.txt"):
+def write(tmp_path: Path) -> Callable[..., str]:
+    def write(data: Any, name: str = "text.txt") -> str:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data if isinstance(data, bytes) else data.encode())
@@ -37,18 +40,18 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def kept(monkeypatch):
+def kept(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every text is cached, however small; returns the folder of the entries."""
     monkeypatch.setattr(corpus, "CACHED_FROM", 0)
     return Path(os.environ["MICROGPT_CACHE"], "encoded")
 
 
-def text_of(path, **knobs):
+def text_of(path: str | Path, **knobs: Any) -> str:
     result = prepare(DataConfig(path=str(path), val_fraction=0.0, **knobs))
     return result.tokenizer.decode(result.train)
 
 
-def test_the_manual_needs_no_download():
+def test_the_manual_needs_no_download() -> None:
     result = prepare(DataConfig())
     assert result.name == "manual"
     assert len(result.train) > 300_000
@@ -56,25 +59,25 @@ def test_the_manual_needs_no_download():
     assert result.train.dtype == torch.uint8
 
 
-def test_splits_follow_each_other_and_leave_nothing_out(write):
+def test_splits_follow_each_other_and_leave_nothing_out(write: Callable[..., str]) -> None:
     text = "0123456789" * 10
     result = prepare(DataConfig(path=write(text), val_fraction=0.2, test_fraction=0.1))
     assert [len(part) for part in (result.train, result.val, result.test)] == [70, 20, 10]
     assert "".join(result.tokenizer.decode(part) for part in (result.train, result.val, result.test)) == text
 
 
-def test_split_sizes_are_the_customary_ones():
+def test_split_sizes_are_the_customary_ones() -> None:
     assert corpus.split_bounds(1_115_394, 0.1, 0.0)[1] == 1_003_854  # int(n * 0.9), as nanoGPT splits it
     assert corpus.split_bounds(100_000_000, 0.05, 0.05) == (0, 90_000_000, 95_000_000, 100_000_000)
 
 
-def test_splits_may_be_empty(write):
+def test_splits_may_be_empty(write: Callable[..., str]) -> None:
     result = prepare(DataConfig(path=write("abc"), val_fraction=0.0))
     assert (len(result.train), len(result.val), len(result.test)) == (3, 0, 0)
     assert result.chars_per_token("val") == 0
 
 
-def test_hash_is_of_the_bytes_of_the_file(write):
+def test_hash_is_of_the_bytes_of_the_file(write: Callable[..., str]) -> None:
     data = b"\xef\xbb\xbfh\xc3\xa9llo\r\n"
     assert prepare(DataConfig(path=write(data))).sha256 == hashlib.sha256(data).hexdigest()
 
@@ -90,20 +93,22 @@ def test_hash_is_of_the_bytes_of_the_file(write):
     ],
 )
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
-def test_text_is_read_as_it_stands(write, data, text, tokenizer):
+def test_text_is_read_as_it_stands(write: Callable[..., str], data: Any, text: str, tokenizer: Tokenizer) -> None:
     assert text_of(write(data), tokenizer=tokenizer) == text
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-32", "cp1252", "shift_jis", "gb18030"])
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
-def test_other_encodings_are_read_by_name(write, encoding, tokenizer):
+def test_other_encodings_are_read_by_name(write: Callable[..., str], encoding: str, tokenizer: Tokenizer) -> None:
     text = "caf\u00e9\r\n" if encoding in ("latin-1", "cp1252") else "\u65e5\u672c\r\n"
     assert text_of(write(text.encode(encoding)), encoding=encoding, tokenizer=tokenizer) == text
 
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(min_size=1).filter(lambda t: t.lstrip("\ufeff")), chunk=st.integers(1, 7), byte=st.booleans())
-def test_pieces_of_any_size_read_the_same_text(tmp_path_factory, text, chunk, byte):
+def test_pieces_of_any_size_read_the_same_text(
+    tmp_path_factory: pytest.TempPathFactory, text: str, chunk: int, byte: int
+) -> None:
     path = tmp_path_factory.mktemp("pieces") / "text"
     path.write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
@@ -113,7 +118,9 @@ def test_pieces_of_any_size_read_the_same_text(tmp_path_factory, text, chunk, by
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 1 << 20])
-def test_undecodable_byte_is_named_by_its_offset_and_option(write, chunk, monkeypatch):
+def test_undecodable_byte_is_named_by_its_offset_and_option(
+    write: Callable[..., str], chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sources, "CHUNK", chunk)
     path = write("\u20ac".encode() * 5 + b"caf\xe9 au lait")
     with pytest.raises(DataError) as error:
@@ -123,23 +130,23 @@ def test_undecodable_byte_is_named_by_its_offset_and_option(write, chunk, monkey
     assert text_of(path, encoding="latin-1").endswith("caf\xe9 au lait")
 
 
-def test_text_that_ends_inside_a_character_is_refused(write):
+def test_text_that_ends_inside_a_character_is_refused(write: Callable[..., str]) -> None:
     with pytest.raises(DataError, match="byte 0xe2 at offset 2 is not utf-8"):
         prepare(DataConfig(path=write(b"ab\xe2\x82")))
 
 
-def test_utf_16_without_a_mark_is_told_from_the_other_byte_order(write):
+def test_utf_16_without_a_mark_is_told_from_the_other_byte_order(write: Callable[..., str]) -> None:
     with pytest.raises(DataError, match=r"does not start with BOM.*data\.encoding=utf-16-le"):
         prepare(DataConfig(path=write("ab".encode("utf-16-le")), encoding="utf-16"))
 
 
-def test_bytes_that_are_no_text_are_learnt_as_bytes(write):
+def test_bytes_that_are_no_text_are_learnt_as_bytes(write: Callable[..., str]) -> None:
     data = bytes(range(256)) * 3
     result = prepare(DataConfig(path=write(data), tokenizer="byte", val_fraction=0.0))
     assert result.train.numpy().tobytes() == data
 
 
-def test_folder_is_its_text_files_in_order(write, tmp_path):
+def test_folder_is_its_text_files_in_order(write: Callable[..., str], tmp_path: Path) -> None:
     write("second,", "b.txt")
     write("first,", "a.md")
     write("third", "c/no_suffix")
@@ -152,18 +159,18 @@ def test_folder_is_its_text_files_in_order(write, tmp_path):
     assert result.tokenizer.decode(result.train) == "first,second,third"
 
 
-def test_only_the_very_first_mark_of_a_file_goes(write, monkeypatch):
+def test_only_the_very_first_mark_of_a_file_goes(write: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "CHUNK", 4)
     assert text_of(write("abcd\ufeffe")) == "abcd\ufeffe"
 
 
-def test_each_file_of_a_folder_may_have_its_own_mark(write, tmp_path):
+def test_each_file_of_a_folder_may_have_its_own_mark(write: Callable[..., str], tmp_path: Path) -> None:
     write(b"\xef\xbb\xbfone,", "1")
     write(b"\xef\xbb\xbftwo", "2")
     assert text_of(tmp_path) == "one,two"
 
 
-def test_glob_is_its_matches_in_order(write, tmp_path):
+def test_glob_is_its_matches_in_order(write: Callable[..., str], tmp_path: Path) -> None:
     write("b", "x/b.txt")
     write("a", "a.txt")
     write("c", "c.md")
@@ -171,7 +178,7 @@ def test_glob_is_its_matches_in_order(write, tmp_path):
     assert text_of(write("literal", "[a].txt")) == "literal"
 
 
-def test_folder_of_utf_16_is_read(write, tmp_path):
+def test_folder_of_utf_16_is_read(write: Callable[..., str], tmp_path: Path) -> None:
     write("ab".encode("utf-16"), "1.txt")
     assert text_of(tmp_path, encoding="utf-16") == "ab"
 
@@ -190,7 +197,9 @@ def test_folder_of_utf_16_is_read(write, tmp_path):
         ("~nobody-of-this-name/x", "cannot read: Could not determine home directory"),
     ],
 )
-def test_what_is_no_text_is_refused_with_a_fix(write, tmp_path, name, message):
+def test_what_is_no_text_is_refused_with_a_fix(
+    write: Callable[..., str], tmp_path: Path, name: str, message: str
+) -> None:
     write("text", "sonnets.txt")
     write("", "empty.txt")
     write(b"\xef\xbb\xbf", "bom.txt")
@@ -200,15 +209,15 @@ def test_what_is_no_text_is_refused_with_a_fix(write, tmp_path, name, message):
     assert str(error.value).isprintable()
 
 
-def test_device_files_are_refused():
+def test_device_files_are_refused() -> None:
     with pytest.raises(DataError, match="neither a file nor a folder"):
         prepare(DataConfig(path="/dev/zero"))
 
 
-def test_unreadable_file_is_refused(write, monkeypatch):
+def test_unreadable_file_is_refused(write: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("text")
 
-    def refuse(*args, **kwargs):
+    def refuse(*args: Any, **kwargs: Any) -> None:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(Path, "open", refuse)
@@ -216,24 +225,24 @@ def test_unreadable_file_is_refused(write, monkeypatch):
         prepare(DataConfig(path=path))
 
 
-def test_one_unique_character_warns_and_works(write):
+def test_one_unique_character_warns_and_works(write: Callable[..., str]) -> None:
     with pytest.warns(UserWarning, match="one unique character"):
         result = prepare(DataConfig(path=write("aaaa")))
     assert result.tokenizer.vocab_size == 1
 
 
-def test_one_very_long_line_is_read(write):
+def test_one_very_long_line_is_read(write: Callable[..., str]) -> None:
     assert len(prepare(DataConfig(path=write(b"ab" * 1_500_000), val_fraction=0.0)).train) == 3_000_000
 
 
-def test_vocabulary_over_65535_keeps_every_character(write):
+def test_vocabulary_over_65535_keeps_every_character(write: Callable[..., str]) -> None:
     text = "".join(chr(0x10000 + i) for i in range(70_000))
     result = prepare(DataConfig(path=write(text), val_fraction=0.0))
     assert result.train.dtype == torch.int32
     assert result.tokenizer.decode(result.train) == text
 
 
-def test_a_models_own_tokenizer_encodes_another_text(write):
+def test_a_models_own_tokenizer_encodes_another_text(write: Callable[..., str]) -> None:
     path, tokenizer = write("abcx\u20acx"), CharTokenizer.from_text("abc?")
     with pytest.raises(DataError, match=rf"'x' U\+0078, '€' U\+20AC, the first at position 3 in {path}"):
         read_text_ids(path, tokenizer)
@@ -247,16 +256,18 @@ def test_a_models_own_tokenizer_encodes_another_text(write):
         read_text_ids(path, tokenizer, encoding="utf9")
 
 
-def test_position_of_an_unknown_character_counts_from_the_texts_start(write, monkeypatch):
+def test_position_of_an_unknown_character_counts_from_the_texts_start(
+    write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sources, "CHUNK", 4)
     with pytest.raises(DataError, match="position 10"):
         read_text_ids(write("\u00e9" * 10 + "x"), CharTokenizer.from_text("\u00e9"))
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
-def test_lengths_of_a_split_turn_nats_into_bits(write, tokenizer):
+def test_lengths_of_a_split_turn_nats_into_bits(write: Callable[..., str], tokenizer: Tokenizer) -> None:
     result = prepare(
-        DataConfig(path=write("aaaaa\u20ac\u20ac\u20ac\u00e9\u00e9"), tokenizer=tokenizer, val_fraction=0.5)
+        DataConfig(path=write("aaaaa\u20ac\u20ac\u20ac\u00e9\u00e9"), tokenizer=tokenizer, val_fraction=0.5)  # type: ignore[arg-type]
     )
     ids, text = result.val, result.tokenizer.decode(result.val)
     if tokenizer == "char":
@@ -268,16 +279,16 @@ def test_lengths_of_a_split_turn_nats_into_bits(write, tokenizer):
         assert result.chars_per_token("train") * len(result.train) + result.chars_per_token("val") * len(ids) == 10
 
 
-def test_pieces_end_where_a_tokenizer_lets_them(write, monkeypatch):
+def test_pieces_end_where_a_tokenizer_lets_them(write: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     class Words(ByteTokenizer):
-        def settled(self, text):
+        def settled(self, text: str) -> int:
             return text.rfind(" ") + 1
 
-        def encode_counted(self, text, **place):
+        def encode_counted(self, text: str, **place: Any) -> Any:
             seen.append(text)
             return super().encode_counted(text, **place)
 
-    seen = []
+    seen: list[Any] = []
     monkeypatch.setattr(sources, "CHUNK", 5)
     text = "to be or not to be"
     assert ByteTokenizer().decode(read_text_ids(write(text), Words()).ids) == text
@@ -286,7 +297,9 @@ def test_pieces_end_where_a_tokenizer_lets_them(write, monkeypatch):
     assert seen[-1] == "be"
 
 
-def test_encoded_text_is_kept_and_found_again(write, kept, monkeypatch):
+def test_encoded_text_is_kept_and_found_again(
+    write: Callable[..., str], kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write("hello \u20ac world")
     first = prepare(DataConfig(path=path))
     assert sorted(p.suffix for p in kept.iterdir()) == [".ids", ".json", ".json"]
@@ -300,12 +313,12 @@ def test_encoded_text_is_kept_and_found_again(write, kept, monkeypatch):
     assert torch.equal(first.train, resumed.train)
 
 
-def test_policy_for_unknown_characters_is_not_kept_with_the_vocabulary(write, kept):
+def test_policy_for_unknown_characters_is_not_kept_with_the_vocabulary(write: Callable[..., str], kept: Path) -> None:
     path = write("abc")
     assert [prepare(DataConfig(path=path, unknown=u)).tokenizer.unknown for u in ("error", "skip")] == ["error", "skip"]
 
 
-def test_kept_text_is_not_confused_with_another(write, kept):
+def test_kept_text_is_not_confused_with_another(write: Callable[..., str], kept: Path) -> None:
     path = write("abcabc")
     assert text_of(path) == "abcabc"
     write("cbacbb")
@@ -325,7 +338,7 @@ def test_kept_text_is_not_confused_with_another(write, kept):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "json", "tokenizer"])
-def test_damaged_entry_is_made_anew(write, kept, damage):
+def test_damaged_entry_is_made_anew(write: Callable[..., str], kept: Path, damage: Any) -> None:
     path = write("hello world" * 100)
     whole = prepare(DataConfig(path=path)).train.tolist()
     (ids,) = kept.glob("*.ids")
@@ -342,25 +355,27 @@ def test_damaged_entry_is_made_anew(write, kept, damage):
     assert prepare(DataConfig(path=path)).train.tolist() == whole
 
 
-def test_folder_that_cannot_be_written_keeps_nothing_and_harms_nothing(write, kept, tmp_path, monkeypatch):
+def test_folder_that_cannot_be_written_keeps_nothing_and_harms_nothing(
+    write: Callable[..., str], kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write("hello world")
     assert text_of(path, cache_dir=path) == "hello world"  # a file where the folder should be
 
-    def full(*args):
+    def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)  # type: ignore[attr-defined]
     assert text_of(path, cache_dir=str(tmp_path / "cache")) == "hello world"
     assert list((tmp_path / "cache" / "encoded").iterdir()) == []
 
 
-def test_failed_encoding_leaves_nothing_behind(write, kept):
+def test_failed_encoding_leaves_nothing_behind(write: Callable[..., str], kept: Path) -> None:
     with pytest.raises(DataError):
         read_text_ids(write("abcx"), CharTokenizer.from_text("abc"))
     assert list(kept.iterdir()) == []
 
 
-def test_mapped_text_cannot_change_the_file(write, kept):
+def test_mapped_text_cannot_change_the_file(write: Callable[..., str], kept: Path) -> None:
     result = prepare(DataConfig(path=write("hello world")))
     (ids,) = kept.glob("*.ids")
     before = ids.read_bytes()
@@ -368,7 +383,7 @@ def test_mapped_text_cannot_change_the_file(write, kept):
     assert ids.read_bytes() == before
 
 
-def test_cache_folder_follows_the_customs(monkeypatch, tmp_path):
+def test_cache_folder_follows_the_customs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache.cache_folder("/x") == Path("/x")
     assert cache.cache_folder(None) == Path(os.environ["MICROGPT_CACHE"])
     monkeypatch.delenv("MICROGPT_CACHE")
@@ -401,15 +416,15 @@ def test_cache_folder_follows_the_customs(monkeypatch, tmp_path):
         ({"size": 0}, "at least 1"),
     ],
 )
-def test_wrong_knobs_are_refused(knobs, message):
+def test_wrong_knobs_are_refused(knobs: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DataConfig(**knobs)
 
 
-def test_unknown_corpus_without_an_address_is_refused():
+def test_unknown_corpus_without_an_address_is_refused() -> None:
     with pytest.raises(DataError, match=r"no corpus 'manul' .*did you mean 'manual'"):
         prepare(DataConfig(corpus="manul"))
 
 
-def test_tokens_of_bytes_are_one_array(write):
+def test_tokens_of_bytes_are_one_array(write: Callable[..., str]) -> None:
     assert ByteTokenizer().encode("ab") == np.frombuffer(b"ab", np.uint8).tolist()

@@ -6,6 +6,9 @@ import io
 import threading
 import urllib.request
 import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,12 +22,12 @@ SHA256 = hashlib.sha256(TEXT).hexdigest()
 
 
 @pytest.fixture
-def serve():
+def serve() -> Iterator[tuple[str, dict[str, Any]]]:
     """A server of `pages`, a dict from path to (status, headers, body); yields its address and the pages."""
-    pages = {}
+    pages: dict[str, Any] = {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
+        def do_GET(self) -> None:
             status, headers, body = pages.get(self.path, (404, {}, b""))
             self.send_response(status)
             for key, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -32,7 +35,7 @@ def serve():
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *args):
+        def log_message(self, *args: Any) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -43,11 +46,11 @@ def serve():
         thread.join()
 
 
-def get(url, folder, size=SIZE, sha256=SHA256):
+def get(url: str, folder: Path, size: int = SIZE, sha256: str = SHA256) -> Any:
     return fetch("tale", url, folder, size, sha256, opener=lambda address: urllib.request.urlopen(address, timeout=5))
 
 
-def zipped(**members):
+def zipped(**members: Any) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
@@ -55,7 +58,9 @@ def zipped(**members):
     return buffer.getvalue()
 
 
-def test_text_is_downloaded_once_and_verified(serve, tmp_path, capsys):
+def test_text_is_downloaded_once_and_verified(
+    serve: tuple[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     address, pages = serve
     pages["/t.txt"] = (200, {}, TEXT)
     path = get(f"{address}/t.txt", tmp_path / "new")
@@ -67,7 +72,12 @@ def test_text_is_downloaded_once_and_verified(serve, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_progress_is_one_rewritten_line_on_a_terminal(serve, tmp_path, capsys, monkeypatch):
+def test_progress_is_one_rewritten_line_on_a_terminal(
+    serve: tuple[str, dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     address, pages = serve
     pages["/t.txt"] = (200, {}, TEXT)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
@@ -77,7 +87,7 @@ def test_progress_is_one_rewritten_line_on_a_terminal(serve, tmp_path, capsys, m
     assert line.count("\n") == 1
 
 
-def test_archive_gives_its_one_file_whatever_its_name(serve, tmp_path):
+def test_archive_gives_its_one_file_whatever_its_name(serve: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     address, pages = serve
     pages["/t.zip"] = (200, {}, zipped(**{"../../evil": TEXT}))
     path = get(f"{address}/t.zip", tmp_path / "folder")
@@ -100,7 +110,9 @@ def test_archive_gives_its_one_file_whatever_its_name(serve, tmp_path):
         ("/t.zip", (200, {}, zipped(a=TEXT)[:-60]), "not a zip file"),
     ],
 )
-def test_what_is_not_as_it_should_be_is_refused_and_removed(serve, tmp_path, path, page, message):
+def test_what_is_not_as_it_should_be_is_refused_and_removed(
+    serve: tuple[str, dict[str, Any]], tmp_path: Path, path: str, page: Any, message: str
+) -> None:
     address, pages = serve
     pages[path] = page
     with pytest.raises(DataError, match=message) as error:
@@ -109,19 +121,19 @@ def test_what_is_not_as_it_should_be_is_refused_and_removed(serve, tmp_path, pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_offline_says_where_to_put_the_file(tmp_path):
-    def offline(url):
+def test_offline_says_where_to_put_the_file(tmp_path: Path) -> None:
+    def offline(url: str) -> None:
         raise urllib.error.URLError("Name or service not known")
 
     with pytest.raises(DataError, match=r"cannot download tale .*not known.* by hand as") as error:
-        fetch("tale", "https://example.org/t.txt", tmp_path, len(TEXT), SHA256, opener=offline)
+        fetch("tale", "https://example.org/t.txt", tmp_path, len(TEXT), SHA256, opener=offline)  # type: ignore[arg-type]
     place = str(error.value).split("by hand as ")[1].split(",")[0]
     with open(place, "wb") as file:  # noqa: PTH123
         file.write(TEXT)
-    assert str(fetch("tale", "https://example.org/t.txt", tmp_path, len(TEXT), SHA256, opener=offline)) == place
+    assert str(fetch("tale", "https://example.org/t.txt", tmp_path, len(TEXT), SHA256, opener=offline)) == place  # type: ignore[arg-type]
 
 
-def test_wrong_file_put_there_by_hand_is_refused(tmp_path):
+def test_wrong_file_put_there_by_hand_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="by hand as") as error:
         fetch("tale", "http://example.org", tmp_path, len(TEXT), SHA256)
     place = str(error.value).split("by hand as ")[1].split(",")[0]
@@ -131,7 +143,7 @@ def test_wrong_file_put_there_by_hand_is_refused(tmp_path):
         fetch("tale", "http://example.org", tmp_path, len(TEXT), SHA256)
 
 
-def test_only_https_is_spoken(serve, tmp_path):
+def test_only_https_is_spoken(serve: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     address, pages = serve
     pages["/t.txt"] = (200, {}, TEXT)
     with pytest.raises(DataError, match="it is not https"):
@@ -140,7 +152,9 @@ def test_only_https_is_spoken(serve, tmp_path):
         download._HttpsOnly().redirect_request(None, None, 302, "", {}, "http://example.org")
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_of_one_line(serve, tmp_path):
+def test_a_folder_that_cannot_be_made_is_an_error_of_one_line(
+    serve: tuple[str, dict[str, Any]], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot download tale"):
         get("https://example.org/t.txt", tmp_path / "file" / "x")

@@ -90,10 +90,10 @@ def test_float32_products_are_as_asked_for_while_training(
 @pytest.fixture
 def products_in_bfloat16() -> Iterator[None]:
     """Set by torch's newer name, which its older one then refuses to read."""
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    before = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
     yield
-    torch.backends.mkldnn.matmul.fp32_precision = before
+    torch.backends.mkldnn.matmul.fp32_precision = before  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("products_in_bfloat16")
@@ -144,8 +144,8 @@ def test_micro_batches_do_not_change_what_is_learnt(tiny: Tiny, tmp_path: Path) 
         folder = tmp_path / str(micro)
         train(tiny("trainer.precision=64-true", f"trainer.micro_batch_size={micro}", f"hydra.run.dir={folder}"))
     whole = weights(tmp_path / "8")
-    for micro in ("4", "1"):
-        parts = weights(tmp_path / micro)
+    for micro in (4, 1):
+        parts = weights(tmp_path / str(micro))
         for name, value in whole.items():
             torch.testing.assert_close(parts[name], value, rtol=0, atol=1e-12)
 

@@ -1,9 +1,11 @@
 """Small models for the tests of the model package."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from microgpt.model import GPT, GPTConfig
 
@@ -11,7 +13,7 @@ VOCAB = 11
 
 
 @pytest.fixture
-def make_gpt():
+def make_gpt() -> Callable[..., GPT]:
     """make_gpt(**knobs): a small GPT with weights large enough that its parts show in the logits."""
 
     def make(seed: int = 0, vocab_size: int = VOCAB, **knobs: Any) -> GPT:
@@ -28,7 +30,7 @@ def make_gpt():
 
 
 @pytest.fixture
-def ids():
+def ids() -> Callable[..., Tensor]:
     """ids(B, T): random tokens of the small vocabulary."""
 
     def make(B: int, T: int, seed: int = 1) -> torch.Tensor:

@@ -1,10 +1,12 @@
 """The model: how it starts, its loss, its parts, its figures."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from microgpt.config import ConfigError
 from microgpt.errors import UsageError
@@ -39,7 +41,7 @@ every_option = pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".joi
 
 
 @every_option
-def test_first_loss_is_that_of_a_guess_and_training_lowers_it(options):
+def test_first_loss_is_that_of_a_guess_and_training_lowers_it(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     V = 50
     model = GPT(GPTConfig.from_dict({"n_embd": 32, "block_size": 16, **options}), V)
@@ -57,14 +59,14 @@ def test_first_loss_is_that_of_a_guess_and_training_lowers_it(options):
 
 
 @every_option
-def test_config_survives_a_round_trip(options):
+def test_config_survives_a_round_trip(options: dict[str, Any]) -> None:
     config = GPTConfig.from_dict(options)
     assert GPTConfig.from_dict(config.to_dict()) == config
     assert config == GPTConfig() or config.to_dict() != GPTConfig().to_dict()
 
 
 @pytest.mark.parametrize("init", ["gpt2", "zero"])
-def test_every_preset_size_starts_at_ln_v(init):
+def test_every_preset_size_starts_at_ln_v(init: str) -> None:
     for V in (2, 65, 5000):
         torch.manual_seed(V)
         model = GPT(GPTConfig.from_dict({"n_embd": 96, "n_head": 3, "n_layer": 6, "init": init}), V)
@@ -72,7 +74,7 @@ def test_every_preset_size_starts_at_ln_v(init):
         assert abs(loss.item() - math.log(V)) < 0.1
 
 
-def test_weights_start_as_gpt2s_do():
+def test_weights_start_as_gpt2s_do() -> None:
     torch.manual_seed(0)
     model = GPT(GPTConfig(n_layer=8, n_embd=256, n_head=4, bias=True), 100)
     residual = 0.02 / math.sqrt(16)
@@ -85,14 +87,14 @@ def test_weights_start_as_gpt2s_do():
             assert p.std().item() == pytest.approx(residual if ".out." in name else 0.02, rel=0.03), name
 
 
-def test_zero_init_starts_with_silent_blocks_and_head():
+def test_zero_init_starts_with_silent_blocks_and_head() -> None:
     model = GPT(GPTConfig(init="zero"), 20)
     x = torch.randint(20, (2, 5))
     assert model(x)[0].abs().max() == 0
     torch.testing.assert_close(model.trunk(x), model.norm(model.wte(x)))
 
 
-def test_weights_are_a_function_of_the_seed():
+def test_weights_are_a_function_of_the_seed() -> None:
     def weights(seed: int) -> list[torch.Tensor]:
         torch.manual_seed(seed)
         return [p.detach() for p in GPT(GPTConfig(ngram_embed=8, value_embed=True), 9).parameters()]
@@ -101,7 +103,7 @@ def test_weights_are_a_function_of_the_seed():
     assert not torch.equal(weights(1)[0], weights(2)[0])
 
 
-def test_loss_is_mean_nats_per_counted_token(make_gpt, ids):
+def test_loss_is_mean_nats_per_counted_token(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     model, x, y = make_gpt(), ids(3, 7), ids(3, 7, seed=2)
     logits, loss = model(x, y)
     each = -logits.log_softmax(-1).gather(-1, y[..., None])[..., 0]
@@ -113,7 +115,7 @@ def test_loss_is_mean_nats_per_counted_token(make_gpt, ids):
     assert model(x)[1] is None
 
 
-def test_attention_probabilities_come_on_request(make_gpt, ids):
+def test_attention_probabilities_come_on_request(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     model, x = make_gpt(n_layer=3, n_kv_head=2, pos="t5"), ids(2, 9)
     logits, loss, attention = model(x, targets=x, return_attention=True)
     expected, expected_loss = model(x, x)
@@ -125,14 +127,14 @@ def test_attention_probabilities_come_on_request(make_gpt, ids):
         assert p.triu(1).abs().max() == 0
 
 
-def test_dropout_acts_in_training_alone(make_gpt, ids):
+def test_dropout_acts_in_training_alone(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     model, x = make_gpt(dropout=0.3), ids(2, 8)
     assert torch.equal(model(x)[0], model(x)[0])
     model.train()
     assert not torch.equal(model(x)[0], model(x)[0])
 
 
-def test_softcap_bounds_the_logits(make_gpt, ids):
+def test_softcap_bounds_the_logits(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     x = ids(2, 8)
     plain, _ = make_gpt()(x)
     capped, _ = make_gpt(logit_softcap=2.0)(x)
@@ -140,7 +142,7 @@ def test_softcap_bounds_the_logits(make_gpt, ids):
     torch.testing.assert_close(capped, 2 * torch.tanh(plain / 2))
 
 
-def test_a_tied_head_is_the_embedding(make_gpt, ids):
+def test_a_tied_head_is_the_embedding(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     tied, free = make_gpt(tie_weights=True), make_gpt()
     assert "head.weight" in free.state_dict()
     assert "head.weight" not in tied.state_dict()
@@ -153,7 +155,9 @@ def test_a_tied_head_is_the_embedding(make_gpt, ids):
     ("part", "knobs", "first", "last"),
     [("ngram", {"ngram_embed": 5000}, -2, 0), ("prev", {"prev_embed": 2}, -2, -1), ("prev", {"prev_embed": 5}, -5, -1)],
 )
-def test_embeddings_of_tokens_before_see_exactly_theirs(make_gpt, ids, part, knobs, first, last):
+def test_embeddings_of_tokens_before_see_exactly_theirs(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], part: str, knobs: dict[str, Any], first: int, last: int
+) -> None:
     module = getattr(make_gpt(**knobs), part)
     x = ids(1, 8)
     y = module(with_before(x, module.reach, None))
@@ -169,21 +173,21 @@ def test_embeddings_of_tokens_before_see_exactly_theirs(make_gpt, ids, part, kno
     assert torch.equal(torch.cat(found, dim=1), y)
 
 
-def test_each_distance_before_has_rows_of_its_own(make_gpt):
+def test_each_distance_before_has_rows_of_its_own(make_gpt: Callable[..., GPT]) -> None:
     prev = make_gpt(prev_embed=2).prev
     rows = prev.rows.weight.view(2, 12, -1)  # distance 2, distance 1; row 0 is what is before the beginning
-    y = prev(with_before(torch.tensor([[3, 7, 5]]), 2, None))
+    y = prev(with_before(torch.tensor([[3, 7, 5]]), 2, None))  # type: ignore[misc]
     expected = rows[0, 0] + rows[1, 0], rows[0, 0] + rows[1, 4], rows[0, 4] + rows[1, 8]
     torch.testing.assert_close(y[0], torch.stack(expected))
 
 
-def test_prev_embed_stays_within_the_context():
+def test_prev_embed_stays_within_the_context() -> None:
     assert GPTConfig(prev_embed=63).prev_embed == 63
     with pytest.raises(ConfigError, match="prev_embed 64 looks beyond a context of 64; prev_embed=63 at most"):
         GPTConfig(prev_embed=64)
 
 
-def test_residual_scales_start_as_a_plain_gpt(ids):
+def test_residual_scales_start_as_a_plain_gpt(ids: Callable[..., Tensor]) -> None:
     torch.manual_seed(0)
     plain = GPT(GPTConfig(), 11)
     torch.manual_seed(0)
@@ -191,11 +195,11 @@ def test_residual_scales_start_as_a_plain_gpt(ids):
     x = ids(2, 8)
     assert torch.equal(scaled(x)[0], plain(x)[0])
     with torch.no_grad():
-        scaled.embed_scale[2] = 0.5
+        scaled.embed_scale[2] = 0.5  # type: ignore[index]
     assert not torch.equal(scaled(x)[0], plain(x)[0])
 
 
-def test_gpt2_has_its_published_number_of_weights():
+def test_gpt2_has_its_published_number_of_weights() -> None:
     config = GPTConfig.from_dict(
         {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "pos": "learned",
          "norm": "layernorm", "mlp": "gelu_tanh", "bias": True, "tie_weights": True}
@@ -209,7 +213,7 @@ def test_gpt2_has_its_published_number_of_weights():
     assert table[0] == ("wte.weight", (50257, 768), 50257 * 768)
 
 
-def test_flops_are_those_of_the_hand_formula():
+def test_flops_are_those_of_the_hand_formula() -> None:
     model = GPT(GPTConfig(n_layer=2, n_embd=8, n_head=2, block_size=16), 10)
     matrices = 2 * (8 * 24 + 8 * 8 + 8 * 32 + 32 * 8) + 8 * 10
     assert model.flops_per_token() == 6 * matrices + 12 * 2 * 8 * 16
@@ -225,7 +229,7 @@ def test_flops_are_those_of_the_hand_formula():
         {"qk_norm": True, "mlp": "relu2"},
     ],
 )  # fmt: skip
-def test_flops_are_those_that_torch_counts(knobs):
+def test_flops_are_those_that_torch_counts(knobs: dict[str, Any]) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     model = GPT(GPTConfig(n_layer=3, n_embd=64, n_head=4, block_size=32, attention="reference", **knobs), 65)
@@ -235,12 +239,12 @@ def test_flops_are_those_that_torch_counts(knobs):
     assert counter.get_total_flops() == 2 * 32 * model.flops_per_token()
 
 
-def test_more_tokens_than_the_context_are_refused(make_gpt, ids):
+def test_more_tokens_than_the_context_are_refused(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     with pytest.raises(UsageError, match="13 tokens for a context of 12 in the model's input; crop it"):
         make_gpt()(ids(1, 13))
 
 
-def test_sizes_that_do_not_divide_are_refused_with_both_numbers_and_a_fix():
+def test_sizes_that_do_not_divide_are_refused_with_both_numbers_and_a_fix() -> None:
     with pytest.raises(ConfigError, match="n_embd: n_embd 100 is not a multiple of n_head 3; n_embd=99 is"):
         GPTConfig(n_embd=100, n_head=3)
     with pytest.raises(ConfigError, match="n_kv_head: n_kv_head 4 does not divide n_head 6; one of 1, 2, 3, 6"):
@@ -255,7 +259,7 @@ def test_sizes_that_do_not_divide_are_refused_with_both_numbers_and_a_fix():
         GPT(GPTConfig(), 0)
 
 
-def test_the_model_learns_a_pattern_that_needs_attention():
+def test_the_model_learns_a_pattern_that_needs_attention() -> None:
     """A sequence that repeats itself: the second half can be known from the first alone."""
     torch.manual_seed(0)
     model = GPT(GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, qk_norm=True), 8)

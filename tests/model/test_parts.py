@@ -183,7 +183,8 @@ def test_norms_stand_where_the_placement_says(make_gpt: Any, ids: Any) -> None:
     """Against the formulas, with a sublayer's own function taken from the block."""
     for place in PLACES:
         model = make_gpt(norm="layernorm", norm_place=place, n_layer=1)
-        block, seen = model.blocks[0], {}
+        block = model.blocks[0]
+        seen: dict[str, Any] = {}
         model.wte.register_forward_hook(lambda m, a, out, seen=seen: seen.update(x=out))
         block.attn.register_forward_hook(lambda m, a, out, seen=seen: seen.update(attn_in=a[0], attn_out=out))
         block.mlp.register_forward_hook(lambda m, a, out, seen=seen: seen.update(mlp_in=a[0], mlp_out=out))
@@ -218,7 +219,7 @@ def test_zero_init_is_silent_with_norms_after_the_sublayers_too() -> None:
     model = GPT(GPTConfig(init="zero", norm_place="sandwich"), 20)
     x = torch.randint(20, (2, 5))
     assert torch.equal(model.trunk(x), model.norm(model.wte(x)))
-    assert model.blocks[0].mlp.out.weight.std() > 0.01  # type: ignore[union-attr,operator]
+    assert model.blocks[0].mlp.out.weight.std() > 0.01  # type: ignore[operator]
 
 
 def test_configs_written_as_words_or_as_mappings_are_the_same() -> None:

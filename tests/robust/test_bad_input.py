@@ -209,8 +209,8 @@ def test_a_precision_that_is_left_to_the_device_is_one_that_it_has(monkeypatch: 
 def test_too_little_disk(
     tiny: Tiny, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    usage = rundir.shutil.disk_usage(here)
-    monkeypatch.setattr(rundir.shutil, "disk_usage", lambda _: usage._replace(free=2_000_000))
+    usage = rundir.shutil.disk_usage(here)  # type: ignore[attr-defined]
+    monkeypatch.setattr(rundir.shutil, "disk_usage", lambda _: usage._replace(free=2_000_000))  # type: ignore[attr-defined]
     check(train.main(tiny()), 5, "2 MB are free, and 4 checkpoints of 1 MB need 3 MB", capsys.readouterr())
     assert not (here / "run").exists()
 

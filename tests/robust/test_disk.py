@@ -49,8 +49,8 @@ def test_a_checkpoint_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 def test_too_little_space_is_refused_before_the_first_step(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = rundir.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(rundir.shutil, "disk_usage", lambda _: usage._replace(free=2_000_000))
+    usage = rundir.shutil.disk_usage(tmp_path)  # type: ignore[attr-defined]
+    monkeypatch.setattr(rundir.shutil, "disk_usage", lambda _: usage._replace(free=2_000_000))  # type: ignore[attr-defined]
     with pytest.raises(MachineError, match=r"2 MB are free, and 4 checkpoints of 1 MB need 3 MB"):
         train(tiny())
     assert not (tmp_path / "run").exists()
@@ -77,9 +77,9 @@ def test_a_disk_that_fills_is_5_and_the_newest_checkpoint_survives(
         return call
 
     if victim == "checkpoint":
-        monkeypatch.setattr(writing, "write_tensors", later(writing.write_tensors))
+        monkeypatch.setattr(writing, "write_tensors", later(writing.write_tensors))  # type: ignore[attr-defined]
     elif victim == "metrics.csv":
-        monkeypatch.setattr(runlog.csv, "writer", later(runlog.csv.writer))
+        monkeypatch.setattr(runlog.csv, "writer", later(runlog.csv.writer))  # type: ignore[attr-defined]
     elif victim == "events":
         from tensorboard.summary.writer import record_writer
 

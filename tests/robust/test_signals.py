@@ -31,7 +31,7 @@ Tiny = Callable[..., list[str]]
 
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], None], method: str = "on_step_end") -> None:
     """Call `act` just before the saving callback is told of a step, once."""
-    told, done = getattr(Save, method), []
+    told, done = getattr(Save, method), []  # type: ignore[var-annotated]
 
     def tell(self: Save, trainer: Any, module: Any, now: int) -> None:
         if now == step and not done:
@@ -246,7 +246,7 @@ def test_more_signals_change_nothing_about_the_words(
         kill()
         kill(signal.SIGUSR1)
 
-    monkeypatch.setattr(stopping.cluster, "leave_job", more)
+    monkeypatch.setattr(stopping.cluster, "leave_job", more)  # type: ignore[attr-defined]
     monkeypatch.setattr(stopping, "newest_step", lambda _: more(0) or 7)
     at_step(monkeypatch, 2, kill)
     assert command.main(tiny()) == 143
@@ -319,7 +319,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_a_second_sigterm_does_not(tmp_path: 
                 os.kill(os.getpid(), number)
             told(self, trainer, module, step)
 
-        Save.on_step_end = tell  # type: ignore[method-assign]  # in a fork of its own
+        Save.on_step_end = tell  # in a fork of its own
 
     def work(number: int) -> int:
         twice(number)

@@ -60,7 +60,7 @@ def test_every_member_is_in_hydras_store_under_the_name_of_its_field() -> None:
     register_schemas()
     schema = ConfigStore.instance().repo["schema"]
     for group, family in {"pos": PositionConfig, "optim": OptimConfig, "schedule": ScheduleConfig}.items():
-        for name, member in family.members.items():
+        for name, member in family.members.items():  # type: ignore[attr-defined]
             assert schema[group][f"{name}.yaml"].node == defaults(member)
 
 

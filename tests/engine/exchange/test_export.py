@@ -5,6 +5,9 @@ import json
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +32,16 @@ PLAIN = ["model.pos=rope", "model.norm=rmsnorm", "model.mlp=gelu", "model.qk_nor
 @pytest.mark.parametrize(
     ("parts", "name"), [(GPT2, "GPT2LMHeadModel"), (LLAMA, "LlamaForCausalLM"), ([], "Qwen3ForCausalLM")]
 )
-def test_transformers_opens_a_trained_model(transformers, tokenizers, tiny, tmp_path, capsys, parts, name, kind):
+def test_transformers_opens_a_trained_model(
+    transformers: Any,
+    tokenizers: Any,
+    tiny: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    parts: list[str],
+    name: str,
+    kind: str,
+) -> None:
     run = train(tiny(*parts, f"data.tokenizer={kind}", "data.vocab_size=300"))
     out = tmp_path / "out"
     capsys.readouterr()
@@ -62,9 +74,11 @@ def test_transformers_opens_a_trained_model(transformers, tokenizers, tiny, tmp_
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_the_export_is_a_run_again_and_its_weights_are_identical(tokenizers, tiny, tmp_path):
+def test_the_export_is_a_run_again_and_its_weights_are_identical(
+    tokenizers: Any, tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
     run = train(tiny(*PLAIN))
-    export(run, tmp_path / "out")
+    export(run, tmp_path / "out")  # type: ignore[arg-type]
     again = load(tmp_path / "out")
     a, b = run.model.state_dict(), again.model.state_dict()
     assert a.keys() == b.keys()
@@ -73,29 +87,35 @@ def test_the_export_is_a_run_again_and_its_weights_are_identical(tokenizers, tin
     assert again.generate("the c", seed=1) == run.generate("the c", seed=1)
 
 
-def test_without_transformers_our_own_reader_checks_it(tiny, tmp_path, monkeypatch):
+def test_without_transformers_our_own_reader_checks_it(
+    tiny: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     run = train(tiny(*PLAIN))
-    assert export(run, tmp_path / "out") == 0.0
+    assert export(run, tmp_path / "out") == 0.0  # type: ignore[arg-type]
     assert "opened by microgpt's own reader" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_an_export_that_does_not_match_does_not_appear(tiny, tmp_path, monkeypatch):
+def test_an_export_that_does_not_match_does_not_appear(
+    tiny: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = train(tiny(*PLAIN))
     reopened = hf_format.reopened
 
-    def wrong(folder):
+    def wrong(folder: Path) -> Any:
         name, logits, encode = reopened(folder)
         return name, lambda x: logits(x) + 1e-3, encode
 
     monkeypatch.setattr(hf_format, "reopened", wrong)
     with pytest.raises(CheckpointError, match=r"differ by 0\.001"):
-        export(run, tmp_path / "out")
+        export(run, tmp_path / "out")  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_an_inexpressible_model_is_refused_by_the_names_of_its_fields(tiny, tmp_path, capsys):
+def test_an_inexpressible_model_is_refused_by_the_names_of_its_fields(
+    tiny: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(tiny("model.pos=alibi", "model.logit_softcap=15"))
     assert main([str(tmp_path / "run"), str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
@@ -109,12 +129,12 @@ def test_an_inexpressible_model_is_refused_by_the_names_of_its_fields(tiny, tmp_
     assert load(tmp_path / "out").generate("the", seed=1) == load(tmp_path / "run").generate("the", seed=1)
 
 
-def test_a_folder_in_use_is_left_alone(tiny, tmp_path):
+def test_a_folder_in_use_is_left_alone(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     run = train(tiny(*PLAIN))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("mine")
     with pytest.raises(UsageError, match="exists"):
-        export(run, tmp_path / "out")
+        export(run, tmp_path / "out")  # type: ignore[arg-type]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
 
 
@@ -153,7 +173,7 @@ MINE = """
 
 
 @pytest.fixture
-def mine(tmp_path):
+def mine(tmp_path: Path) -> Iterator[str]:
     """A user's file that adds the format `torch`."""
     (tmp_path / "mine.py").write_text(textwrap.dedent(MINE))
     yield str(tmp_path / "mine.py")
@@ -161,7 +181,9 @@ def mine(tmp_path):
     sys.modules.pop("microgpt_imported_mine", None)
 
 
-def test_a_format_of_ones_own_is_one_file(tiny, tmp_path, capsys, mine):
+def test_a_format_of_ones_own_is_one_file(
+    tiny: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], mine: Any
+) -> None:
     run = train(tiny(*PLAIN))
     words = [str(tmp_path / "run"), str(tmp_path / "out"), "--import", mine, "--format", "torch"]
     capsys.readouterr()
@@ -179,7 +201,9 @@ def test_a_format_of_ones_own_is_one_file(tiny, tmp_path, capsys, mine):
     assert "tied weights in model.tie_weights" in capsys.readouterr().err
 
 
-def test_help_and_errors_come_from_the_formats_and_import_nothing_heavy(tmp_path, capsys, mine):
+def test_help_and_errors_come_from_the_formats_and_import_nothing_heavy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mine: Any
+) -> None:
     code = (
         "import sys\nfrom microgpt.engine.commands.export import main\n"
         f"assert main(['--import', {mine!r}, '--help']) == 0\nassert 'torch' not in sys.modules"
@@ -201,7 +225,7 @@ def test_help_and_errors_come_from_the_formats_and_import_nothing_heavy(tmp_path
     assert "no such file" in capsys.readouterr().err
 
 
-def test_an_option_cannot_take_the_commands_own_name(tmp_path, capsys):
+def test_an_option_cannot_take_the_commands_own_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "own.py").write_text(
         "from microgpt.engine.exchange.formats import ExportFormat\n"
         "class Own(ExportFormat, name='own'):\n    device: str = 'cpu'\n"
@@ -210,7 +234,9 @@ def test_an_option_cannot_take_the_commands_own_name(tmp_path, capsys):
     assert "the option --device is the command's own" in capsys.readouterr().err
 
 
-def test_the_model_card_can_be_left_out(tiny, tmp_path, capsys):
+def test_the_model_card_can_be_left_out(
+    tiny: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(tiny(*PLAIN))
     capsys.readouterr()
     assert main([str(tmp_path / "run"), str(tmp_path / "out"), "--card", "false"]) == 0
@@ -219,18 +245,18 @@ def test_the_model_card_can_be_left_out(tiny, tmp_path, capsys):
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
-def test_every_format_has_a_file_of_its_own():
+def test_every_format_has_a_file_of_its_own() -> None:
     homes = {name: member.__module__ for name, member in ExportFormat.members.items()}
     assert homes == {name: f"microgpt.engine.exchange.formats.{name}" for name in ("hf", "safetensors")}
 
 
-UNICODE = st.text(alphabet=st.characters(exclude_categories=("Cs",)))
+UNICODE = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 GENTLE = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @GENTLE
 @given(vocabulary=UNICODE.filter(len), text=UNICODE)
-def test_characters_have_the_same_tokens_in_tokenizer_json(tokenizers, vocabulary, text):
+def test_characters_have_the_same_tokens_in_tokenizer_json(tokenizers: Any, vocabulary: Any, text: str) -> None:
     ours = CharTokenizer.from_text(vocabulary, unknown="skip")
     theirs = tokenizers.Tokenizer.from_str(ours.tokenizer_json())
     assert theirs.encode(text + vocabulary).ids == ours.encode(text + vocabulary)
@@ -239,7 +265,7 @@ def test_characters_have_the_same_tokens_in_tokenizer_json(tokenizers, vocabular
 
 @GENTLE
 @given(text=UNICODE)
-def test_bytes_have_the_same_tokens_in_tokenizer_json(tokenizers, text):
+def test_bytes_have_the_same_tokens_in_tokenizer_json(tokenizers: Any, text: str) -> None:
     theirs = tokenizers.Tokenizer.from_str(ByteTokenizer().tokenizer_json())
     assert theirs.encode(text).ids == ByteTokenizer().encode(text)
     assert theirs.decode(ByteTokenizer().encode(text)) == text
@@ -247,18 +273,18 @@ def test_bytes_have_the_same_tokens_in_tokenizer_json(tokenizers, text):
 
 @GENTLE
 @given(text=UNICODE)
-def test_subwords_have_the_same_tokens_in_tokenizer_json(tokenizers, text):
+def test_subwords_have_the_same_tokens_in_tokenizer_json(tokenizers: Any, text: str) -> None:
     ours = BPETokenizer.from_texts(["the cat sat on the mat and the dog"] * 3, 280)
     theirs = tokenizers.Tokenizer.from_str(ours.tokenizer_json())
     assert theirs.encode(text).ids == ours.encode(text)
 
 
-def test_half_characters_cannot_be_expressed_and_are_named():
+def test_half_characters_cannot_be_expressed_and_are_named() -> None:
     with pytest.raises(UsageError, match=r"U\+D800"):
         CharTokenizer("a\ud800").tokenizer_json()
 
 
-def test_every_character_of_unicode_is_its_own_token(tokenizers):
+def test_every_character_of_unicode_is_its_own_token(tokenizers: Any) -> None:
     letters = [chr(c) for c in itertools.chain(range(0xD800), range(0xE000, 0x11000))]
     ours = CharTokenizer(letters)
     theirs = tokenizers.Tokenizer.from_str(ours.tokenizer_json())

@@ -3,9 +3,11 @@
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from microgpt import load
@@ -18,10 +20,10 @@ LETTERS = "\n !abcdefghijklé日"
 V, L, H, C, T = len(LETTERS), 2, 2, 16, 12
 
 
-def weights(bias=True, prefix=""):
+def weights(bias: bool = True, prefix: str = "") -> dict[str, Tensor]:
     """Random weights under nanoGPT's names."""
     g = torch.Generator().manual_seed(0)
-    shapes = {"transformer.wte.weight": (V, C), "transformer.wpe.weight": (T, C)}
+    shapes: dict[str, tuple[int, ...]] = {"transformer.wte.weight": (V, C), "transformer.wpe.weight": (T, C)}
     for i in range(L):
         for name, shape in (("attn.c_attn", (3 * C, C)), ("attn.c_proj", (C, C)), ("mlp.c_fc", (4 * C, C)),
                             ("mlp.c_proj", (C, 4 * C)), ("ln_1", (C,)), ("ln_2", (C,))):  # fmt: skip
@@ -36,7 +38,7 @@ def weights(bias=True, prefix=""):
     return {prefix + name: tensor for name, tensor in state.items()}
 
 
-def checkpoint(path, state, **arguments):
+def checkpoint(path: Path, state: dict[str, Tensor], **arguments: Any) -> Path:
     arguments = {"n_layer": L, "n_head": H, "n_embd": C, "block_size": T, "bias": True, "vocab_size": V, "dropout": 0.0,
                  **arguments}  # fmt: skip
     torch.save({"model": state, "optimizer": {"state": {}}, "model_args": arguments, "iter_num": 7,
@@ -44,16 +46,16 @@ def checkpoint(path, state, **arguments):
     return path
 
 
-def logits(state, x):
+def logits(state: dict[str, Tensor], x: Tensor) -> Tensor:
     """nanoGPT's forward pass, written out."""
 
-    def get(name, part):
+    def get(name: str, part: str) -> Any:
         return state.get(f"transformer.{name}.{part}")
 
-    def linear(x, name):
+    def linear(x: Tensor, name: str) -> Tensor:
         return F.linear(x, get(name, "weight"), get(name, "bias"))
 
-    def norm(x, name):
+    def norm(x: Tensor, name: str) -> Tensor:
         return F.layer_norm(x, (C,), get(name, "weight"), get(name, "bias"), 1e-5)
 
     h = get("wte", "weight")[x] + get("wpe", "weight")[: x.shape[1]]
@@ -66,7 +68,7 @@ def logits(state, x):
     return norm(h, "ln_f") @ state["lm_head.weight"].T
 
 
-def meta(path, **more):
+def meta(path: Path, **more: Any) -> Path:
     itos = dict(enumerate(LETTERS))
     path.write_bytes(pickle.dumps({"vocab_size": V, "itos": itos, "stoi": {c: i for i, c in itos.items()}, **more}))
     return path
@@ -74,7 +76,9 @@ def meta(path, **more):
 
 @pytest.mark.parametrize("prefix", ["", "_orig_mod."])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_checkpoint_of_nanogpt_becomes_a_run_with_its_logits(tmp_path, capsys, bias, prefix):
+def test_a_checkpoint_of_nanogpt_becomes_a_run_with_its_logits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bias: bool, prefix: str
+) -> None:
     ckpt = checkpoint(tmp_path / "ckpt.pt", weights(bias, prefix), bias=bias)
     out = tmp_path / "out"
     assert main(["nanogpt", str(ckpt), str(out), "--meta", str(meta(tmp_path / "meta.pkl"))]) == 0
@@ -87,7 +91,7 @@ def test_a_checkpoint_of_nanogpt_becomes_a_run_with_its_logits(tmp_path, capsys,
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_meta_is_read_at_every_protocol(tmp_path, protocol):
+def test_meta_is_read_at_every_protocol(tmp_path: Path, protocol: int) -> None:
     itos = dict(enumerate(LETTERS * 1))
     (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": V, "itos": itos}, protocol))
     assert "".join(read_meta(tmp_path / "meta.pkl").characters) == LETTERS
@@ -97,11 +101,11 @@ def test_meta_is_read_at_every_protocol(tmp_path, protocol):
 
 
 class Harm:
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return os.mkdir, ("harmed",)
 
 
-def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path, monkeypatch):
+def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match="GLOBAL"):
         read_meta(meta(tmp_path / "meta.pkl", more=Harm()))
@@ -111,7 +115,7 @@ def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path, monkeypatc
     assert not Path("harmed").exists()
 
 
-def test_it_does_not_start_where_torch_is_told_to_run_code(tmp_path, monkeypatch):
+def test_it_does_not_start_where_torch_is_told_to_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ckpt = checkpoint(tmp_path / "ckpt.pt", weights())
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     with pytest.raises(UsageError, match="unset TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
@@ -123,13 +127,13 @@ def test_it_does_not_start_where_torch_is_told_to_run_code(tmp_path, monkeypatch
     [{"n_layer": 3}, {"n_layer": 10**9}, {"n_head": 3}, {"n_embd": "wide"}, {"vocab_size": V + 1}, {"bias": False},
      {"vocab_size": "many"}],
 )  # fmt: skip
-def test_arguments_that_do_not_fit_the_weights_are_refused(tmp_path, arguments):
+def test_arguments_that_do_not_fit_the_weights_are_refused(tmp_path: Path, arguments: Any) -> None:
     with pytest.raises(CheckpointError):
         read_checkpoint(checkpoint(tmp_path / "ckpt.pt", weights(), **arguments))
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", pickle.dumps([1]), pickle.dumps({"itos": 3})])
-def test_other_files_are_refused(tmp_path, content):
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(CheckpointError):
         read_checkpoint(tmp_path / "file")
@@ -137,14 +141,14 @@ def test_other_files_are_refused(tmp_path, content):
         read_meta(tmp_path / "file")
 
 
-def test_every_cut_of_a_meta_file_is_refused(tmp_path):
+def test_every_cut_of_a_meta_file_is_refused(tmp_path: Path) -> None:
     data = meta(tmp_path / "meta.pkl").read_bytes()
     for length in range(len(data)):
         with pytest.raises((ValueError, IndexError, KeyError)):
             read_plain(data[:length])
 
 
-def test_a_tokenizer_must_be_named_and_fit(tmp_path, capsys):
+def test_a_tokenizer_must_be_named_and_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ckpt = checkpoint(tmp_path / "ckpt.pt", weights())
     assert main(["nanogpt", str(ckpt), str(tmp_path / "out")]) == 2
     assert "--meta" in capsys.readouterr().err
@@ -154,7 +158,7 @@ def test_a_tokenizer_must_be_named_and_fit(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_another_project_is_one_file_of_the_users(tmp_path, capsys):
+def test_another_project_is_one_file_of_the_users(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "lab.py").write_text(
         "from microgpt import GPT, CharTokenizer, GPTConfig\n"
         "from microgpt.engine.exchange.importers import Importer\n"

@@ -6,12 +6,15 @@ import inspect
 import json
 import optparse
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
-from microgpt import GPT, load, train
+from microgpt import GPT, Run, load, train
 from microgpt.config import ConfigError
 from microgpt.data.tokenizer import HFTokenizer
 from microgpt.engine.config import RunConfig
@@ -23,22 +26,24 @@ GPT2_PARTS = ["model.pos=learned", "model.norm=layernorm", "model.bias=true", "m
               "model.mlp=gelu_tanh", "model.qk_norm=false", "model.init=gpt2"]  # fmt: skip
 
 
-def exported(run, folder):
+def exported(run: Run, folder: Path) -> Path:
     """A Hugging Face folder of a run, with its tokenizer."""
     folder.mkdir()
     write_model(folder, run.model)
-    (folder / "tokenizer.json").write_text(run.tokenizer.text)
+    (folder / "tokenizer.json").write_text(run.tokenizer.text)  # type: ignore[attr-defined]
     return folder
 
 
 @pytest.fixture
-def base(tokenizers, tiny, tmp_path):
+def base(tokenizers: Any, tiny: Callable[..., list[str]], tmp_path: Path) -> Path:
     """A small GPT-2 with a BPE tokenizer, as a Hugging Face folder."""
     run = train(tiny(*GPT2_PARTS, "data.tokenizer=bpe", "data.vocab_size=300", f"hydra.run.dir={tmp_path / 'base'}"))
-    return exported(run, tmp_path / "hf")
+    return exported(run, tmp_path / "hf")  # type: ignore[arg-type]
 
 
-def test_the_pretrained_architecture_wins_and_the_run_says_so(base, tiny, tmp_path):
+def test_the_pretrained_architecture_wins_and_the_run_says_so(
+    base: Path, tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
     run = train(tiny(f"model.pretrained={base}", "model.n_layer=5", "model.dropout=0.1", "model.block_size=8"))
     pretrained = GPT.from_pretrained(base)
     assert run.config.n_layer == pretrained.config.n_layer == 2
@@ -55,7 +60,9 @@ def test_the_pretrained_architecture_wins_and_the_run_says_so(base, tiny, tmp_pa
     RunConfig.from_dict(saved)  # the file is a config again
 
 
-def test_the_tokenizer_comes_with_the_weights_and_the_first_step_with_their_loss(base, tiny, tmp_path):
+def test_the_tokenizer_comes_with_the_weights_and_the_first_step_with_their_loss(
+    base: Path, tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
     run = train(tiny(f"model.pretrained={base}", "optim.lr=1e-9", "optim=adamw", "trainer.max_steps=1"))
     before = load(tmp_path / "base")
     assert run.tokenizer.vocab_size == before.tokenizer.vocab_size == run.model.vocab_size
@@ -63,14 +70,16 @@ def test_the_tokenizer_comes_with_the_weights_and_the_first_step_with_their_loss
     assert run.summary["val/loss"] == pytest.approx(before.summary["val/loss"], abs=1e-5)
 
 
-def test_a_run_of_ours_is_pretrained_with_its_own_tokenizer(tiny, tmp_path):
+def test_a_run_of_ours_is_pretrained_with_its_own_tokenizer(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     first = train(tiny(f"hydra.run.dir={tmp_path / 'first'}"))
     run = train(tiny(f"model.pretrained={tmp_path / 'first'}", "optim=adamw", "optim.lr=1e-9", "trainer.max_steps=1"))
     assert run.tokenizer == first.tokenizer
     assert run.summary["val/loss"] == pytest.approx(first.summary["val/loss"], abs=1e-5)
 
 
-def test_it_resumes_with_the_same_weights_as_an_unbroken_run(base, tiny, tmp_path):
+def test_it_resumes_with_the_same_weights_as_an_unbroken_run(
+    base: Path, tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
     knobs = (f"model.pretrained={base}", "lora.rank=2", "checkpoint.every_n_steps=3", "optim=adamw")
     whole = train(tiny(*knobs, f"hydra.run.dir={tmp_path / 'whole'}"))
     train(tiny(*knobs))
@@ -81,7 +90,9 @@ def test_it_resumes_with_the_same_weights_as_an_unbroken_run(base, tiny, tmp_pat
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_lora_is_merged_in_what_is_saved_and_frozen_weights_stay(base, tiny, tmp_path):
+def test_lora_is_merged_in_what_is_saved_and_frozen_weights_stay(
+    base: Path, tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
     pretrained = GPT.from_pretrained(base, block_size=16).state_dict()
     run = train(tiny(f"model.pretrained={base}", "lora.rank=2", "optim=adamw", "optim.lr=1e-2"))
     saved = run.model.state_dict()
@@ -96,7 +107,7 @@ def test_lora_is_merged_in_what_is_saved_and_frozen_weights_stay(base, tiny, tmp
     assert same == {name for name in frozen if name.startswith(("wte.", "blocks.0."))}
 
 
-def test_wrong_names_are_refused(base, tiny, tmp_path):
+def test_wrong_names_are_refused(base: Path, tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"lora\.targets"):
         train(tiny("lora.rank=2", "lora.targets=[attn.qvk]"))
     with pytest.raises(UsageError, match=r"trainer\.freeze"):
@@ -110,7 +121,7 @@ def test_wrong_names_are_refused(base, tiny, tmp_path):
         train(tiny(f"model.pretrained={base}"))
 
 
-def test_words_of_a_sentencepiece_tokenizer_keep_the_space_before_them(tokenizers):
+def test_words_of_a_sentencepiece_tokenizer_keep_the_space_before_them(tokenizers: Any) -> None:
     """Llama's first tokenizers mark the space before a word, and leave it out at the start of a text."""
     vocab = {c: i for i, c in enumerate("\u2581abcdefgh\n")}
     backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [], byte_fallback=True))
@@ -132,14 +143,14 @@ def test_words_of_a_sentencepiece_tokenizer_keep_the_space_before_them(tokenizer
     assert tokenizer.token_lengths()[1].tolist() == [1] * len(vocab)
 
 
-def losses(folder):
+def losses(folder: Path) -> list[float]:
     """The validation losses of a run, in order."""
     with (folder / "metrics.csv").open() as file:
         return [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]
 
 
 @pytest.mark.slow
-def test_fine_tuning_lowers_the_loss_and_beats_training_from_scratch(tokenizers, tmp_path):
+def test_fine_tuning_lowers_the_loss_and_beats_training_from_scratch(tokenizers: Any, tmp_path: Path) -> None:
     """On one option parser's source after another's; LoRA with under 2 % of the weights stays within 0.3 nats."""
     texts = {"first": inspect.getsource(argparse), "second": inspect.getsource(optparse)}
     for name, text in texts.items():
@@ -149,10 +160,10 @@ def test_fine_tuning_lowers_the_loss_and_beats_training_from_scratch(tokenizers,
               "eval.figures=never", "sample.every_n_steps=0", "sample.max_new_tokens=4", "optim=adamw",
               "model=gpt-nano"]  # fmt: skip
 
-    def trained(name, text, *knobs):
+    def trained(name: str, text: str, *knobs: str) -> tuple[Run, list[float]]:
         folder = tmp_path / name
         run = train([*common, f"data.path={tmp_path / text}.txt", f"hydra.run.dir={folder}", *knobs])
-        return run, losses(folder)
+        return run, losses(folder)  # type: ignore[return-value]
 
     base, _ = trained("base", "first", *shape, "optim.lr=3e-3", "data.tokenizer=bpe", "data.vocab_size=512",
                       "trainer.max_steps=400", "eval.every_n_steps=200")  # fmt: skip

@@ -51,10 +51,10 @@ def test_a_callback_with_another_hook_of_a_step_is_called(tiny: Tiny, monkeypatc
     calls = []
 
     class Watcher(StepCallback):
-        def on_before_optimizer_step(self, *_: object) -> None:
+        def on_before_optimizer_step(self, *_: object) -> None:  # type: ignore[override]
             calls.append(1)
 
-    build = training.build_trainer
-    monkeypatch.setattr(training, "build_trainer", lambda *args: build(*args[:-1], [*args[-1], Watcher()]))
+    build = training.build_trainer  # type: ignore[attr-defined]
+    monkeypatch.setattr(training, "build_trainer", lambda *args: build(*args[:-1], [*args[-1], Watcher()]))  # type: ignore[call-arg]
     train(tiny())
     assert len(calls) == 6

@@ -14,7 +14,7 @@ from microgpt.engine.store import checkpoint
 from microgpt.errors import CheckpointError, MachineError
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(5).bfloat16(), "empty": torch.empty(0, 3)}
-STATE: dict[str, Any] = {"global_step": 7, "moments": [(torch.arange(4.0), 0.5), None], 3: {"inf": math.inf, "x": "é"}}
+STATE: dict[Any, Any] = {"global_step": 7, "moments": [(torch.arange(4.0), 0.5), None], 3: {"inf": math.inf, "x": "é"}}
 INFO = {"step": 7, "config": {"model": {"n_layer": 2}}, "fingerprint": {"corpus": "0f", "vocab_size": 5}}
 
 

@@ -96,7 +96,7 @@ def test_a_token_costs_the_same_however_long_the_text(tokenizers: Any) -> None:
         longest[0] = max(longest[0], len(ids))
         return decode(ids)
 
-    tokenizer.decode = counted  # type: ignore[method-assign]
+    tokenizer.decode = counted
     ids = tokenizer.encode(TEXT * 4)
     grown(tokenizer, ids[:9], ids[9:], ["never there"], 1)
     assert longest[0] < 24

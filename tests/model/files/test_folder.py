@@ -7,11 +7,16 @@ import os
 import re
 import struct
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from microgpt import GPT
 from microgpt.errors import CheckpointError, MachineError
 from microgpt.files import sha256
 from microgpt.model import load_model, save_model
@@ -21,12 +26,12 @@ TOKENIZER = {"type": "char", "characters": "abc\u00e9\n"}
 
 
 @pytest.fixture
-def folder(tmp_path, make_gpt):
+def folder(tmp_path: Path, make_gpt: Callable[..., GPT]) -> Path:
     save_model(tmp_path / "model", make_gpt(), TOKENIZER)
     return tmp_path / "model"
 
 
-def refuse(folder, message: str) -> None:
+def refuse(folder: str | Path, message: str) -> None:
     began = time.perf_counter()
     with pytest.raises(CheckpointError, match=message) as caught:
         load_model(folder)
@@ -38,7 +43,7 @@ def refuse(folder, message: str) -> None:
     assert caught.value.fix
 
 
-def edit(folder, sign: bool = True, **changes) -> None:
+def edit(folder: Path, sign: bool = True, **changes: Any) -> None:
     """Change config.json as one who can also make its hash right."""
     config = json.loads((folder / "config.json").read_text())
     model = changes.pop("model", {})
@@ -52,7 +57,7 @@ def edit(folder, sign: bool = True, **changes) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def forge(folder, header: bytes | dict, data: bytes = b"", length: int | None = None) -> None:
+def forge(folder: Path, header: bytes | dict[str, Any], data: bytes = b"", length: int | None = None) -> None:
     """Put a hand-made weights file in place."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     size = struct.pack("<Q", len(text) if length is None else length)
@@ -63,7 +68,9 @@ def forge(folder, header: bytes | dict, data: bytes = b"", length: int | None = 
 @pytest.mark.parametrize(
     "knobs", [{}, {"tie_weights": True, "pos": "t5"}, {"ngram_embed": 9, "prev_embed": 2, "resid_scale": True}]
 )
-def test_a_model_comes_back_bit_for_bit(tmp_path, make_gpt, ids, dtype, knobs):
+def test_a_model_comes_back_bit_for_bit(
+    tmp_path: Path, make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], dtype: torch.dtype, knobs: dict[str, Any]
+) -> None:
     model = make_gpt(**knobs).to(dtype)
     save_model(tmp_path / "model", model, TOKENIZER)
     again, tokenizer, config = load_model(tmp_path / "model")
@@ -80,7 +87,7 @@ def test_a_model_comes_back_bit_for_bit(tmp_path, make_gpt, ids, dtype, knobs):
     again.train()(ids(2, 9), ids(2, 9))[1].backward()
 
 
-def test_the_folder_holds_three_readable_files(folder):
+def test_the_folder_holds_three_readable_files(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
     config = json.loads((folder / "config.json").read_text())
     assert config["model"]["pos"] == {"name": "rope", "theta": 10000.0}
@@ -89,17 +96,17 @@ def test_the_folder_holds_three_readable_files(folder):
     assert len(modes) == 1
 
 
-def test_tied_weights_are_stored_once(tmp_path, make_gpt):
+def test_tied_weights_are_stored_once(tmp_path: Path, make_gpt: Callable[..., GPT]) -> None:
     save_model(tmp_path, make_gpt(tie_weights=True), {})
     assert "head.weight" not in load_file(tmp_path / "model.safetensors")
 
 
-def test_a_moved_folder_still_loads(folder, tmp_path):
+def test_a_moved_folder_still_loads(folder: Path, tmp_path: Path) -> None:
     folder.rename(tmp_path / "elsewhere")
     assert load_model(str(tmp_path / "elsewhere"))[0].vocab_size == 11
 
 
-def test_weights_do_not_follow_the_file(folder):
+def test_weights_do_not_follow_the_file(folder: Path) -> None:
     model, _, _ = load_model(folder)
     before = model.wte.weight.clone()
     with (folder / "model.safetensors").open("r+b") as file:
@@ -108,15 +115,17 @@ def test_weights_do_not_follow_the_file(folder):
     assert torch.equal(model.wte.weight, before)
 
 
-def test_a_save_cut_off_at_any_rename_leaves_a_model(tmp_path, make_gpt, monkeypatch):
+def test_a_save_cut_off_at_any_rename_leaves_a_model(
+    tmp_path: Path, make_gpt: Callable[..., GPT], monkeypatch: pytest.MonkeyPatch
+) -> None:
     old, new = make_gpt(seed=1), make_gpt(seed=2)
     rename = type(tmp_path).replace
     for survivors in range(4):
         folder = tmp_path / str(survivors)
         save_model(folder, old, TOKENIZER)
-        done = []
+        done: list[Any] = []
 
-        def replace(path, target, done=done, survivors=survivors):
+        def replace(path: Path, target: Any, done: Any = done, survivors: int = survivors) -> Any:
             if len(done) == survivors:
                 raise KeyboardInterrupt
             done.append(target)
@@ -132,13 +141,13 @@ def test_a_save_cut_off_at_any_rename_leaves_a_model(tmp_path, make_gpt, monkeyp
         assert len(list(folder.iterdir())) == 3
 
 
-def test_a_folder_that_cannot_be_written_is_a_machine_error(tmp_path, make_gpt):
+def test_a_folder_that_cannot_be_written_is_a_machine_error(tmp_path: Path, make_gpt: Callable[..., GPT]) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match="cannot save the model"):
         save_model(tmp_path / "file" / "model", make_gpt(), {})
 
 
-def test_every_flipped_byte_is_detected(folder):
+def test_every_flipped_byte_is_detected(folder: Path) -> None:
     draw = torch.Generator().manual_seed(0)
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
@@ -157,7 +166,7 @@ def test_every_flipped_byte_is_detected(folder):
     load_model(folder)
 
 
-def test_every_truncated_file_is_detected(folder):
+def test_every_truncated_file_is_detected(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
         for keep in (0, 1, 7, 8, 9, len(content) // 2, len(content) - 2):
@@ -170,7 +179,7 @@ def test_every_truncated_file_is_detected(folder):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_missing_or_special_file_is_named(folder, name):
+def test_a_missing_or_special_file_is_named(folder: Path, name: str) -> None:
     content = (folder / name).read_bytes()
     (folder / name).unlink()
     refuse(folder, f"no such file in .*{name}")
@@ -188,7 +197,7 @@ def test_a_missing_or_special_file_is_named(folder, name):
 
 
 @pytest.mark.parametrize("where", ["https://example.org/model", "/no/such/folder", "s3://bucket/x"])
-def test_a_folder_that_is_none_is_refused(where):
+def test_a_folder_that_is_none_is_refused(where: str) -> None:
     refuse(where, "no such folder")
 
 
@@ -212,12 +221,12 @@ def test_a_folder_that_is_none_is_refused(where):
     ],
     ids=repr,
 )
-def test_bad_json_is_refused(folder, name, content):
+def test_bad_json_is_refused(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     refuse(folder, name)
 
 
-def test_huge_json_is_not_read(folder):
+def test_huge_json_is_not_read(folder: Path) -> None:
     for name in ("config.json", "tokenizer.json"):
         content = (folder / name).read_bytes()
         with (folder / name).open("wb") as file:
@@ -269,24 +278,24 @@ def test_huge_json_is_not_read(folder):
     ],
     ids=lambda x: str(x)[:60] if isinstance(x, dict) else "",
 )
-def test_a_config_that_is_not_of_these_weights_is_refused(folder, changes, message):
+def test_a_config_that_is_not_of_these_weights_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
     edit(folder, **changes)
     refuse(folder, message)
 
 
-def test_an_edited_config_is_refused(folder):
+def test_an_edited_config_is_refused(folder: Path) -> None:
     edit(folder, sign=False, model={"n_head": 2})
     refuse(folder, "config_sha256 differs")
 
 
-def test_a_model_that_asks_for_the_default_knobs_cannot_hide_a_missing_key(folder):
+def test_a_model_that_asks_for_the_default_knobs_cannot_hide_a_missing_key(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     del config["vocab_size"]
     (folder / "config.json").write_text(json.dumps(config))
     refuse(folder, "the key 'vocab_size' is missing")
 
 
-def entry(shape, dtype="F32", offsets=(0, 0)):
+def entry(shape: Any, dtype: Any = "F32", offsets: tuple[int, ...] = (0, 0)) -> dict[str, Any]:
     return {"dtype": dtype, "shape": shape, "data_offsets": list(offsets)}
 
 
@@ -312,18 +321,18 @@ def entry(shape, dtype="F32", offsets=(0, 0)):
         (b"\x80\x04\x95 pickle", b"", None, "no safetensors header"),
     ],
 )
-def test_a_forged_weights_file_is_refused(folder, header, data, length, message):
+def test_a_forged_weights_file_is_refused(folder: Path, header: Any, data: Any, length: int, message: str) -> None:
     forge(folder, header, data, length)
     edit(folder, weights_sha256=sha256(folder / "model.safetensors"))
     refuse(folder, message)
 
 
-def resign(folder, tensors) -> None:
+def resign(folder: Path, tensors: Any) -> None:
     save_file(tensors, folder / "model.safetensors")
     edit(folder, weights_sha256=sha256(folder / "model.safetensors"))
 
 
-def test_names_shapes_and_types_are_those_of_the_config(folder, tmp_path):
+def test_names_shapes_and_types_are_those_of_the_config(folder: Path, tmp_path: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     resign(folder, {**tensors, "../../x": torch.zeros(1)})
     refuse(folder, "1 weights are unknown: '../../x'")
@@ -342,7 +351,7 @@ def test_names_shapes_and_types_are_those_of_the_config(folder, tmp_path):
     load_model(folder)
 
 
-def test_overlapping_offsets_are_refused(folder):
+def test_overlapping_offsets_are_refused(folder: Path) -> None:
     content = (folder / "model.safetensors").read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])

@@ -1,11 +1,16 @@
 """Generation with a compiled step: the same tokens, compiled once, and one line where it cannot be compiled."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from microgpt import GPT
 from microgpt.errors import MachineError
 from microgpt.model import PositionConfig
 from microgpt.model.generation import compiled
@@ -28,7 +33,7 @@ CASES = [
 
 
 @pytest.fixture(autouse=True)
-def compiled_anew():
+def compiled_anew() -> Iterator[None]:
     torch.compiler.reset()
     counters.clear()
     yield
@@ -44,7 +49,9 @@ def seeded() -> torch.Generator:
 @ignore_deprecations
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize(("scheme", "parts"), CASES[:-1])
-def test_the_tokens_are_those_of_the_plain_step_which_is_compiled_once(make_gpt, ids, scheme, parts, rows):
+def test_the_tokens_are_those_of_the_plain_step_which_is_compiled_once(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str, parts: dict[str, Any], rows: int
+) -> None:
     """Past the context's end, and from prompts of several lengths."""
     model = make_gpt(pos=scheme, **parts)
     for length, count in ((4, 30), (1, 15), (2, 15), (12, 5)):
@@ -57,11 +64,11 @@ def test_the_tokens_are_those_of_the_plain_step_which_is_compiled_once(make_gpt,
 class Recording(TorchDispatchMode):
     """A CUDA graph's stand-in: what a step asked of its tensors, done again on the same ones when it is called."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.calls = []
+        self.calls: list[Any] = []
 
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert operation is not torch.ops.aten._local_scalar_dense.default, (
             "a recorded step read a number of the device"
         )
@@ -69,7 +76,7 @@ class Recording(TorchDispatchMode):
         self.calls.append((operation, args, kwargs or {}, result))
         return result
 
-    def __call__(self):
+    def __call__(self) -> Tensor:
         for operation, args, kwargs, result in self.calls:
             for old, new in zip(tree_leaves(result), tree_leaves(operation(*args, **kwargs)), strict=True):
                 if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
@@ -77,18 +84,24 @@ class Recording(TorchDispatchMode):
         return self.calls[-1][-1]
 
 
-def recorded(step, device):
+def recorded(step: Callable[[], Tensor], device: Any) -> Any:
     with Recording() as recording:
         step()
     return recording
 
 
 @pytest.mark.parametrize(("scheme", "parts"), CASES)
-def test_a_step_recorded_once_makes_every_token(make_gpt, ids, scheme, parts, monkeypatch):
+def test_a_step_recorded_once_makes_every_token(
+    make_gpt: Callable[..., GPT],
+    ids: Callable[..., Tensor],
+    scheme: str,
+    parts: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Past the context's end, and from prompts of several lengths."""
     steps = []
 
-    def static_step(device):
+    def static_step(device: str) -> Any:
         steps.append(compiled.StaticStep(compiled.next_logits, recorded))
         return steps[-1]
 
@@ -98,13 +111,15 @@ def test_a_step_recorded_once_makes_every_token(make_gpt, ids, scheme, parts, mo
         x = ids(2, length)
         plain = model.generate(x, count, temperature=0.8, generator=seeded())
         assert torch.equal(model.generate(x, count, temperature=0.8, generator=seeded(), compile=True), plain)
-        assert len(steps.pop().replay.calls) > 20
+        assert len(steps.pop().replay.calls) > 20  # type: ignore[attr-defined]
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("scheme", "parts"), CASES)
-def test_a_gpu_makes_the_tokens_of_a_recorded_step_that_it_makes_without(make_gpt, ids, scheme, parts):
+def test_a_gpu_makes_the_tokens_of_a_recorded_step_that_it_makes_without(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str, parts: dict[str, Any]
+) -> None:
     model = make_gpt(pos=scheme, **parts).cuda()
     for length, count in ((4, 30), (1, 15), (12, 5)):
         x = ids(2, length).cuda()
@@ -115,7 +130,9 @@ def test_a_gpu_makes_the_tokens_of_a_recorded_step_that_it_makes_without(make_gp
 @pytest.mark.slow
 @needs_compiler
 @ignore_deprecations
-def test_the_recorded_step_compiles_as_one_graph_for_all_texts(make_gpt, ids):
+def test_the_recorded_step_compiles_as_one_graph_for_all_texts(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]
+) -> None:
     model, x = make_gpt(**MANY_PARTS), ids(1, 4)
     step = torch.compile(compiled.next_logits, dynamic=False, fullgraph=True)
     for count in (30, 5):
@@ -130,7 +147,7 @@ def test_the_recorded_step_compiles_as_one_graph_for_all_texts(make_gpt, ids):
 @ignore_deprecations
 @torch.no_grad()
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
-def test_a_compiled_product_of_one_row_is_the_plain_one(dtype, tolerance):
+def test_a_compiled_product_of_one_row_is_the_plain_one(dtype: torch.dtype, tolerance: float) -> None:
     weight, bias, x = (torch.randn(*shape).to(dtype) for shape in ((24, 40), (24,), (1, 1, 40)))
     found, plain = torch.compile(linear, dynamic=False)(x, weight, bias), linear(x, weight, bias)
     assert found.dtype is plain.dtype
@@ -138,14 +155,18 @@ def test_a_compiled_product_of_one_row_is_the_plain_one(dtype, tolerance):
     assert torch.equal(linear(x, weight), torch.nn.functional.linear(x, weight))
 
 
-def test_nothing_is_compiled_unless_asked_for_nor_without_a_cache(make_gpt, ids):
+def test_nothing_is_compiled_unless_asked_for_nor_without_a_cache(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]
+) -> None:
     model, x = make_gpt(), ids(1, 3)
     plain = model.generate(x, 4, do_sample=False)
     assert torch.equal(model.generate(x, 4, do_sample=False, use_cache=False, compile=True), plain)
     assert not counters["stats"]
 
 
-def test_without_a_compiler_it_says_so_before_the_first_token(make_gpt, ids, monkeypatch):
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
+def test_without_a_compiler_it_says_so_before_the_first_token(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)  # type: ignore[attr-defined]
     with pytest.raises(MachineError, match=r"cannot compile here in generation on cpu; install g\+\+"):
         make_gpt().generate(ids(1, 3), 4, compile=True)

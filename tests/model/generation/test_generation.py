@@ -1,10 +1,14 @@
 """Generation: reproducible, the same with and without a cache, sampling what it says, refusing what it cannot do."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from microgpt import GPT
 from microgpt.errors import NonFiniteError, UsageError
 from microgpt.model.generation.sampling import SamplingParams, choose, sample
 from microgpt.model.generation.stream import stream
@@ -16,9 +20,11 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize("block_size", [1, 2, 3, 12])
 @pytest.mark.parametrize("prompt", [1, 3, 12, 20])
-def test_sampling_with_a_cache_equals_sampling_without(make_gpt, ids, block_size, prompt):
+def test_sampling_with_a_cache_equals_sampling_without(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], block_size: int, prompt: int
+) -> None:
     model, x = make_gpt(block_size=block_size, pos="learned"), ids(2, prompt)
-    options = {"temperature": 0.8, "top_k": 7, "top_p": 0.95, "min_p": 0.01}
+    options: dict[str, Any] = {"temperature": 0.8, "top_k": 7, "top_p": 0.95, "min_p": 0.01}
     cached = model.generate(x, 30, generator=seeded(), **options)
     assert torch.equal(cached, model.generate(x, 30, generator=seeded(), use_cache=False, **options))
     assert cached.shape == (2, prompt + 30)
@@ -26,7 +32,9 @@ def test_sampling_with_a_cache_equals_sampling_without(make_gpt, ids, block_size
     assert not torch.equal(cached, model.generate(x, 30, generator=seeded(1), **options))
 
 
-def test_without_a_generator_torchs_own_seed_reproduces(make_gpt, ids):
+def test_without_a_generator_torchs_own_seed_reproduces(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]
+) -> None:
     model = make_gpt()
     torch.manual_seed(5)
     first = model.generate(ids(2, 4), 10)
@@ -34,7 +42,7 @@ def test_without_a_generator_torchs_own_seed_reproduces(make_gpt, ids):
     assert torch.equal(model.generate(ids(2, 4), 10), first)
 
 
-def test_a_generator_leaves_torchs_own_untouched(make_gpt, ids):
+def test_a_generator_leaves_torchs_own_untouched(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     state = torch.get_rng_state()
     model = make_gpt()
     state = torch.get_rng_state()
@@ -42,7 +50,7 @@ def test_a_generator_leaves_torchs_own_untouched(make_gpt, ids):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_past_the_context_the_last_half_is_kept(make_gpt, ids):
+def test_past_the_context_the_last_half_is_kept(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     model, window = make_gpt(), ids(1, 12)
     made = model.generate(window, 14, do_sample=False)[0, 12:].tolist()
     for token in made:
@@ -51,7 +59,7 @@ def test_past_the_context_the_last_half_is_kept(make_gpt, ids):
         window = window[:, -6:] if window.shape[1] > 12 else window
 
 
-def test_temperature_zero_is_greedy(make_gpt, ids):
+def test_temperature_zero_is_greedy(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     model, x = make_gpt(), ids(2, 4)
     greedy = model.generate(x, 20, do_sample=False)
     assert torch.equal(model.generate(x, 20, temperature=0), greedy)
@@ -61,21 +69,23 @@ def test_temperature_zero_is_greedy(make_gpt, ids):
     assert torch.equal(model.generate(x, 20, min_p=1.0), greedy)
 
 
-def test_streaming_yields_what_generate_returns(make_gpt, ids):
+def test_streaming_yields_what_generate_returns(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     model, x = make_gpt(), ids(3, 4)
     tokens = list(stream(model, x, 20, SamplingParams(generator=seeded())))
     assert [t.shape for t in tokens] == [(3,)] * 20
     assert torch.equal(torch.stack(tokens, 1), model.generate(x, 20, generator=seeded())[:, 4:])
 
 
-def test_greedy_rows_do_not_depend_on_each_other(make_gpt, ids):
+def test_greedy_rows_do_not_depend_on_each_other(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     model, x = make_gpt(), ids(4, 6)
     together = model.generate(x, 20, do_sample=False)
     for row in range(4):
         assert torch.equal(model.generate(x[row : row + 1], 20, do_sample=False)[0], together[row])
 
 
-def test_stopped_rows_repeat_the_stop_token_until_all_have_stopped(make_gpt, ids):
+def test_stopped_rows_repeat_the_stop_token_until_all_have_stopped(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]
+) -> None:
     model, x = make_gpt(), ids(4, 3)
     free = model.generate(x, 60, generator=seeded())
     stop = 3
@@ -90,7 +100,7 @@ def test_stopped_rows_repeat_the_stop_token_until_all_have_stopped(make_gpt, ids
     assert got.shape[1] == 3 + max(ends)
 
 
-def test_mode_and_gradients_are_as_before(make_gpt, ids):
+def test_mode_and_gradients_are_as_before(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     model, x = make_gpt(dropout=0.5), ids(1, 3)
     for mode in (True, False):
         model.train(mode)
@@ -102,12 +112,12 @@ def test_mode_and_gradients_are_as_before(make_gpt, ids):
     tokens = stream(model, x, 5)
     next(tokens)
     assert torch.is_grad_enabled()
-    tokens.close()
+    tokens.close()  # type: ignore[attr-defined]
     assert model.training
     model(made)[0].sum().backward()  # what was made can be trained on
 
 
-def test_no_new_tokens_is_the_prompt_itself(make_gpt, ids):
+def test_no_new_tokens_is_the_prompt_itself(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     x = ids(2, 4)
     made = make_gpt().generate(x, 0)
     assert torch.equal(made, x)
@@ -119,13 +129,13 @@ def test_no_new_tokens_is_the_prompt_itself(make_gpt, ids):
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -math.inf])
 
 
-def frequencies(n: int = 20_000, **options) -> torch.Tensor:
+def frequencies(n: int = 20_000, **options: Any) -> torch.Tensor:
     params = SamplingParams(**{"generator": seeded(), **options})
     return choose(LOGITS.expand(n, -1), params).bincount(minlength=6) / n
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_tokens_come_as_often_as_their_probability(temperature):
+def test_tokens_come_as_often_as_their_probability(temperature: float) -> None:
     expected = (LOGITS / temperature).softmax(0)
     assert (frequencies(temperature=temperature) - expected).abs().max() < 0.015
     assert frequencies(temperature=temperature)[5] == 0
@@ -144,14 +154,14 @@ def test_tokens_come_as_often_as_their_probability(temperature):
         ({"top_k": 3, "top_p": 0.8}, [0, 1]),  # 0.629 and 0.231 of the three: the third is past 0.8
     ],
 )
-def test_filters_keep_the_likeliest(options, kept):
+def test_filters_keep_the_likeliest(options: dict[str, Any], kept: list[int]) -> None:
     weights = torch.zeros(6)
     weights[kept] = LOGITS.exp()[kept]
     assert (frequencies(**options) - weights / weights.sum()).abs().max() < 0.015
     assert frequencies(**options).nonzero().flatten().tolist() == kept
 
 
-def test_extreme_temperatures_and_logits_stay_finite():
+def test_extreme_temperatures_and_logits_stay_finite() -> None:
     cold, hot = (SamplingParams(temperature=t, generator=seeded()) for t in (1e-5, 1e30))
     assert sample(torch.tensor([[1e30, -1e30, 3.0]]), cold).item() == 0
     assert set(sample(LOGITS[:5].expand(500, -1), hot).tolist()) == {0, 1, 2, 3, 4}
@@ -181,7 +191,9 @@ def test_extreme_temperatures_and_logits_stay_finite():
         ({"idx": torch.zeros(1, 2)}, "torch.float32"),
     ],
 )
-def test_wrong_arguments_are_refused_before_the_first_token(make_gpt, ids, options, message):
+def test_wrong_arguments_are_refused_before_the_first_token(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], options: dict[str, Any], message: str
+) -> None:
     arguments = {"idx": ids(1, 3), "max_new_tokens": 5, **options}
     params = SamplingParams(**{name: arguments.pop(name) for name in options if name not in ("idx", "max_new_tokens")})
     with pytest.raises(UsageError, match=message):
@@ -190,7 +202,7 @@ def test_wrong_arguments_are_refused_before_the_first_token(make_gpt, ids, optio
         make_gpt().generate(**{"idx": ids(1, 3), "max_new_tokens": 5, **options})
 
 
-def test_a_broken_model_says_so(make_gpt, ids):
+def test_a_broken_model_says_so(make_gpt: Callable[..., GPT], ids: Callable[..., Tensor]) -> None:
     model = make_gpt()
     with torch.no_grad():
         model.wte.weight[:] = math.nan
@@ -198,7 +210,7 @@ def test_a_broken_model_says_so(make_gpt, ids):
         model.generate(ids(1, 3), 5)
 
 
-def test_the_largest_random_number_draws_a_token_of_the_vocabulary(monkeypatch):
+def test_the_largest_random_number_draws_a_token_of_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     # Rounded up, its product with the sum of the probabilities is that sum: one draw in some millions.
     monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, 1.0))
     logits = torch.tensor([[2.0, 1.0, 0.0]])
@@ -208,7 +220,7 @@ def test_the_largest_random_number_draws_a_token_of_the_vocabulary(monkeypatch):
 
 
 @pytest.mark.parametrize("top_k", [None, 2])
-def test_logits_that_become_nan_later_are_refused_too(make_gpt, top_k):
+def test_logits_that_become_nan_later_are_refused_too(make_gpt: Callable[..., GPT], top_k: int) -> None:
     model = make_gpt()
     with torch.no_grad():
         model.wte.weight[1:] = math.nan

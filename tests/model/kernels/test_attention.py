@@ -1,6 +1,8 @@
 """Every way to compute attention gives the same output and the same gradients, and none looks ahead."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ def inputs(n_kv_head: int, dtype: torch.dtype = torch.float64, length: int = T) 
     return [torch.randn(B, n, length, D, dtype=dtype, generator=draw).requires_grad_() for n in sizes]
 
 
-def results(attend, n_kv_head: int, mask: Tensor | None, length: int) -> list[Tensor]:
+def results(attend: Callable[..., Tensor], n_kv_head: int, mask: Tensor | None, length: int) -> list[Any]:
     """The output, and the gradients of q, k, v and the mask."""
     tensors = inputs(n_kv_head, length=length)
     if mask is not None:
@@ -33,7 +35,9 @@ def results(attend, n_kv_head: int, mask: Tensor | None, length: int) -> list[Te
 @pytest.mark.parametrize(("attend", "length"), [(sdpa, T), (batched, T), (batched, 300), (batched, 775)])
 @pytest.mark.parametrize("n_kv_head", [4, 2, 1])
 @pytest.mark.parametrize("biased", [False, True])
-def test_output_and_gradients_are_those_of_the_reference(attend, length, n_kv_head, biased):
+def test_output_and_gradients_are_those_of_the_reference(
+    attend: Callable[..., Tensor], length: int, n_kv_head: int, biased: bool
+) -> None:
     mask = None
     if biased:
         draw = torch.Generator().manual_seed(1)
@@ -46,14 +50,14 @@ def test_output_and_gradients_are_those_of_the_reference(attend, length, n_kv_he
 
 
 @pytest.mark.parametrize("attend", [sdpa, batched, reference_output])
-def test_bfloat16_is_near_float32(attend):
-    exact = reference_output(*inputs(H, torch.float32), None, 0.0)
+def test_bfloat16_is_near_float32(attend: Callable[..., Tensor]) -> None:
+    exact = reference_output(*inputs(H, torch.float32), None, 0.0)  # type: ignore[arg-type, call-arg]
     rough = attend(*(x.bfloat16() for x in inputs(H, torch.float32)), None, 0.0)
     assert rough.dtype == torch.bfloat16
     assert (rough - exact).abs().max() < 0.03
 
 
-def test_reference_probabilities_are_causal_and_sum_to_one():
+def test_reference_probabilities_are_causal_and_sum_to_one() -> None:
     q, k, v = inputs(2)
     y, p = reference(q, k, v, None, 0.0)
     assert p.shape == (B, H, T, T)
@@ -62,14 +66,14 @@ def test_reference_probabilities_are_causal_and_sum_to_one():
     torch.testing.assert_close(p @ v.repeat_interleave(2, 1), y)
 
 
-def test_first_token_attends_to_itself_alone():
+def test_first_token_attends_to_itself_alone() -> None:
     q, k, v = inputs(H)
     for attend in (sdpa, batched, reference_output):
         torch.testing.assert_close(attend(q, k, v, None, 0.0)[:, :, 0], v[:, :, 0], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("attend", [sdpa, batched, reference_output])
-def test_dropout_keeps_the_mean(attend):
+def test_dropout_keeps_the_mean(attend: Callable[..., Tensor]) -> None:
     q, k, v = (x.detach().float() for x in inputs(H))
     torch.manual_seed(0)
     mean = torch.stack([attend(q, k, v, None, 0.5) for _ in range(2000)]).mean(0)
@@ -77,17 +81,17 @@ def test_dropout_keeps_the_mean(attend):
     assert (mean - attend(q, k, v, None, 0.0)).abs().max() < 0.25
 
 
-def test_mask_lets_the_last_queries_see_all_keys_before_them():
+def test_mask_lets_the_last_queries_see_all_keys_before_them() -> None:
     mask = causal_mask(2, 5, torch.device("cpu"))
     assert mask.isinf().tolist() == [[[False] * 4 + [True], [False] * 5]]
 
 
-def test_pieces_hold_128_queries_or_more():
+def test_pieces_hold_128_queries_or_more() -> None:
     counts = {T: piece_count(T) for T in (1, 64, 255, 256, 511, 512, 767, 768, 1024, 2048)}
     assert counts == {1: 1, 64: 1, 255: 1, 256: 2, 511: 2, 512: 2, 767: 2, 768: 3, 1024: 4, 2048: 8}
 
 
-def test_training_on_a_cpu_uses_the_batched_product_where_it_wins(monkeypatch):
+def test_training_on_a_cpu_uses_the_batched_product_where_it_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     with_units = hardware.Hardware("cpu", has_bf16=True, kind="avx512_bf16")
     monkeypatch.setattr(hardware, "of", lambda device: with_units)
     cpu, cuda, f32, bf16 = torch.device("cpu"), torch.device("cuda"), torch.float32, torch.bfloat16

@@ -48,11 +48,11 @@ def cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Hard
     return kind
 
 
-class Formats(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Formats(TorchDispatchMode):
     """Counts the number formats of every operation's results."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.found: Counter[torch.dtype] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

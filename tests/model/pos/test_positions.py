@@ -3,9 +3,13 @@
 import math
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from microgpt.config import ConfigError
 from microgpt.model import GPT, GPTConfig, PositionConfig
@@ -22,13 +26,15 @@ EXTRAS = {"n_kv_head": 2, "ngram_embed": 40, "prev_embed": 2, "value_embed": Tru
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES)
 
 
-def test_the_six_schemes_are_there():
+def test_the_six_schemes_are_there() -> None:
     assert {"rope", "learned", "sinusoidal", "alibi", "none", "t5"} <= set(SCHEMES)
 
 
 @every_scheme
 @pytest.mark.parametrize("options", [{}, EXTRAS])
-def test_sdpa_and_reference_with_and_without_cache_make_the_same_tokens(make_gpt, ids, scheme, options):
+def test_sdpa_and_reference_with_and_without_cache_make_the_same_tokens(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str, options: dict[str, Any]
+) -> None:
     """Over 40 tokens of a context of 12, so that the window is read anew several times."""
     made = []
     for attention in ("sdpa", "reference"):
@@ -40,7 +46,9 @@ def test_sdpa_and_reference_with_and_without_cache_make_the_same_tokens(make_gpt
 
 
 @every_scheme
-def test_cached_logits_equal_those_of_one_pass(make_gpt, ids, scheme):
+def test_cached_logits_equal_those_of_one_pass(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str
+) -> None:
     model = make_gpt(pos=scheme, **EXTRAS)
     x = ids(2, 12)
     for pieces in ([1] * 12, [5, 1, 4, 2], [11, 1]):
@@ -52,7 +60,9 @@ def test_cached_logits_equal_those_of_one_pass(make_gpt, ids, scheme):
 
 @every_scheme
 @pytest.mark.parametrize("attention", ["sdpa", "reference", "auto"])
-def test_no_logit_depends_on_a_later_token(make_gpt, ids, scheme, attention):
+def test_no_logit_depends_on_a_later_token(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str, attention: str
+) -> None:
     """Exactly: the gradient of the logits at t with respect to every later embedding is zero."""
     model = make_gpt(pos=scheme, attention=attention)
     embedded = []
@@ -65,7 +75,9 @@ def test_no_logit_depends_on_a_later_token(make_gpt, ids, scheme, attention):
 
 
 @every_scheme
-def test_a_scheme_but_none_knows_the_order(make_gpt, ids, scheme):
+def test_a_scheme_but_none_knows_the_order(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str
+) -> None:
     """One layer without position cannot tell the order of what came before; every other can."""
     model = make_gpt(pos=scheme, n_layer=1)
     x = ids(1, 8)
@@ -77,7 +89,9 @@ def test_a_scheme_but_none_knows_the_order(make_gpt, ids, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["rope", "alibi", "t5", "none"])
-def test_a_shift_of_all_positions_changes_no_logit(make_gpt, ids, scheme, monkeypatch):
+def test_a_shift_of_all_positions_changes_no_logit(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = make_gpt(pos=scheme, block_size=64)
     with torch.no_grad():
         logits, _ = model(ids(2, 10))
@@ -88,14 +102,14 @@ def test_a_shift_of_all_positions_changes_no_logit(make_gpt, ids, scheme, monkey
     torch.testing.assert_close(moved, logits, rtol=0, atol=1e-4)
 
 
-def shifted(bias, q_len: int, k_len: int):
+def shifted(bias: Callable[..., Tensor | None], q_len: int, k_len: int) -> Tensor | None:
     """The biases between tokens 40 further on."""
     far = bias(q_len, k_len + 40)
     return None if far is None else far[:, :, 40:]
 
 
 @every_scheme
-def test_constants_survive_a_change_of_type_and_are_not_saved(make_gpt, scheme):
+def test_constants_survive_a_change_of_type_and_are_not_saved(make_gpt: Callable[..., GPT], scheme: str) -> None:
     model = make_gpt(pos=scheme)
     before = {name: table.clone() for name, table in model.pos.named_buffers()}
     model.bfloat16()
@@ -113,7 +127,9 @@ def test_constants_survive_a_change_of_type_and_are_not_saved(make_gpt, scheme):
 
 @every_scheme
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.1, "attention": "reference"}, EXTRAS])
-def test_all_is_computed_on_the_device_that_the_model_is_on(make_gpt, ids, scheme, options):
+def test_all_is_computed_on_the_device_that_the_model_is_on(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str, options: dict[str, Any]
+) -> None:
     """On torch's device without memory, which refuses tensors of another as a GPU does."""
     model, x = make_gpt(pos=scheme, **options).to("meta"), ids(2, 12).to("meta")
     model.train().loss(x, x).backward()
@@ -130,7 +146,9 @@ def test_all_is_computed_on_the_device_that_the_model_is_on(make_gpt, ids, schem
 
 
 @every_scheme
-def test_bfloat16_weights_and_autocast_are_near_float32(make_gpt, ids, scheme):
+def test_bfloat16_weights_and_autocast_are_near_float32(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str
+) -> None:
     model, x = make_gpt(pos=scheme), ids(2, 12)
     with torch.no_grad():
         exact, loss = model(x, x)
@@ -146,7 +164,9 @@ def test_bfloat16_weights_and_autocast_are_near_float32(make_gpt, ids, scheme):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses parts that torch has deprecated
 @every_scheme
-def test_compiled_training_and_generation_equal_eager(make_gpt, ids, scheme):
+def test_compiled_training_and_generation_equal_eager(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str
+) -> None:
     torch.compiler.reset()
     eager, compiled = make_gpt(pos=scheme), make_gpt(pos=scheme)
     compiled.compile(fullgraph=True)
@@ -168,7 +188,7 @@ def test_compiled_training_and_generation_equal_eager(make_gpt, ids, scheme):
 # What each scheme computes.
 
 
-def test_rope_turns_each_pair_by_its_angle():
+def test_rope_turns_each_pair_by_its_angle() -> None:
     D, theta = 6, 100.0
     x = torch.arange(1.0, D + 1).expand(1, 1, 4, D)
     turned, _ = RoPE(D, 8, theta).rotate(x, x, start=3)
@@ -181,13 +201,13 @@ def test_rope_turns_each_pair_by_its_angle():
             assert turned[0, 0, t, i + D // 2].item() == pytest.approx(z.imag, abs=1e-5)
 
 
-def test_rope_keeps_lengths():
+def test_rope_keeps_lengths() -> None:
     x = torch.randn(2, 3, 8, 16, generator=torch.Generator().manual_seed(0))
     q, _ = RoPE(16, 8, 10_000.0).rotate(x, x, 0)
     torch.testing.assert_close(q.norm(dim=-1), x.norm(dim=-1))
 
 
-def test_alibi_slopes_are_the_papers():
+def test_alibi_slopes_are_the_papers() -> None:
     assert slopes(8).tolist() == [2.0**-i for i in range(1, 9)]
     assert slopes(4).tolist() == [2**-2, 2**-4, 2**-6, 2**-8]
     expected = [2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3]
@@ -195,30 +215,30 @@ def test_alibi_slopes_are_the_papers():
     assert [len(slopes(n)) for n in range(1, 20)] == list(range(1, 20))
 
 
-def test_t5_buckets_are_exact_then_logarithmic():
+def test_t5_buckets_are_exact_then_logarithmic() -> None:
     got = buckets(torch.tensor([0, 1, 15, 16, 18, 19, 127, 128, 10_000]), 32, 128)
     assert got.tolist() == [0, 1, 15, 16, 16, 17, 31, 31, 31]
     assert buckets(torch.arange(4), 1, 8).tolist() == [0, 0, 0, 0]
 
 
-def test_sinusoidal_waves_are_the_papers():
+def test_sinusoidal_waves_are_the_papers() -> None:
     wave = Sinusoidal(4, 3, 10_000.0, 1.0).wave
     expected = [[math.sin(t), math.cos(t), math.sin(t / 100), math.cos(t / 100)] for t in range(3)]
     torch.testing.assert_close(wave, torch.tensor(expected))
 
 
-def test_rope_refuses_an_odd_head_width():
+def test_rope_refuses_an_odd_head_width() -> None:
     with pytest.raises(ConfigError, match=r"pos: .*15 / 5 = 3 is odd; choose n_embd a multiple of 2 \* n_head"):
         GPTConfig(n_embd=15, n_head=5)
     assert GPTConfig.from_dict({"n_embd": 15, "n_head": 5, "pos": "alibi"}).head_width == 3
 
 
-def test_t5_refuses_a_distance_within_the_exact_buckets():
+def test_t5_refuses_a_distance_within_the_exact_buckets() -> None:
     with pytest.raises(ConfigError, match=r"pos.max_distance: max_distance 16 is not above half of num_buckets 32"):
         GPTConfig.from_dict({"pos": {"name": "t5", "max_distance": 16}})
 
 
-def test_a_new_scheme_is_one_python_file(tmp_path):
+def test_a_new_scheme_is_one_python_file(tmp_path: Path) -> None:
     """In a process of its own: the registry is for all."""
     (tmp_path / "decay.py").write_text("""
 from microgpt.config import Positive

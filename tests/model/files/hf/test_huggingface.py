@@ -6,12 +6,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from microgpt.errors import CheckpointError, MachineError, UsageError
 from microgpt.model import GPT, GPTConfig, save_model
@@ -24,7 +26,7 @@ GPT2_LIKE = {"norm": "layernorm", "pos": "learned", "bias": True, "mlp": "gelu_t
 LLAMA_LIKE = {"norm": "rmsnorm", "pos": "rope", "mlp": "swiglu"}
 
 
-def randomised(model, std=0.1, seed=0):
+def randomised(model: Any, std: float = 0.1, seed: int = 0) -> Any:
     """All weights random: biases and gains too, which start as zeros and ones."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -33,15 +35,15 @@ def randomised(model, std=0.1, seed=0):
     return model.eval()
 
 
-def small(**knobs):
+def small(**knobs: Any) -> GPTConfig:
     return GPTConfig.from_dict({"n_layer": 2, "n_head": 4, "n_embd": 32, "block_size": 24, **knobs})
 
 
-def tokens(n=24, seed=0):
+def tokens(n: int = 24, seed: int = 0) -> Tensor:
     return torch.randint(V, (2, n), generator=torch.Generator().manual_seed(seed))
 
 
-def exported(folder, **knobs):
+def exported(folder: Path, **knobs: Any) -> GPT:
     """A model of ours, and the folder that it was written to."""
     model = randomised(GPT(small(**knobs), V))
     folder.mkdir(exist_ok=True)
@@ -49,7 +51,7 @@ def exported(folder, **knobs):
     return model
 
 
-def edited(folder, **values):
+def edited(folder: Path, **values: Any) -> None:
     """config.json with these keys changed, and without our own hint."""
     path = folder / "config.json"
     config = json.loads(path.read_text()) | values
@@ -57,15 +59,17 @@ def edited(folder, **values):
     path.write_text(json.dumps(config))
 
 
-def same_weights(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+def same_weights(a: GPT, b: GPT) -> bool:
+    one, other = a.state_dict(), b.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("shape", [(2, 2, 32, None), (3, 4, 48, 40), (1, 1, 16, None), (4, 8, 64, 96)])
 @pytest.mark.parametrize("tied", [True, False])
-def test_gpt2_of_transformers_gives_the_same_logits(transformers, tmp_path, shape, tied, dtype, bound):
+def test_gpt2_of_transformers_gives_the_same_logits(
+    transformers: Any, tmp_path: Path, shape: tuple[int, ...], tied: bool, dtype: torch.dtype, bound: float
+) -> None:
     n_layer, n_head, n_embd, n_inner = shape
     config = transformers.GPT2Config(
         n_layer=n_layer, n_head=n_head, n_embd=n_embd, n_inner=n_inner, n_positions=24, vocab_size=V,
@@ -89,7 +93,7 @@ def test_gpt2_of_transformers_gives_the_same_logits(transformers, tmp_path, shap
         {"attention_bias": True, "mlp_bias": True, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}},
     ],
 )
-def test_llama_of_transformers_gives_the_same_logits(transformers, tmp_path, knobs):
+def test_llama_of_transformers_gives_the_same_logits(transformers: Any, tmp_path: Path, knobs: dict[str, Any]) -> None:
     config = transformers.LlamaConfig(
         hidden_size=32, num_attention_heads=4, num_hidden_layers=2, intermediate_size=48, vocab_size=V,
         max_position_embeddings=64, **knobs,
@@ -102,7 +106,7 @@ def test_llama_of_transformers_gives_the_same_logits(transformers, tmp_path, kno
         assert (GPT.from_pretrained(tmp_path)(x)[0] - theirs(x).logits).abs().max() <= 1e-5
 
 
-def test_qwen3_of_transformers_is_read_unless_its_norms_have_gains(transformers, tmp_path):
+def test_qwen3_of_transformers_is_read_unless_its_norms_have_gains(transformers: Any, tmp_path: Path) -> None:
     config = transformers.Qwen3Config(
         hidden_size=32, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, intermediate_size=48,
         head_dim=8, vocab_size=V, max_position_embeddings=64, attention_bias=True,
@@ -121,7 +125,7 @@ def test_qwen3_of_transformers_is_read_unless_its_norms_have_gains(transformers,
         assert (GPT.from_pretrained(tmp_path)(x)[0] - theirs(x).logits).abs().max() <= 1e-5
 
 
-def test_greedy_tokens_equal_those_of_transformers_without_it_installed(transformers, tmp_path):
+def test_greedy_tokens_equal_those_of_transformers_without_it_installed(transformers: Any, tmp_path: Path) -> None:
     config = transformers.GPT2Config(
         n_layer=2, n_head=4, n_embd=32, n_positions=128, vocab_size=V, bos_token_id=None, eos_token_id=None
     )
@@ -168,8 +172,8 @@ UNGATED, GATED = ["gelu", "gelu_tanh", "relu", "relu2"], ["swiglu", "geglu"]
 FREE = ("bias", "tie_weights", "norm_affine", "mlp_hidden", "norm_eps")
 
 
-def choices(*names, **fixed):
-    drawn = {name: st.sampled_from(CHOICES[name]) for name in names}
+def choices(*names: Any, **fixed: Any) -> Any:
+    drawn: dict[str, Any] = {name: st.sampled_from(CHOICES[name]) for name in names}  # type: ignore[call-overload]
     return st.fixed_dictionaries(drawn | {name: st.sampled_from(values) for name, values in fixed.items()})
 
 
@@ -184,7 +188,9 @@ GENTLE = settings(max_examples=25, deadline=None, suppress_health_check=[HealthC
 
 @GENTLE
 @given(knobs=EXPRESSIBLE, seed=st.integers(0, 99))
-def test_every_expressible_model_comes_back_with_identical_weights(tmp_path, knobs, seed):
+def test_every_expressible_model_comes_back_with_identical_weights(
+    tmp_path: Path, knobs: dict[str, Any], seed: int
+) -> None:
     model = randomised(GPT(small(**knobs), V), seed=seed)
     write_model(tmp_path, model)
     back = read_model(tmp_path)
@@ -194,7 +200,9 @@ def test_every_expressible_model_comes_back_with_identical_weights(tmp_path, kno
 
 @GENTLE
 @given(knobs=EXPRESSIBLE, seed=st.integers(0, 99))
-def test_transformers_opens_every_expressible_model_with_equal_logits(transformers, tmp_path, knobs, seed):
+def test_transformers_opens_every_expressible_model_with_equal_logits(
+    transformers: Any, tmp_path: Path, knobs: dict[str, Any], seed: int
+) -> None:
     model = randomised(GPT(small(**knobs), V), seed=seed)
     family = write_model(tmp_path, model)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
@@ -206,7 +214,7 @@ def test_transformers_opens_every_expressible_model_with_equal_logits(transforme
 
 @settings(max_examples=200, deadline=None)
 @given(choices(*CHOICES))
-def test_what_no_stock_class_expresses_is_refused_by_name(knobs):
+def test_what_no_stock_class_expresses_is_refused_by_name(knobs: dict[str, Any]) -> None:
     config = small(**knobs)
     norm, mlp = config.norm.name, config.mlp.name
     is_gpt2 = norm == "layernorm" and config.pos.name in ("learned", "sinusoidal", "none")
@@ -229,7 +237,7 @@ def test_what_no_stock_class_expresses_is_refused_by_name(knobs):
         assert f"n_kv_head={config.kv_heads}" in text
 
 
-def test_a_model_that_was_changed_after_export_is_read_as_it_is(tmp_path):
+def test_a_model_that_was_changed_after_export_is_read_as_it_is(tmp_path: Path) -> None:
     model = exported(tmp_path, norm="layernorm", pos="none", mlp="gelu")
     weights = load_file(tmp_path / "model.safetensors")
     weights["transformer.h.0.attn.c_attn.bias"] += 1.0  # which our own config has no place for
@@ -241,7 +249,7 @@ def test_a_model_that_was_changed_after_export_is_read_as_it_is(tmp_path):
     assert not same_weights(back, model)
 
 
-def test_pretrained_weights_may_get_a_shorter_context_and_dropout(tmp_path):
+def test_pretrained_weights_may_get_a_shorter_context_and_dropout(tmp_path: Path) -> None:
     model = exported(tmp_path, **GPT2_LIKE)
     cut = GPT.from_pretrained(tmp_path, block_size=8, dropout=0.1)
     assert (cut.config.block_size, cut.config.dropout) == (8, 0.1)
@@ -252,7 +260,7 @@ def test_pretrained_weights_may_get_a_shorter_context_and_dropout(tmp_path):
         GPT.from_pretrained(tmp_path, block_size=25)
 
 
-def test_our_own_model_folder_is_pretrained_too(tmp_path):
+def test_our_own_model_folder_is_pretrained_too(tmp_path: Path) -> None:
     model = randomised(GPT(small(), V))
     save_model(tmp_path / "model", model, {})
     assert same_weights(GPT.from_pretrained(tmp_path), model)
@@ -284,7 +292,9 @@ def test_our_own_model_folder_is_pretrained_too(tmp_path):
         (LLAMA_LIKE, {"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
     ],
 )
-def test_what_our_parts_cannot_express_is_refused_by_name(tmp_path, family, values, named):
+def test_what_our_parts_cannot_express_is_refused_by_name(
+    tmp_path: Path, family: dict[str, Any], values: dict[str, Any], named: str
+) -> None:
     exported(tmp_path, **family)
     edited(tmp_path, **values)
     with pytest.raises(CheckpointError) as refusal:
@@ -293,7 +303,7 @@ def test_what_our_parts_cannot_express_is_refused_by_name(tmp_path, family, valu
     assert "\n" not in str(refusal.value)
 
 
-def test_pickled_weights_are_not_read(tmp_path):
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     exported(tmp_path, **GPT2_LIKE)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"pickled weights \(pytorch_model.bin\)"):
@@ -301,7 +311,7 @@ def test_pickled_weights_are_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["../model.safetensors", "/etc/passwd", "..", ""])
-def test_an_index_cannot_name_a_file_outside_the_folder(tmp_path, file):
+def test_an_index_cannot_name_a_file_outside_the_folder(tmp_path: Path, file: Any) -> None:
     folder = tmp_path / "model"
     exported(folder, **GPT2_LIKE)
     (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
@@ -310,11 +320,11 @@ def test_an_index_cannot_name_a_file_outside_the_folder(tmp_path, file):
         read_model(folder)
 
 
-def test_only_the_extra_hf_asks_for_packages_of_hugging_face_and_nothing_loads_them():
+def test_only_the_extra_hf_asks_for_packages_of_hugging_face_and_nothing_loads_them() -> None:
     project = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())["project"]
     theirs = {"transformers", "tokenizers", "huggingface_hub"}
 
-    def names(requirements):
+    def names(requirements: list[str]) -> set[str]:
         return {re.split(r"[<>=\[ ]", requirement)[0] for requirement in requirements}
 
     assert not theirs & names(project["dependencies"])
@@ -330,12 +340,14 @@ def test_only_the_extra_hf_asks_for_packages_of_hugging_face_and_nothing_loads_t
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_a_missing_folder_is_said_to_be_missing(tmp_path):
+def test_a_missing_folder_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such folder"):
         GPT.from_pretrained(tmp_path / "nothing")
 
 
-def test_the_hub_out_of_reach_is_one_error_with_the_way_by_hand(huggingface_hub, tmp_path, monkeypatch):
+def test_the_hub_out_of_reach_is_one_error_with_the_way_by_hand(
+    huggingface_hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(MachineError) as error:
@@ -345,17 +357,19 @@ def test_the_hub_out_of_reach_is_one_error_with_the_way_by_hand(huggingface_hub,
     assert "\n" not in str(error.value)
 
 
-def test_a_name_of_the_hub_needs_huggingface_hub_and_says_so(monkeypatch):
+def test_a_name_of_the_hub_needs_huggingface_hub_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MachineError, match=r"pip install 'microgpt\[hf\]', or download .* by hand"):
         GPT.from_pretrained("gpt2")
 
 
-def test_the_hub_is_asked_for_safetensors_and_json_alone(huggingface_hub, tmp_path, monkeypatch):
+def test_the_hub_is_asked_for_safetensors_and_json_alone(
+    huggingface_hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = exported(tmp_path, **GPT2_LIKE)
     asked = {}
 
-    def download(name, allow_patterns):
+    def download(name: str, allow_patterns: Any) -> str:
         asked[name] = allow_patterns
         return str(tmp_path)
 
