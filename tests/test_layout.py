@@ -15,7 +15,7 @@ FLOORS = (
     ("conversion",),
     ("config",),
     ("registry",),
-    ("data", "model"),
+    ("data", "model", "testing"),
     ("engine.process", "engine.machine", "engine.store", "engine.schedule"),
     ("engine.optim",),
     ("engine.trained",),
