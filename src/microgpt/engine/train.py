@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +25,10 @@ from microgpt.engine.plan.length import total_steps, will_compile
 from microgpt.engine.plan.plan import make_plan
 from microgpt.engine.process import signals
 from microgpt.engine.process.logs import logging_to, quiet_lightning
-from microgpt.engine.process.stopping import ResumeHint
+from microgpt.engine.process.stopping import ResumeHint, located
 from microgpt.engine.report import closing_words
 from microgpt.engine.resume import Start, find_start
-from microgpt.engine.store.run_folder import RunDir
+from microgpt.engine.store.run_folder import RunDir, claimed_run, joined_run
 from microgpt.engine.trained.evaluate import evaluate
 from microgpt.engine.trained.run import Run, load
 
@@ -56,43 +55,60 @@ def train(
     arguments = [*(["--config-dir", str(config_dir)] if config_dir else []), *overrides]
     with signals.handled(ResumeHint(arguments)):
         composed = compose_run(list(overrides), Path(config_dir) if config_dir else None)
-        signals.at_stop(ResumeHint(arguments, composed.run_dir))
-        return run(composed.config, composed.run_dir, arguments, began)
+        signals.at_stop(ResumeHint(arguments, None if composed.must_be_new else composed.run_dir))
+        return run(composed.config, composed.run_dir, arguments, began, composed.must_be_new)
 
 
-def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: float | None = None) -> Run | None:
+def run(
+    config: RunConfig,
+    path: Path,
+    arguments: Sequence[str] = (),
+    began: float | None = None,
+    must_be_new: bool = False,
+) -> Run | None:
     """Train the run that `config` describes, in the folder `path`.
 
     Args:
         arguments: the command line, to print how to resume after a signal.
         began: as for `train`.
+        must_be_new: if the folder exists, train in another, with a number behind its name.
     """
     products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
-    with signals.handled(ResumeHint(arguments, path)), products, machine.threads(config.trainer.threads):
-        found, run_dir = find(config), RunDir(path)
+    hint = ResumeHint(arguments, None if must_be_new else path)
+    with signals.handled(hint), products, machine.threads(config.trainer.threads):
+        found = find(config)
         config, world = found.config, found.world
         if config.plan:
             if world.rank.is_first:
                 print(make_plan(config, found.corpus, found.steps, world.size, found.accelerator, began))
             return None
-        if world.is_to_be_started:
-            ranks.train_in_ranks(found.asked_for, run_dir, arguments, world.devices)
-            return load(path)
-        claim = run_dir.claimed() if world.rank.is_first else nullcontext()
-        # Handle signals here as well, so that train.log also gets the farewell.
-        with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled():
-            start = find_start(config, run_dir, found.corpus, found.steps)
-            if start.finished:
-                log.info("%s is finished: %s", path, start.finished)
-                return load(path) if world.rank.is_first else None
-            with machine.threads(start.recorded("threads", config.trainer.threads)):
-                setup = set_up(found, run_dir, start)
-                training = Training(setup)
-                if world.rank.is_first and (start.checkpoint is None or not run_dir.config.exists()):
-                    run_dir.write_config(config.to_dict())
-                with training.attempt():
-                    module = training.fit()
-                    return report(training, module) if world.rank.is_first else None
+        is_free = world.rank.is_first and world.rank.starter != "microgpt"
+        with claimed_run(path, must_be_new) if is_free else joined_run(path) as run_dir:
+            if must_be_new:
+                located(run_dir.path, "hydra.run.dir")
+            if world.is_to_be_started:
+                ranks.train_in_ranks(found.asked_for, run_dir, arguments, world.devices)
+                return load(run_dir.path)
+            return train_here(found, run_dir)
+
+
+def train_here(found: "Found", run_dir: RunDir) -> Run | None:
+    """Train in this process, alone or as one rank of several."""
+    config, is_first = found.config, found.world.rank.is_first
+    # Handle signals here as well, so that train.log also gets the farewell.
+    with logging_to(run_dir.log), quiet_lightning(), signals.handled():
+        start = find_start(config, run_dir, found.corpus, found.steps)
+        if start.finished:
+            log.info("%s is finished: %s", run_dir.path, start.finished)
+            return load(run_dir.path) if is_first else None
+        with machine.threads(start.recorded("threads", config.trainer.threads)):
+            setup = set_up(found, run_dir, start)
+            training = Training(setup)
+            if is_first and (start.checkpoint is None or not run_dir.config.exists()):
+                run_dir.write_config(config.to_dict())
+            with training.attempt():
+                module = training.fit()
+                return report(training, module) if is_first else None
 
 
 @dataclass(frozen=True)
