@@ -56,7 +56,7 @@ def starts(folder: Path, count: int, seed: int = 2) -> dict[str, Any]:
                 place.mkdir(parents=True, exist_ok=True)
             fails = not is_empty and rng.random() < 0.3
             one_folder(figures, started(folder, n, broken if fails else run, run, place, False), place, wanted, fails)
-        shutil.rmtree(folder / f"try-{number}")
+        shutil.rmtree(folder / f"try-{number}", ignore_errors=True)
     figures["passed"] = not figures["faults"]
     return figures
 

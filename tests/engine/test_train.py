@@ -254,3 +254,12 @@ def test_a_test_split_is_scored_once_with_the_best_weights(tiny: Tiny) -> None:
     run = train(tiny("data.test_fraction=0.1"))
     assert run is not None
     assert run.summary["test/loss"] == pytest.approx(run.summary["val/loss"], abs=0.3)
+
+
+def test_default_starts_get_a_folder_each(tiny: Tiny, tmp_path: Path) -> None:
+    words = tiny("trainer.max_steps=1", f"hydra.run.dir={tmp_path}/runs/${{run_name:now}}")
+    for name in ("now", "now-2", "now-3"):
+        run = train(words)
+        assert run is not None
+        assert run.path == tmp_path / "runs" / name
+        assert (run.path / "summary.json").is_file()
