@@ -150,6 +150,14 @@ def test_micro_batches_do_not_change_what_is_learnt(tiny: Tiny, tmp_path: Path) 
             torch.testing.assert_close(parts[name], value, rtol=0, atol=1e-12)
 
 
+def test_with_dropout_a_split_of_the_batch_is_a_draw_of_masks_that_repeats(tiny: Tiny, tmp_path: Path) -> None:
+    for name, micro in (("a", 8), ("b", 4), ("c", 4)):
+        words = ("model.dropout=0.2", f"trainer.micro_batch_size={micro}", f"hydra.run.dir={tmp_path / name}")
+        train(tiny(*words, "trainer.max_steps=2"))
+    assert_same(weights(tmp_path / "b"), weights(tmp_path / "c"))
+    assert not torch.equal(weights(tmp_path / "a")["model.wte.weight"], weights(tmp_path / "b")["model.wte.weight"])
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny: Tiny, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(tiny(f"seed={seed}", f"hydra.run.dir={tmp_path / name}"))

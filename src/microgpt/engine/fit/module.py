@@ -1,7 +1,8 @@
 """The LightningModule: one exact optimizer step of a GPT.
 
-The learning rate and the dropout masks depend only on the step number, so there is no scheduler or generator state to
-save. Clipping, logging and the finiteness check share one computation of the gradient norm.
+The learning rate depends only on the step number, the dropout masks on step, micro-batch and rank, so there is no
+scheduler or generator state to save. Masks keyed by sample would be the same for every split of the batch; drawn one by
+one they cost 7 to 40 % of an eager step, and neither compiled code nor fused attention takes them. Clipping, logging and the finiteness check share one computation of the gradient norm.
 """
 
 import contextlib
