@@ -14,6 +14,7 @@ from microgpt.engine.addons import require_packages
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.fit import ranks
+from microgpt.engine.fit.checks import check_uses
 from microgpt.engine.fit.finetune import Pretrained, adopt, starting_model, trained_params
 from microgpt.engine.fit.lr_search import with_lr
 from microgpt.engine.fit.module import GPTModule
@@ -25,6 +26,7 @@ from microgpt.engine.plan.length import total_steps, will_compile
 from microgpt.engine.plan.plan import make_plan
 from microgpt.engine.process import signals
 from microgpt.engine.process.logs import logging_to, quiet_lightning
+from microgpt.engine.process.optional import optional
 from microgpt.engine.process.stopping import ResumeHint, located
 from microgpt.engine.report import closing_words
 from microgpt.engine.resume import Start, find_start
@@ -148,8 +150,7 @@ def find(config: RunConfig) -> Found:
     asked_for = config
     config, pretrained = adopt(config)
     corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
-    for prompt in config.sample.prompts:  # fail now, not at the first sample
-        corpus.tokenizer.encode_counted(prompt, where=f"sample.prompts, {prompt!r}")
+    check_uses(config, corpus)
     windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
     steps = total_steps(config, len(windows))
     return Found(asked_for, config, accelerator, world, corpus, pretrained, steps)
@@ -193,12 +194,18 @@ def report(training: Training, module: GPTModule) -> Run:
         "stopped_early": config.trainer.early_stopping_patience if step < setup.steps else None,
         **training.fingerprint,
     }
-    run = load(setup.run_dir.path)
-    if len(corpus.test) > 1:
-        summary |= score_test(run, corpus, config)
-    training.runlog.add_hparams(flatten(config.to_dict()), evaluation.best_metrics)
-    training.runlog.close()
+    run: Run | None = None
+    with optional("opening the model"):
+        run = load(setup.run_dir.path)
+    if run is not None and len(corpus.test) > 1:
+        with optional("the score of the test split"):
+            summary |= score_test(run, corpus, config)
+    with optional("a logger's table of hyperparameters"):
+        training.runlog.add_hparams(flatten(config.to_dict()), evaluation.best_metrics)
+    with optional("closing the loggers"):
+        training.runlog.close()
     setup.run_dir.write_summary(summary)
+    run = run or Run(setup.run_dir.path, setup.model.eval(), corpus.tokenizer)
     run.summary = summary
     closing_words(run, corpus, config)
     return run
