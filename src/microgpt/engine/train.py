@@ -18,6 +18,7 @@ from microgpt.engine.fit.checks import check_uses
 from microgpt.engine.fit.finetune import Pretrained, adopt, starting_model, trained_params
 from microgpt.engine.fit.lr_search import with_lr
 from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.fit.remake import remake_model
 from microgpt.engine.fit.setup import Setup
 from microgpt.engine.fit.training import Training
 from microgpt.engine.fit.world import World, find_world
@@ -100,6 +101,8 @@ def train_here(found: "Found", run_dir: RunDir) -> Run | None:
     # Handle signals here as well, so that train.log also gets the farewell.
     with logging_to(run_dir.log), quiet_lightning(), signals.handled():
         start = find_start(config, run_dir, found.corpus, found.steps)
+        if is_first:
+            remake_model(config, found.corpus.tokenizer, found.pretrained, run_dir, start)
         if start.finished:
             log.info("%s is finished: %s", run_dir.path, start.finished)
             return load(run_dir.path) if is_first else None
