@@ -4,6 +4,7 @@ Hydra composes onto a schema (see `schema`); `microgpt.config` decodes the resul
 through as additions, so that the decoder can report them with a suggestion, together with every other fault.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.engine.compose.hydra_private import sweep_points
 from microgpt.engine.compose.overrides import as_hydra_takes_them, explain
 from microgpt.engine.compose.schema import families, register_schemas
+from microgpt.engine.compose.secret_values import secret_faults, secrets_unresolved
 from microgpt.engine.compose.words import fold_knobs
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.process import cluster
+from microgpt.engine.process.secret_variables import references
 from microgpt.errors import UsageError
 from microgpt.registry import import_part
 from microgpt.text import did_you_mean
@@ -80,24 +83,31 @@ def find_folders(tree: DictConfig) -> tuple[Path, bool, Path | None, bool]:
     typed = OmegaConf.to_container(tree.hydra, resolve=False)
     assert isinstance(typed, dict)
     by_time = "${run_name:" in str(typed["run"]["dir"]) and not cluster.this_rank().starter
-    try:
-        sweep_dir = Path(tree.hydra.sweep.dir)
-    except OmegaConfBaseException:
-        return Path(tree.hydra.run.dir), by_time, None, False
-    return Path(tree.hydra.run.dir), by_time, sweep_dir, "${sweep_name:" in str(typed["sweep"]["dir"])
+    with secrets_unresolved():
+        run_dir, sweep_dir = Path(tree.hydra.run.dir), None
+        with contextlib.suppress(OmegaConfBaseException):
+            sweep_dir = Path(tree.hydra.sweep.dir)
+    for name in references([str(run_dir), str(sweep_dir)]):
+        fix = "a variable that is no secret needs another name"
+        raise UsageError(f"the environment variable {name} holds a secret by its name", "hydra.run.dir", fix)
+    return run_dir, by_time, sweep_dir, sweep_dir is not None and "${sweep_name:" in str(typed["sweep"]["dir"])
 
 
 def decode(tree: DictConfig, config_dir: Path | None = None) -> RunConfig:
     """Turn a composed tree, without its hydra node, into a checked `RunConfig`."""
-    values = OmegaConf.to_container(tree, resolve=True)
+    with secrets_unresolved():
+        values = OmegaConf.to_container(tree, resolve=True)
     if not isinstance(values, dict):
         raise UsageError("the configuration is no mapping", "train.yaml")
     for name in values.get("imports") or ():
         import_part(str(name), config_dir)
     try:
-        return RunConfig.from_dict({str(key): value for key, value in values.items()})
+        config = RunConfig.from_dict({str(key): value for key, value in values.items()})
     except ConfigError as error:
         raise ConfigError([point_elsewhere(fault) for fault in error.faults]) from None
+    if faults := secret_faults(config):
+        raise ConfigError(faults)
+    return config
 
 
 def point_elsewhere(fault: Fault) -> Fault:
