@@ -96,12 +96,20 @@ def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def train(run: Composed, folder: Path, board: Board | None = None, arguments: tuple[str, ...] = ()) -> int:
+def train(
+    run: Composed,
+    folder: Path,
+    board: Board | None = None,
+    arguments: tuple[str, ...] = (),
+    must_be_new: bool = False,
+) -> int:
     """Train in this process as the command does; returns its exit code."""
     if board is not None:
         watch(board)
     with quickly():
-        return common.run(lambda words: (engine.run(run.config, folder, words), None)[1], arguments)
+        return common.run(
+            lambda words: (engine.run(run.config, folder, words, must_be_new=must_be_new), None)[1], arguments
+        )
 
 
 @contextlib.contextmanager

@@ -4,10 +4,11 @@
     python scripts/campaign/run.py kills signals --scale 0.1     # a tenth of two parts
 
 Parts: kills (200 SIGKILLs), signals (100 each of SIGTERM, SIGINT, SIGUSR1), stops (a signal at every eighth place of
-the program, some 270), resume (at every step of a 24-step run, 16 ways), tmpdir (the same with TMPDIR on another file
-system), micro (micro-batches in float64), writes (an error at every write of a save), damage (300 damaged and 60
-malicious files), inputs (10,000 configurations, 5,000 texts), leaks (50,000 steps, 500 saves). Each prints a table; the
-exit code is 0 when all promises held. Tiny models, one thread, forks of one warm process.
+the program, some 270), starts (150 times two to six commands at once), resume (at every step of a 24-step run, 16
+ways), tmpdir (the same with TMPDIR on another file system), micro (micro-batches in float64), writes (an error at every
+write of a save), damage (300 damaged and 60 malicious files), inputs (10,000 configurations, 5,000 texts), leaks
+(50,000 steps, 500 saves). Each prints a table; the exit code is 0 when all promises held. Tiny models, one thread,
+forks of one warm process.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import campaign_exact
 import campaign_inputs
 import campaign_kills
 import campaign_leaks
+import campaign_starts
 import campaign_stops
 from campaign_rig import report
 
@@ -38,6 +40,7 @@ PARTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
     "kills": lambda folder, scale: campaign_kills.kills(folder, max(1, round(200 * scale))),
     "signals": lambda folder, scale: campaign_kills.signals(folder, max(1, round(100 * scale))),
     "stops": lambda folder, scale: campaign_stops.stops(folder, max(1, round(8 / scale))),
+    "starts": lambda folder, scale: campaign_starts.starts(folder, max(1, round(150 * scale))),
     "resume": lambda folder, scale: quiet(
         lambda: campaign_exact.every_step(folder, campaign_exact.GRID[:: max(1, round(1 / scale))])
     ),

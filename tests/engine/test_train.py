@@ -150,6 +150,14 @@ def test_micro_batches_do_not_change_what_is_learnt(tiny: Tiny, tmp_path: Path) 
             torch.testing.assert_close(parts[name], value, rtol=0, atol=1e-12)
 
 
+def test_with_dropout_a_split_of_the_batch_is_a_draw_of_masks_that_repeats(tiny: Tiny, tmp_path: Path) -> None:
+    for name, micro in (("a", 8), ("b", 4), ("c", 4)):
+        words = ("model.dropout=0.2", f"trainer.micro_batch_size={micro}", f"hydra.run.dir={tmp_path / name}")
+        train(tiny(*words, "trainer.max_steps=2"))
+    assert_same(weights(tmp_path / "b"), weights(tmp_path / "c"))
+    assert not torch.equal(weights(tmp_path / "a")["model.wte.weight"], weights(tmp_path / "b")["model.wte.weight"])
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny: Tiny, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(tiny(f"seed={seed}", f"hydra.run.dir={tmp_path / name}"))
@@ -254,3 +262,12 @@ def test_a_test_split_is_scored_once_with_the_best_weights(tiny: Tiny) -> None:
     run = train(tiny("data.test_fraction=0.1"))
     assert run is not None
     assert run.summary["test/loss"] == pytest.approx(run.summary["val/loss"], abs=0.3)
+
+
+def test_default_starts_get_a_folder_each(tiny: Tiny, tmp_path: Path) -> None:
+    words = tiny("trainer.max_steps=1", f"hydra.run.dir={tmp_path}/runs/${{run_name:now}}")
+    for name in ("now", "now-2", "now-3"):
+        run = train(words)
+        assert run is not None
+        assert run.path == tmp_path / "runs" / name
+        assert (run.path / "summary.json").is_file()

@@ -17,6 +17,7 @@ from microgpt.engine.commands import evaluate, generate, train
 from microgpt.engine.machine import device as machine
 from microgpt.engine.store import checkpoint
 from microgpt.engine.store import run_folder as rundir
+from microgpt.engine.store.claim import claimed
 from microgpt.model.kernels import hardware
 from microgpt.model.kernels.hardware import detect
 
@@ -222,8 +223,8 @@ def test_a_run_in_use_and_a_checkpoint_of_another_model_vocabulary_or_corpus(
     longer = tiny("trainer.max_steps=3")
     before = campaign_rig.identity(here / "run")
     capsys.readouterr()
-    with rundir.RunDir(here / "run").lock():
-        check(train.main(longer), 2, "another process is training in", capsys.readouterr())
+    with claimed(here / "run"):
+        check(train.main(longer), 2, f"process {os.getpid()} on ", capsys.readouterr())
     text = book.read_text()
     cases = {
         "model.n_head: 3 -> 6, model.pos.name: rope -> alibi": (["model.n_head=6", "model.pos=alibi"], text),

@@ -17,6 +17,7 @@ from microgpt.engine.commands import train as command
 from microgpt.engine.store import checkpoint
 from microgpt.engine.store import run_folder as rundir
 from microgpt.engine.store.checkpoint import writing
+from microgpt.engine.store.claim import claimed
 from microgpt.errors import MachineError, UsageError
 
 Tiny = Callable[..., list[str]]
@@ -142,7 +143,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_resumed(
 
 def test_a_run_in_use_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    with rundir.RunDir(tmp_path / "run").lock(), pytest.raises(UsageError, match="another process is training"):
+    with claimed(tmp_path / "run"), pytest.raises(UsageError, match=r"process \d+ on .* is training"):
         train(tiny())
 
 

@@ -21,7 +21,8 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "6
 
 
 class TrainerConfig(Config):
-    """How long and how to train. Knobs marked (machine) affect only the speed, not what the model learns."""
+    """How long and how to train. Knobs marked (machine) affect only the speed and the rounding, not what the model
+    learns; with dropout, those that share out the batch also choose which masks are drawn."""
 
     max_steps: Annotated[Count | None, COURSE] = None
     "Optimizer steps; overrides max_epochs if set."
@@ -62,7 +63,7 @@ class TrainerConfig(Config):
     deterministic: Annotated[bool, MACHINE] = False
     "(machine) Make compiled and parallel kernels reproducible too, at some cost."
     micro_batch_size: Annotated[Count | None, MACHINE] = None
-    "(machine) Sequences per forward pass and device, if the whole batch does not fit in memory."
+    "(machine) Sequences per forward pass and device, if memory is short. With dropout, each pass draws its own masks."
     progress: Annotated[Literal["auto", "bar", "lines", "none"], COURSE] = "auto"
     "A progress bar, quiet lines, or nothing; auto draws a bar if the output is a terminal."
 

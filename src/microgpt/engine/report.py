@@ -4,6 +4,7 @@ import logging
 
 from microgpt.data.corpus import Corpus
 from microgpt.engine.config import RunConfig
+from microgpt.engine.process.optional import optional
 from microgpt.engine.trained.evaluate import yardsticks
 from microgpt.engine.trained.metrics import Loss, Metric
 from microgpt.engine.trained.run import Run
@@ -20,11 +21,13 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig) -> None:
         shown["val/loss"] = Loss
         figures = ", ".join(f"{key} {metric.quantity(summary[key])}" for key, metric in shown.items() if key in summary)
         log.info("\n%s at step %d (%s, best of the run)", figures, summary["best_step"], summary["protocol"])
-        for name, loss in yardsticks(corpus.train, corpus.val, corpus.tokenizer.vocab_size).items():
-            log.info("  for comparison, %s: %.4f nats per token", name, loss)
+        with optional("the comparison with n-grams"):
+            for name, loss in yardsticks(corpus.train, corpus.val, corpus.tokenizer.vocab_size).items():
+                log.info("  for comparison, %s: %.4f nats per token", name, loss)
     prompt = config.sample.prompts[0] if config.sample.prompts else ""
-    text = run.generate(prompt, max_new_tokens=config.sample.max_new_tokens, seed=config.seed)
-    log.info("\n%s\n", printable(text.strip()))
+    with optional("the sample"):
+        text = run.generate(prompt, max_new_tokens=config.sample.max_new_tokens, seed=config.seed)
+        log.info("\n%s\n", printable(text.strip()))
     log.info("%d steps, %.0f s of training, %s tokens/s", summary["step"], summary["train_seconds"],
              f"{summary['tokens_per_second']:,.0f}")  # fmt: skip
     log.info("next:")

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,11 @@ from microgpt.engine.addons import require_packages
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.fit import ranks
+from microgpt.engine.fit.checks import check_uses
 from microgpt.engine.fit.finetune import Pretrained, adopt, starting_model, trained_params
 from microgpt.engine.fit.lr_search import with_lr
 from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.fit.remake import remake_model
 from microgpt.engine.fit.setup import Setup
 from microgpt.engine.fit.training import Training
 from microgpt.engine.fit.world import World, find_world
@@ -26,10 +27,11 @@ from microgpt.engine.plan.length import total_steps, will_compile
 from microgpt.engine.plan.plan import make_plan
 from microgpt.engine.process import signals
 from microgpt.engine.process.logs import logging_to, quiet_lightning
-from microgpt.engine.process.stopping import ResumeHint
+from microgpt.engine.process.optional import optional
+from microgpt.engine.process.stopping import ResumeHint, located
 from microgpt.engine.report import closing_words
 from microgpt.engine.resume import Start, find_start
-from microgpt.engine.store.run_folder import RunDir
+from microgpt.engine.store.run_folder import RunDir, claimed_run, joined_run
 from microgpt.engine.trained.evaluate import evaluate
 from microgpt.engine.trained.run import Run, load
 
@@ -56,43 +58,62 @@ def train(
     arguments = [*(["--config-dir", str(config_dir)] if config_dir else []), *overrides]
     with signals.handled(ResumeHint(arguments)):
         composed = compose_run(list(overrides), Path(config_dir) if config_dir else None)
-        signals.at_stop(ResumeHint(arguments, composed.run_dir))
-        return run(composed.config, composed.run_dir, arguments, began)
+        signals.at_stop(ResumeHint(arguments, None if composed.must_be_new else composed.run_dir))
+        return run(composed.config, composed.run_dir, arguments, began, composed.must_be_new)
 
 
-def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: float | None = None) -> Run | None:
+def run(
+    config: RunConfig,
+    path: Path,
+    arguments: Sequence[str] = (),
+    began: float | None = None,
+    must_be_new: bool = False,
+) -> Run | None:
     """Train the run that `config` describes, in the folder `path`.
 
     Args:
         arguments: the command line, to print how to resume after a signal.
         began: as for `train`.
+        must_be_new: if the folder exists, train in another, with a number behind its name.
     """
     products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
-    with signals.handled(ResumeHint(arguments, path)), products, machine.threads(config.trainer.threads):
-        found, run_dir = find(config), RunDir(path)
+    hint = ResumeHint(arguments, None if must_be_new else path)
+    with signals.handled(hint), products, machine.threads(config.trainer.threads):
+        found = find(config)
         config, world = found.config, found.world
         if config.plan:
             if world.rank.is_first:
                 print(make_plan(config, found.corpus, found.steps, world.size, found.accelerator, began))
             return None
-        if world.is_to_be_started:
-            ranks.train_in_ranks(found.asked_for, run_dir, arguments, world.devices)
-            return load(path)
-        claim = run_dir.claimed() if world.rank.is_first else nullcontext()
-        # Handle signals here as well, so that train.log also gets the farewell.
-        with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled():
-            start = find_start(config, run_dir, found.corpus, found.steps)
-            if start.finished:
-                log.info("%s is finished: %s", path, start.finished)
-                return load(path) if world.rank.is_first else None
-            with machine.threads(start.recorded("threads", config.trainer.threads)):
-                setup = set_up(found, run_dir, start)
-                training = Training(setup)
-                if world.rank.is_first and (start.checkpoint is None or not run_dir.config.exists()):
-                    run_dir.write_config(config.to_dict())
-                with training.attempt():
-                    module = training.fit()
-                    return report(training, module) if world.rank.is_first else None
+        is_free = world.rank.is_first and world.rank.starter != "microgpt"
+        with claimed_run(path, must_be_new) if is_free else joined_run(path) as run_dir:
+            if must_be_new:
+                located(run_dir.path, "hydra.run.dir")
+            if world.is_to_be_started:
+                ranks.train_in_ranks(found.asked_for, run_dir, arguments, world.devices)
+                return load(run_dir.path)
+            return train_here(found, run_dir)
+
+
+def train_here(found: "Found", run_dir: RunDir) -> Run | None:
+    """Train in this process, alone or as one rank of several."""
+    config, is_first = found.config, found.world.rank.is_first
+    # Handle signals here as well, so that train.log also gets the farewell.
+    with logging_to(run_dir.log), quiet_lightning(), signals.handled():
+        start = find_start(config, run_dir, found.corpus, found.steps)
+        if is_first:
+            remake_model(config, found.corpus.tokenizer, found.pretrained, run_dir, start)
+        if start.finished:
+            log.info("%s is finished: %s", run_dir.path, start.finished)
+            return load(run_dir.path) if is_first else None
+        with machine.threads(start.recorded("threads", config.trainer.threads)):
+            setup = set_up(found, run_dir, start)
+            training = Training(setup)
+            if is_first and (start.checkpoint is None or not run_dir.config.exists()):
+                run_dir.write_config(config.to_dict())
+            with training.attempt():
+                module = training.fit()
+                return report(training, module) if is_first else None
 
 
 @dataclass(frozen=True)
@@ -132,8 +153,7 @@ def find(config: RunConfig) -> Found:
     asked_for = config
     config, pretrained = adopt(config)
     corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
-    for prompt in config.sample.prompts:  # fail now, not at the first sample
-        corpus.tokenizer.encode_counted(prompt, where=f"sample.prompts, {prompt!r}")
+    check_uses(config, corpus)
     windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
     steps = total_steps(config, len(windows))
     return Found(asked_for, config, accelerator, world, corpus, pretrained, steps)
@@ -177,12 +197,18 @@ def report(training: Training, module: GPTModule) -> Run:
         "stopped_early": config.trainer.early_stopping_patience if step < setup.steps else None,
         **training.fingerprint,
     }
-    run = load(setup.run_dir.path)
-    if len(corpus.test) > 1:
-        summary |= score_test(run, corpus, config)
-    training.runlog.add_hparams(flatten(config.to_dict()), evaluation.best_metrics)
-    training.runlog.close()
+    run: Run | None = None
+    with optional("opening the model"):
+        run = load(setup.run_dir.path)
+    if run is not None and len(corpus.test) > 1:
+        with optional("the score of the test split"):
+            summary |= score_test(run, corpus, config)
+    with optional("a logger's table of hyperparameters"):
+        training.runlog.add_hparams(flatten(config.to_dict()), evaluation.best_metrics)
+    with optional("closing the loggers"):
+        training.runlog.close()
     setup.run_dir.write_summary(summary)
+    run = run or Run(setup.run_dir.path, setup.model.eval(), corpus.tokenizer)
     run.summary = summary
     closing_words(run, corpus, config)
     return run

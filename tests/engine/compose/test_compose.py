@@ -302,3 +302,22 @@ def test_a_command_called_from_python_leaves_the_garbage_collector_alone() -> No
     before = gc.get_threshold(), gc.get_freeze_count()
     assert main(["--version"]) == 0
     assert (gc.get_threshold(), gc.get_freeze_count()) == before
+
+
+def test_only_a_folder_that_the_time_names_must_be_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "data.path=book.txt"
+    plain = compose_run([text])
+    assert (plain.must_be_new, plain.sweep_must_be_new) == (True, True)
+    assert plain.run_dir.parent.name == "runs"
+    assert plain.sweep_dir is not None
+    assert plain.sweep_dir.parent.name == "sweeps"
+    named = compose_run([text, "hydra.run.dir=runs/${now:%Y}", "hydra.sweep.dir=sweeps/a"])
+    assert (named.must_be_new, named.sweep_dir, named.sweep_must_be_new) == (False, Path("sweeps/a"), False)
+    of_points = compose_run([text, "hydra.sweep.dir=sweeps/${hydra.job.num}"])
+    assert (of_points.sweep_dir, of_points.sweep_must_be_new) == (None, False)
+    for name, value in {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_STEP_ID": "0",
+                        "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node1"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLURM_PTY_PORT", raising=False)
+    task = compose_run([text])
+    assert (task.run_dir, task.must_be_new) == (Path("runs/slurm-7"), False)  # a requeued job finds it again

@@ -86,6 +86,10 @@ def test_a_signal_reaches_the_ranks_which_save_and_go_on_later(tiny: Tiny, tmp_p
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end
         time.sleep(0.1)
+    launched = (tmp_path / "run" / ".launch.json").read_bytes()
+    with pytest.raises(UsageError, match=f"process {process.pid} on .* is training"):
+        train([*overrides, "seed=5"])
+    assert (tmp_path / "run" / ".launch.json").read_bytes() == launched  # a rank that starts late reads it
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, errors

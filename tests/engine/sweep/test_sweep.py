@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from microgpt.engine.commands.train import main
+from microgpt.engine.store.claim import claimed
 from microgpt.engine.sweep import submitit_private
 from microgpt.engine.sweep.points import Sweep, sweep_of
 from microgpt.errors import MachineError
@@ -42,6 +45,19 @@ def test_each_point_with_its_devices_is_trained_once(
     assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == ["0", "1"]
     table = capsys.readouterr().out
     assert "trainer.devices" in table.splitlines()[-4]
+
+
+def test_sweeps_started_together_have_a_folder_each(
+    swept: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("seed=1", "trainer.max_steps=1", f"hydra.sweep.dir={tmp_path}/${{sweep_name:now}}")
+    assert [swept(*words), swept(*words)] == [0, 0]
+    assert [len(summaries(tmp_path / name)) for name in ("now", "now-2")] == [1, 1]
+    capsys.readouterr()
+    with claimed(tmp_path / "sweep"):
+        assert swept("seed=1") == 2
+    assert f"process {os.getpid()} on {socket.gethostname()} is training" in capsys.readouterr().err
+    assert list((tmp_path / "sweep").iterdir()) == []
 
 
 def test_a_failed_point_is_reported_and_repeated_alone(

@@ -5,6 +5,7 @@ sweep (`-m`) point by point, then hands it to Hydra, whose launchers train each 
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ import microgpt
 from microgpt.engine.commands import common
 from microgpt.engine.commands.help import print_help
 from microgpt.engine.process import signals
-from microgpt.engine.process.stopping import ResumeHint
+from microgpt.engine.process.stopping import ResumeHint, as_hydra_reads
 from microgpt.engine.process.waiting import Load, give_way_if_busy
 from microgpt.errors import UsageError
 
@@ -65,16 +66,25 @@ def hand_to_hydra(arguments: list[str], args: argparse.Namespace) -> None:
     """Run a sweep, or print the information that Hydra's flags request."""
     from microgpt.engine.compose.compose import check_sweep
     from microgpt.engine.compose.overrides import as_hydra_takes_them
+    from microgpt.engine.store.claim import claimed
     from microgpt.engine.sweep.points import Sweep
 
-    if args.multirun:
-        words = ["--config-dir", args.config_dir] if args.config_dir else []
-        signals.at_stop(ResumeHint(["-m", *words, *args.overrides]))
-        check_sweep(args.overrides, Path(args.config_dir) if args.config_dir else None)
     known = set(args.overrides)
     flags = [word for word in arguments if word not in known]
+    words = [*flags, *as_hydra_takes_them(args.overrides)]  # Hydra requires consecutive overrides
     sweep = Sweep()
-    call_hydra([*flags, *as_hydra_takes_them(args.overrides)], sweep)  # Hydra requires consecutive overrides
+    if not args.multirun:
+        call_hydra(words, sweep)
+        return
+    folder = ["--config-dir", args.config_dir] if args.config_dir else []
+    signals.at_stop(ResumeHint(["-m", *folder, *args.overrides]))
+    composed = check_sweep(args.overrides, Path(args.config_dir) if args.config_dir else None)
+    with contextlib.ExitStack() as stack:
+        if (place := composed.sweep_dir) is not None:
+            claim = stack.enter_context(claimed(place, composed.sweep_must_be_new, "hydra.sweep.dir"))
+            if composed.sweep_must_be_new:
+                words.append(f"hydra.sweep.dir={as_hydra_reads(claim.path)}")
+        call_hydra(words, sweep)
     if sweep.points and not sweep.points[0].config.sweep.detach:
         sweep.report()
 

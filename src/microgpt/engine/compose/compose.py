@@ -4,6 +4,7 @@ Hydra composes onto a schema (see `schema`); `microgpt.config` decodes the resul
 through as additions, so that the decoder can report them with a suggestion, together with every other fault.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,11 @@ from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.engine.compose.hydra_private import sweep_points
 from microgpt.engine.compose.overrides import as_hydra_takes_them, explain
 from microgpt.engine.compose.schema import families, register_schemas
+from microgpt.engine.compose.secret_values import secret_faults, secrets_unresolved
 from microgpt.engine.compose.words import fold_knobs
 from microgpt.engine.config import RunConfig, flatten
+from microgpt.engine.process import cluster
+from microgpt.engine.process.secret_variables import references
 from microgpt.errors import UsageError
 from microgpt.registry import import_part
 from microgpt.text import did_you_mean
@@ -30,10 +34,18 @@ from microgpt.text import did_you_mean
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed and checked configuration, and its run folder."""
+    """A composed and checked configuration, and its run folder.
+
+    Attributes:
+        must_be_new: whether the time names the folder, so that a run started in the same second needs another name.
+        sweep_dir, sweep_must_be_new: the same for the folder of a sweep; None if each point names it.
+    """
 
     config: RunConfig
     run_dir: Path
+    must_be_new: bool = False
+    sweep_dir: Path | None = None
+    sweep_must_be_new: bool = False
 
 
 def compose_run(overrides: Sequence[str], config_dir: Path | None = None) -> Composed:
@@ -57,26 +69,45 @@ def compose_run(overrides: Sequence[str], config_dir: Path | None = None) -> Com
         with initialize_config_dir(str(shipped_yaml()), version_base="1.3", job_name="train"):
             tree = compose("train", [*search, *as_hydra_takes_them(overrides)], return_hydra_config=True)
             HydraConfig.instance().set_config(tree)
-            run_dir = Path(tree.hydra.run.dir)
+            folders = find_folders(tree)
             drop_hydra_node(tree)
-            return Composed(decode(tree, config_dir), run_dir)
+            return Composed(decode(tree, config_dir), *folders)
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, overrides) from None
     finally:
         GlobalHydra.instance().clear()
 
 
+def find_folders(tree: DictConfig) -> tuple[Path, bool, Path | None, bool]:
+    """The folders of a run and of a sweep, and for each whether the time alone names it."""
+    typed = OmegaConf.to_container(tree.hydra, resolve=False)
+    assert isinstance(typed, dict)
+    by_time = "${run_name:" in str(typed["run"]["dir"]) and not cluster.this_rank().starter
+    with secrets_unresolved():
+        run_dir, sweep_dir = Path(tree.hydra.run.dir), None
+        with contextlib.suppress(OmegaConfBaseException):
+            sweep_dir = Path(tree.hydra.sweep.dir)
+    for name in references([str(run_dir), str(sweep_dir)]):
+        fix = "a variable that is no secret needs another name"
+        raise UsageError(f"the environment variable {name} holds a secret by its name", "hydra.run.dir", fix)
+    return run_dir, by_time, sweep_dir, sweep_dir is not None and "${sweep_name:" in str(typed["sweep"]["dir"])
+
+
 def decode(tree: DictConfig, config_dir: Path | None = None) -> RunConfig:
     """Turn a composed tree, without its hydra node, into a checked `RunConfig`."""
-    values = OmegaConf.to_container(tree, resolve=True)
+    with secrets_unresolved():
+        values = OmegaConf.to_container(tree, resolve=True)
     if not isinstance(values, dict):
         raise UsageError("the configuration is no mapping", "train.yaml")
     for name in values.get("imports") or ():
         import_part(str(name), config_dir)
     try:
-        return RunConfig.from_dict({str(key): value for key, value in values.items()})
+        config = RunConfig.from_dict({str(key): value for key, value in values.items()})
     except ConfigError as error:
         raise ConfigError([point_elsewhere(fault) for fault in error.faults]) from None
+    if faults := secret_faults(config):
+        raise ConfigError(faults)
+    return config
 
 
 def point_elsewhere(fault: Fault) -> Fault:
@@ -111,8 +142,11 @@ def refuse_shadowed_files(config_dir: Path) -> None:
             raise UsageError(f"{name} has the name of a shipped file", str(config_dir), "give it a name of its own")
 
 
-def check_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> None:
+def check_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> Composed:
     """Compose and check every point of a sweep, or only the fixed overrides if a sweeper draws the points.
+
+    Returns:
+        The last point, which names the sweep's folder.
 
     Raises:
         ConfigError, UsageError: a point has a fault; the error is the first such point's.
@@ -124,5 +158,5 @@ def check_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> Non
     task = [override for override in parsed if not override.get_key_element().startswith("hydra")]
     if any(override.is_sweep_override() and not override.is_discrete_sweep() for override in task):
         task = [override for override in task if not override.is_sweep_override()]
-    for point in sweep_points(task):
-        compose_run(point, config_dir)
+    folder = [override for override in overrides if override.lstrip("+").startswith("hydra.sweep.dir=")]
+    return [compose_run([*point, *folder], config_dir) for point in sweep_points(task)][-1]

@@ -47,8 +47,9 @@ def config_classes(annotation: Any) -> Iterator[type[Config]]:
 
 
 def register_schemas() -> None:
-    """Register every knob with its default, and the resolver that names run folders, with Hydra."""
+    """Register every knob with its default, and the resolvers that name run and sweep folders, with Hydra."""
     OmegaConf.register_new_resolver("run_name", cluster.run_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", str, replace=True)  # marks a folder that must be new
     import_shipped()
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=defaults(RunConfig))

@@ -1,13 +1,20 @@
 """Build the loggers and callbacks that a run's configuration names."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
+from microgpt.config import Config, fields
 from microgpt.engine.addons import CallbackConfig, LoggedRun, LoggerConfig
+from microgpt.engine.process.secret_variables import filled, references
 from microgpt.errors import MachineError, UsageError
+
+log = logging.getLogger("microgpt")
+AnyPart = TypeVar("AnyPart", bound=Config)
 
 
 def build_loggers(parts: Mapping[str, LoggerConfig], run: LoggedRun) -> list[Logger]:
@@ -20,7 +27,7 @@ def build_loggers(parts: Mapping[str, LoggerConfig], run: LoggedRun) -> list[Log
     loggers: list[Logger] = []
     for name, part in parts.items():
         try:
-            logger = part.build(run)
+            logger = with_secrets(part, f"logger.{name}").build(run)
         except ImportError as error:
             raise MachineError(f"logger.{name} cannot be used ({error})", "this environment") from error
         if not isinstance(logger, Logger):
@@ -42,7 +49,8 @@ def build_callbacks(parts: Mapping[str, CallbackConfig], own: Sequence[L.Callbac
     callbacks: list[L.Callback] = []
     keys = {callback.state_key: type(callback).__name__ for callback in own if keeps_state(callback)}
     for name, part in parts.items():
-        callback, where = part.build(), f"callbacks.{name}"
+        where = f"callbacks.{name}"
+        callback = with_secrets(part, where).build()
         if not isinstance(callback, L.Callback):
             what = f"{type(part).__name__}.build made a {type(callback).__name__}"
             raise UsageError(what, where, "return a lightning.Callback")
@@ -57,6 +65,20 @@ def build_callbacks(parts: Mapping[str, CallbackConfig], own: Sequence[L.Callbac
             keys[key] = where
         callbacks.append(callback)
     return callbacks
+
+
+def with_secrets(part: AnyPart, where: str) -> AnyPart:
+    """The part with the values of the secret environment variables to which its knobs refer.
+
+    Raises:
+        UsageError: a variable is not set.
+    """
+    values = {key: getattr(part, key) for key in fields(type(part))}
+    secret = {key: value for key, value in values.items() if any(references(value))}
+    for key, value in secret.items():
+        names = ", ".join(references(value))
+        log.info("%s.%s is kept out of the run's files, which say %s", where, key, names)
+    return type(part)(**(values | filled(secret, where))) if secret else part
 
 
 def keeps_state(callback: L.Callback) -> bool:

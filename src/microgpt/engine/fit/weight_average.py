@@ -15,6 +15,8 @@ from microgpt.model.kernels.torch_private import foreach
 class WeightAverage:
     """A model's averaged weights, in the order of its parameters; none when `decay` is 0.
 
+    They are kept in float32 at least: with weights in bfloat16 each update is smaller than the average's last bit.
+
     Args:
         decay: `trainer.ema_decay`.
     """
@@ -27,10 +29,11 @@ class WeightAverage:
         """Start from the current weights, or from loaded averages."""
         if self.decay:
             first = self.tensors or [p.detach().clone() for p in self.model.parameters()]
-            self.tensors = [tensor.to(device) for tensor in first]
+            self.tensors = [tensor.to(device, average_dtype(tensor.dtype)) for tensor in first]
 
     def load(self, saved: Sequence[Tensor]) -> None:
-        """Load a checkpoint's whole tensors; with sharded weights, this rank's shard of each."""
+        """Load a checkpoint's whole tensors; with sharded weights, this rank's shard of each. `start` widens those of
+        earlier versions, which kept them in the weights' dtype."""
         self.tensors = [part_of(*pair) for pair in zip(saved, self.model.parameters(), strict=False)]
 
     def fault(self, saved: Any) -> str:
@@ -44,14 +47,20 @@ class WeightAverage:
         if self.decay:
             # The average follows fast at first, because it starts from the random initialisation.
             weight = 1 - min(self.decay, (1 + step) / (10 + step))
-            foreach("lerp_")(self.tensors, [p.detach() for p in self.model.parameters()], weight)
+            current = [p.detach() for p in self.model.parameters()]
+            if all(tensor.dtype == p.dtype for tensor, p in zip(self.tensors, current, strict=True)):
+                foreach("lerp_")(self.tensors, current, weight)
+                return
+            for tensor, p in zip(self.tensors, current, strict=True):  # one by one: each needs a wider copy
+                tensor.lerp_(p.to(tensor.dtype), weight)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[GPT]:
         """The model with the averaged weights, if any, gathered if sharded. All ranks must enter together."""
         if is_shared(self.model):
             weights = dict(self.model.named_parameters())
-            yield unshared(self.model, dict(zip(weights, self.tensors, strict=True)) if self.tensors else weights)
+            averages = [tensor.to(p.dtype) for tensor, p in zip(self.tensors, weights.values(), strict=False)]
+            yield unshared(self.model, dict(zip(weights, averages, strict=True)) if averages else weights)
             return
         if not self.tensors:
             yield self.model
@@ -63,3 +72,8 @@ class WeightAverage:
             yield self.model
         finally:
             foreach("copy_")(parameters, current)
+
+
+def average_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that averages weights of this dtype without losing updates."""
+    return torch.promote_types(dtype, torch.float32)

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from microgpt.engine.config import RunConfig
 from microgpt.engine.fit.finetune import starting_model
 from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.fit.weight_average import WeightAverage
 from microgpt.engine.machine import device as machine
 from microgpt.engine.plan.trial import Trial
 from microgpt.engine.trained.evaluate import token_losses
@@ -105,7 +106,8 @@ def _simulate(live: LiveBytes, trial: Trial) -> Footprint:
     gradients = live.now - weights
     optimizer.step()  # allocates its state
     optimizer.zero_grad()
-    average = [p.detach().clone() for p in model.parameters()] if config.trainer.ema_decay else []
+    average = WeightAverage(model, config.trainer.ema_decay)
+    average.start(torch.device(trial.accelerator))
     state = live.now - weights
     live.peak = live.now
     for _ in range(min(2, trial.sequences // trial.micro)):
@@ -118,7 +120,7 @@ def _simulate(live: LiveBytes, trial: Trial) -> Footprint:
     optimizer.zero_grad()
     training = live.peak
     if trial.scored:
-        current = [p.detach().clone() for p in model.parameters()] if average else []
+        current = [p.detach().clone() for p in model.parameters()] if average.tensors else []
         model.eval()
         with torch.no_grad(), autocast:
             token_losses(model, *_tokens(trial.scored, config))

@@ -28,8 +28,13 @@ _PLACE = (
 )
 
 
-def start(path: Path, env: Mapping[str, object], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+def start(
+    path: Path, env: Mapping[str, object], output: IO[bytes] | None = None, lock: int | None = None
+) -> subprocess.Popen[bytes]:
     """Start a worker for a run folder.
+
+    Args:
+        lock: an open lock that the worker shall hold too.
 
     The worker has its own session, so a Ctrl-C reaches it once, through `processes`. It ends with this process, whose
     end of the worker's stdin closes then.
@@ -42,6 +47,7 @@ def start(path: Path, env: Mapping[str, object], output: IO[bytes] | None = None
         stdout=output,
         stderr=None if output is None else subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=() if lock is None else (lock,),
     )
 
 

@@ -76,7 +76,12 @@ def resume_command(arguments: Sequence[str], folder: Path | None, knob: Knob = "
         return shlex.join(["microgpt-train", *arguments])
     dropped = (f"{knob}=", "resume=never", "resume='never'")
     kept = [argument for argument in arguments if not argument.lstrip("+").startswith(dropped)]
-    path = str(folder)
-    if not re.fullmatch(r"[\w./:@+-]+", path, re.ASCII):  # Hydra's grammar requires quotes
-        path = "'" + re.sub(r"(\\*)'", r"\1\1\\'", path) + "'"
-    return shlex.join(["microgpt-train", *kept, f"{knob}={path}"])
+    return shlex.join(["microgpt-train", *kept, f"{knob}={as_hydra_reads(folder)}"])
+
+
+def as_hydra_reads(path: Path) -> str:
+    """A path as the value of an override, in quotes where Hydra's grammar requires them."""
+    text = str(path)
+    if re.fullmatch(r"[\w./:@+-]+", text, re.ASCII):
+        return text
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text) + "'"

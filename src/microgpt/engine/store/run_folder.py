@@ -1,9 +1,8 @@
-"""The run folder: file names, lock, disk checks and summary. Imports no Lightning."""
+"""The run folder: file names, disk checks and summary. Imports no Lightning."""
 
 import contextlib
 import errno
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 import yaml
 
 from microgpt import files
-from microgpt.errors import CheckpointError, MachineError, MicrogptError, UsageError
+from microgpt.engine.store.claim import claimed
+from microgpt.errors import CheckpointError, MachineError
 from microgpt.model.files.untrusted import read_json
 from microgpt.text import mb
 
@@ -24,8 +24,12 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.E
 class RunDir:
     """The files of one run; the README describes them under "The run folder"."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: int | None = None, is_new: bool = False) -> None:
         self.path = path
+        self.lock = lock
+        "The open lock if this process has claimed the folder; child processes that inherit it hold the folder too."
+        self.is_new = is_new
+        "Whether this process made the folder."
 
     @property
     def config(self) -> Path:
@@ -79,28 +83,6 @@ class RunDir:
         """Write summary.json, whole or not at all."""
         write_text(self.summary, json.dumps(values, indent=2) + "\n")
 
-    def create(self) -> list[Path]:
-        """Create the folder and check that it is writable; return the created folders, outermost first.
-
-        Raises:
-            MachineError: the folder cannot be created or written.
-        """
-        probe = self.path / ".probe"
-        made = [path for path in (*reversed(self.path.parents), self.path) if not path.exists()]
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            files.write(probe, b"\0" * 4096)
-            probe.unlink()
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                probe.unlink(missing_ok=True)
-            remove_empty(made)
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            fix = "free some space or " if full else ""
-            fix += "choose a folder that you can write with hydra.run.dir=..."
-            raise MachineError(f"cannot write ({error.strerror})", str(self.path), fix) from None
-        return made
-
     def require_space(self, checkpoint_bytes: int, keep: int) -> None:
         """Check that the disk can hold `keep` checkpoints, the best one, one being written, and the model.
 
@@ -117,50 +99,34 @@ class RunDir:
                 "free some space, choose another hydra.run.dir, or lower checkpoint.keep",
             )
 
-    @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Create and lock the folder for the block; remove it again if the block fails before a run begins.
 
-        Raises:
-            MachineError: the folder cannot be written, or the disk fills later.
-            UsageError: another process holds the lock.
-        """
-        made = self.create()
+@contextlib.contextmanager
+def claimed_run(path: Path, must_be_new: bool = False) -> Iterator[RunDir]:
+    """Claim the folder of a run for the block; if the block fails before a run begins there, leave no trace of it.
+
+    Args:
+        must_be_new: if the folder exists, take another with a number behind its name.
+
+    Raises:
+        MachineError: the folder cannot be written, or the disk fills later.
+        UsageError: another process holds the folder.
+    """
+    with claimed(path, must_be_new) as claim:
+        run_dir = RunDir(claim.path, claim.descriptor, bool(claim.made))
         try:
-            with self.lock(), disk_errors(self.path):
-                files.remove_leftovers(self.path)
-                yield
-        except MicrogptError:
-            if made and not self.config.exists():
-                self.log.unlink(missing_ok=True)
-                remove_empty(made)
+            with disk_errors(claim.path):
+                yield run_dir
+        except BaseException:
+            if run_dir.is_new and not run_dir.config.exists():
+                run_dir.log.unlink(missing_ok=True)
             raise
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Lock the folder against a second run. The lock ends with the process, however that ends.
 
-        Raises:
-            UsageError: another process holds the lock.
-        """
-        if os.name == "nt":
-            yield
-            return
-        import fcntl
-
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                fix = "wait for it to end, or choose another hydra.run.dir"
-                raise UsageError("another process is training", str(self.path), fix) from None
-            except OSError:  # a file system without locks
-                yield
-                return
-            yield
-        finally:
-            os.close(descriptor)
+@contextlib.contextmanager
+def joined_run(path: Path) -> Iterator[RunDir]:
+    """The folder of a run that another process has claimed for this one."""
+    with disk_errors(path):
+        yield RunDir(path)
 
 
 @contextlib.contextmanager
@@ -173,13 +139,6 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise
         fix = "free some space or check the disk, then start again: the newest checkpoint is untouched"
         raise MachineError(f"cannot write ({error.strerror})", str(error.filename or path), fix) from error
-
-
-def remove_empty(folders: list[Path]) -> None:
-    """Remove the empty ones among `folders`, which are listed outermost first."""
-    with contextlib.suppress(OSError):
-        for folder in reversed(folders):
-            folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

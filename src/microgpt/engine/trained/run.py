@@ -10,6 +10,7 @@ import torch
 
 from microgpt.data.tokenizer import HFTokenizer, Tokenizer, tokenizer_from_dict
 from microgpt.engine.machine import device as machine
+from microgpt.engine.store.checkpoint import checkpoints
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.engine.trained.sample import GenerationParams, generate_texts
 from microgpt.errors import CheckpointError
@@ -117,6 +118,9 @@ def model_folder(path: Path) -> Path:
         near = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))[-3:]
         fix = f"{parent}/ has {', '.join(near)}" if near else "train one first: microgpt-train"
         raise CheckpointError(f"no such run {str(path)!r}", "", fix)
+    if checkpoints(path / "checkpoints"):
+        fix = "give its training command again: it makes the model from the checkpoint, or trains until it has one"
+        raise CheckpointError("no model/ folder beside the checkpoints", str(path), fix)
     if (path / "checkpoints").is_dir() or (path / "config.yaml").is_file():
         fix = f"let it train until its first evaluation: microgpt-train hydra.run.dir={path}"
         raise CheckpointError("the run has saved no model yet", str(path), fix)

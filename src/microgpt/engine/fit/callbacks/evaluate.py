@@ -12,6 +12,7 @@ from microgpt.engine.fit.callbacks.base import StepCallback, is_due
 from microgpt.engine.fit.callbacks.metrics import Clock
 from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.process import signals
+from microgpt.engine.process.optional import optional
 from microgpt.engine.process.progress import Progress
 from microgpt.engine.trained.evaluate import Score, evaluate
 from microgpt.engine.trained.metrics import Metric
@@ -59,7 +60,12 @@ class Evaluate(StepCallback):
         self.clock.stop()
         with module.averaged() as model:
             if len(self.corpus.val) > 1:
-                self._score(trainer, module, model, step, ending)
+                before = self.state_dict()
+                try:
+                    self._score(trainer, module, model, step, ending)
+                except Exception:
+                    self.load_state_dict(before)  # the resumed run repeats the evaluation and saves the best weights
+                    raise
             elif ending and trainer.is_global_zero:
                 self.save_best(model)
         self.evaluated_step = step
@@ -89,13 +95,15 @@ class Evaluate(StepCallback):
             return
         if better:
             self.save_best(model)
-        trainer.logger.log_metrics(metrics, step)  # type: ignore[union-attr]
+        with optional("logging the evaluation", ending):
+            trainer.logger.log_metrics(metrics, step)  # type: ignore[union-attr]
         star = "  best so far" if better else ""
         figures = (metric.progress(score.values[name]) for name, metric in Metric.members.items())
         shown = "  ".join(text for text in figures if text)
         self.progress.say(f"step {step}  {shown}  ({score.protocol}, {score.tokens:,} tokens){star}")
         if config.eval.figures == "always" or (config.eval.figures == "end" and ending):
-            self.draw(model, score, step)
+            with optional("drawing the figures", ending):
+                self.draw(model, score, step)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ from microgpt.data.tokenizer import Tokenizer
 from microgpt.engine.fit.callbacks.base import StepCallback, is_due
 from microgpt.engine.fit.callbacks.metrics import Clock
 from microgpt.engine.fit.module import GPTModule
+from microgpt.engine.process.optional import optional
 from microgpt.engine.process.progress import Progress
 from microgpt.engine.trained.sample import GenerationParams, generate_texts
 from microgpt.model import GPT
@@ -26,7 +27,8 @@ class Sample(StepCallback):
         self.clock.stop()
         with module.averaged() as model:
             if trainer.is_global_zero:
-                self.draw(trainer, module, model, step)
+                with optional("the sample", step == module.total_steps):
+                    self.draw(trainer, module, model, step)
         self.clock.start()
 
     def draw(self, trainer: L.Trainer, module: GPTModule, model: GPT, step: int) -> None:

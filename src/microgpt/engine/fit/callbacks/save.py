@@ -1,5 +1,7 @@
 """Save at step boundaries, and stop at one when a signal arrives."""
 
+import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from microgpt.engine.fit.restore import callbacks_fault, unfit
 from microgpt.engine.fit.sharded import whole
 from microgpt.engine.process import signals
 from microgpt.engine.store import checkpoint
-from microgpt.errors import CheckpointError
+from microgpt.errors import CheckpointError, MachineError, NonFiniteError
 from microgpt.model import GPT
+
+log = logging.getLogger("microgpt")
 
 NOT_KEPT = ("state_dict", "loops", "epoch", "pytorch-lightning_version", "lr_schedulers")
 """Entries of Lightning's checkpoints that a run does not need, because it is a function of (seed, step)."""
@@ -92,6 +96,15 @@ class Save(StepCallback):
             self.clock.start()
         if stop:
             self.stopped_by = stop
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Save the steps made when work between two steps fails, such as a metric or callback of the user's. One of
+        several ranks cannot: the others do not fail with it."""
+        keeps = isinstance(exception, Exception) and not isinstance(exception, (OSError, MachineError, NonFiniteError))
+        if keeps and pl_module.is_between_steps and trainer.world_size == 1:
+            with contextlib.suppress(Exception):  # the run's own error is the one to report
+                self.save(trainer, pl_module, trainer.global_step)
+                log.warning("warning: failed after step %d, which is saved", trainer.global_step)
 
     def save(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
         """Write the checkpoint of `step`, unless it exists, and remove the ones no longer needed."""
