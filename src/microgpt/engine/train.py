@@ -10,6 +10,7 @@ import torch
 
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
+from microgpt.data.tokenizer.base import unknown_text
 from microgpt.data.windows import Windows
 from microgpt.engine.addons import require_packages
 from microgpt.engine.compose.compose import compose_run
@@ -142,6 +143,8 @@ def find(config: RunConfig) -> Found:
 def set_up(found: Found, run_dir: RunDir, start: Start) -> Setup:
     """Make the starting model; on resume, take a found learning rate and `auto` knobs from the checkpoint."""
     config, corpus, steps = found.config, found.corpus, found.steps
+    if corpus.unknown:
+        log.warning("warning: %s, %s", corpus.name, unknown_text(corpus.unknown, corpus.tokenizer))
     if config.trainer.find_lr and start.manifest is not None:
         config = with_lr(config, start.manifest.get("lr"))
     knobs, accelerator = config.trainer, found.accelerator
@@ -180,6 +183,8 @@ def report(training: Training, module: GPTModule) -> Run:
     run = load(setup.run_dir.path)
     if len(corpus.test) > 1:
         summary |= score_test(run, corpus, config)
+    if corpus.unknown:
+        summary["unknown_characters"] = corpus.unknown.total()
     training.runlog.add_hparams(flatten(config.to_dict()), evaluation.best_metrics)
     training.runlog.close()
     setup.run_dir.write_summary(summary)

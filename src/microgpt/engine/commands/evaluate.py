@@ -55,6 +55,7 @@ def parser(sources: Sources | None = None) -> argparse.ArgumentParser:
 def evaluate_command(arguments: list[str]) -> None:
     """Load the model, score it, print the metrics."""
     a = parser(imported_sources(arguments)).parse_args(arguments)
+    from microgpt.data.tokenizer.base import unknown_text
     from microgpt.engine.trained.evaluate import evaluate, yardsticks
     from microgpt.engine.trained.protocols import EvalProtocol
 
@@ -69,12 +70,13 @@ def evaluate_command(arguments: list[str]) -> None:
         bytes_per_token=text.bytes_per_token,
     )
     baselines = yardsticks(trained_on, text.ids, run.tokenizer.vocab_size) if trained_on is not None else {}
-    unknown = dict(text.unknown) if a.data is not None else {}
     if a.json:
         facts = {"data": name, "protocol": score.protocol, "tokens": score.tokens}
-        print(json.dumps({**facts, **score.values, "unknown_characters": unknown, "baselines": baselines}))
+        print(json.dumps({**facts, **score.values, "unknown_characters": dict(text.unknown), "baselines": baselines}))
     else:
-        print_score(name, score, baselines, unknown)
+        print_score(name, score, baselines)
+        if text.unknown:
+            print(f"  {unknown_text(text.unknown, text.tokenizer)}")
 
 
 def text_to_score(a: argparse.Namespace, tokenizer: "Tokenizer") -> "tuple[str, EncodedText, Tensor | None]":
@@ -96,8 +98,8 @@ def text_to_score(a: argparse.Namespace, tokenizer: "Tokenizer") -> "tuple[str, 
     return f"{corpus.name} ({a.split})", text, corpus.train
 
 
-def print_score(name: str, score: "Score", baselines: dict[str, float], unknown: dict[str, int]) -> None:
-    """Print the metrics, the ones with a unit first, then the baselines and the skipped characters."""
+def print_score(name: str, score: "Score", baselines: dict[str, float]) -> None:
+    """Print the metrics, the ones with a unit first, then the baselines."""
     from microgpt.engine.trained.metrics import Metric
 
     print(f"{name}: {score.tokens:,} tokens, protocol {score.protocol}")
@@ -106,10 +108,6 @@ def print_score(name: str, score: "Score", baselines: dict[str, float], unknown:
         print("  " + "   ".join(metric.text(score.values[metric.name]) for metric in metrics))
     for what, loss in baselines.items():
         print(f"  for comparison, {what}: {loss:.4f} nats per token")
-    if unknown:
-        most = sorted(unknown.items(), key=lambda item: -item[1])[:10]
-        shown = ", ".join(f"{c!r} U+{ord(c):04X} x{n}" for c, n in most)
-        print(f"  {sum(unknown.values()):,} characters the model never saw were left out: {shown}")
 
 
 def corpus_of(path: Path, tokenizer: "Tokenizer") -> "Corpus":
