@@ -30,6 +30,7 @@ from microgpt.engine.process.logs import logging_to, quiet_lightning
 from microgpt.engine.process.stopping import ResumeHint
 from microgpt.engine.report import closing_words
 from microgpt.engine.resume import Start, find_start
+from microgpt.engine.store.corpus_file import CorpusRecord, write_record
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.engine.trained.evaluate import evaluate
 from microgpt.engine.trained.run import Run, load
@@ -91,6 +92,9 @@ def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: flo
                 training = Training(setup)
                 if world.rank.is_first and (start.checkpoint is None or not run_dir.config.exists()):
                     run_dir.write_config(config.to_dict())
+                if world.rank.is_first:
+                    corpus = found.corpus
+                    write_record(run_dir.path, CorpusRecord(corpus.sha256, corpus.size, corpus.path))
                 with training.attempt():
                     module = training.fit()
                     return report(training, module) if world.rank.is_first else None
