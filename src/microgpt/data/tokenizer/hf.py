@@ -16,6 +16,7 @@ from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown, unknown_e
 from microgpt.data.tokenizer.hf_coverage import Coverage
 from microgpt.errors import CheckpointError, MachineError, UsageError
 from microgpt.files import read_capped
+from microgpt.foreign import TOKENIZERS, refuse_foreign
 from microgpt.text import one_line, shown
 
 LIMIT = 64 << 20
@@ -58,10 +59,11 @@ class HFTokenizer(Tokenizer, name="hf"):
         Raises:
             CheckpointError: the file is missing or damaged.
         """
+        refuse_foreign(path if path.is_file() else path.parent, TOKENIZERS)
         try:
             return cls(read_capped(path, LIMIT).decode(), size)
         except FileNotFoundError:
-            fix = "take the model from a folder that has one; a tokenizer.model or vocab.json alone is not read"
+            fix = "take the model from a folder that has one"
             raise CheckpointError("no such file", str(path), fix) from None
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot be read ({error})", str(path), "copy the folder again") from None

@@ -18,6 +18,7 @@ from microgpt.config import ConfigError
 from microgpt.data.tokenizer import CharTokenizer
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.files import read_capped
+from microgpt.foreign import MODELS, refuse_foreign
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.files.without_weights import without_weights
 from microgpt.text import one_line, shown
@@ -52,6 +53,7 @@ def read_checkpoint(path: Path) -> GPT:
     """
     if os.environ.get(UNSAFE):
         raise UsageError(f"{UNSAFE} is set, with which a pickle can run code", "the environment", f"unset {UNSAFE}")
+    refuse_foreign(path, (kind for kind in MODELS if kind.name != "pickle"))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
