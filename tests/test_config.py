@@ -107,3 +107,35 @@ def test_a_name_is_taken_once() -> None:
 def test_a_suggestion_is_the_nearest_word() -> None:
     assert did_you_mean("n_layr", ["n_layer", "n_head"]) == "did you mean 'n_layer'?"
     assert did_you_mean("zzz", ["b", "a"]) == "one of a, b"
+
+
+class Floats(Config):
+    plain: float = 0.0
+    "Without a range."
+    above: Annotated[float, Range(above=0)] = 1.0
+    "With one."
+    maybe: Annotated[float, Range(min=0, max=1)] | None = None
+    "In a union."
+    either: Annotated[float, Range(min=0)] | Literal["auto"] = "auto"
+    "In a union whose last option is a name."
+    pair: tuple[Annotated[float, Range(below=1)], float] = (0.0, 0.0)
+    "In a list."
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "inf", "-inf", "1e400"])
+def test_a_number_that_is_not_finite_is_said_to_be_none(value: object) -> None:
+    with pytest.raises(ConfigError) as error:
+        Floats(plain=value, above=value, maybe=value, either=value, pair=(value, value))  # type: ignore[arg-type]
+    assert [str(fault) for fault in error.value.faults] == [
+        f"plain: {value!r} is not a finite number",
+        f"above: {value!r} is not a finite number; it must be above 0",
+        f"maybe: {value!r} is not a finite number; it must be at least 0 and at most 1",
+        f"either: {value!r} is not a finite number; it must be at least 0",
+        f"pair[0]: {value!r} is not a finite number; it must be below 1",
+        f"pair[1]: {value!r} is not a finite number",
+    ]
+
+
+def test_a_whole_number_too_large_for_a_float_is_none() -> None:
+    with pytest.raises(ConfigError, match="is not a number that fits in 64 bits"):
+        Floats(plain=10**400)

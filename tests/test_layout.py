@@ -14,7 +14,7 @@ FLOORS = (
     ("bounds",),
     ("conversion",),
     ("config",),
-    ("registry",),
+    ("registry", "foreign"),
     ("data", "model", "testing"),
     ("engine.process", "engine.machine", "engine.store", "engine.schedule"),
     ("engine.optim",),

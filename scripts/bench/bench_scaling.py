@@ -27,7 +27,7 @@ from bench_contestants import NANOGPT, QUIET, Shape, enough_steps, log_every, ou
 from bench_machine import child, seconds_of
 from bench_rig import Bench, alternate
 from microgpt import CharTokenizer
-from microgpt.data.cache import Cache, IdsEntry
+from microgpt.data.cache import Cache, Ids, IdsEntry
 from microgpt.data.corpus import Corpus
 from microgpt.data.dataset import as_ids
 from microgpt.data.encoded_text import EncodedText
@@ -70,13 +70,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def synthetic(place: Path, size: int) -> np.ndarray:
     """So many random indices, kept and opened as the indices of a large text are: memory-mapped."""
     rng = np.random.default_rng(size)
-    pieces = ((rng.integers(0, 65, min(PIECE, size - low), np.uint8), Counter[str]()) for low in range(0, size, PIECE))
+    sizes = (min(PIECE, size - low) for low in range(0, size, PIECE))
+    pieces = (Ids(rng.integers(0, 65, n, np.uint8), Counter[str](), n, n) for n in sizes)
     cache, kept = Cache(place), IdsEntry(f"synthetic-{size}", np.dtype(np.uint8))
     if not cache.put(kept, pieces):
         raise RuntimeError(f"{place} does not take {size:,} bytes: set TMPDIR to a larger disk")
     entry = cache.get(kept)
     assert entry is not None
-    return entry[0]
+    return entry.ids
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -12,6 +13,8 @@ from typing import Annotated, Any, Literal, Protocol, Self, TypeGuard, Union
 from microgpt.bounds import OneOf, Range
 from microgpt.errors import UsageError
 from microgpt.text import did_you_mean
+
+_NOT_FINITE = "is not a finite number"
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,13 @@ def convert(value: Any, annotation: Any, path: str, faults: list[Fault]) -> Any:
 
 
 def _convert_annotated(value: Any, args: tuple[Any, ...], path: str, faults: list[Fault]) -> Any:
+    known = len(faults)
     value = convert(value, args[0], path, faults)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     for bound in args[1:]:
-        if is_number and isinstance(bound, Range) and value not in bound:
+        if isinstance(bound, Range) and len(faults) > known and _NOT_FINITE in faults[-1].what:
+            faults[-1] = dataclasses.replace(faults[-1], fix=f"it must be {bound}")
+        elif is_number and isinstance(bound, Range) and value not in bound:
             faults.append(Fault(path, f"{value!r} is out of range", f"it must be {bound}"))
         if isinstance(bound, OneOf) and value not in (names := list(bound.names())):
             faults.append(Fault(path, f"no such choice {value!r}", did_you_mean(str(value), names)))
@@ -90,7 +96,7 @@ def _convert_union(value: Any, args: tuple[Any, ...], path: str, faults: list[Fa
             return converted
         attempts.append(found)
     # A range fault tells more than a type fault, and the last option of a union is the one that lists names.
-    faults.extend(next((a for a in attempts if "out of range" in a[0].what), attempts[-1]))
+    faults.extend(next((a for a in attempts if a[0].what.endswith(("out of range", _NOT_FINITE))), attempts[-1]))
     return value
 
 
@@ -153,6 +159,9 @@ def _convert_scalar(value: Any, annotation: Any, path: str, faults: list[Fault])
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
     if annotation is int and is_number and abs(number) < 2**63 and number == int(number):
         return int(number)
+    if annotation is float and isinstance(number, float) and not math.isfinite(number):
+        faults.append(Fault(path, f"{value!r} {_NOT_FINITE}"))
+        return value
     if annotation is float and is_number and (isinstance(number, float) or abs(number) < 2**1000):
         return float(number)
     if annotation is str and (is_number or isinstance(value, Path)):

@@ -6,6 +6,7 @@ Text from a model, a file or an error is untrusted: it must neither control the 
     one_line(error)     an exception or message in one line of limited length
     escaped(name)       a name or path, with unprintable characters escaped
     shown(value)        an untrusted value, quoted
+    drawable(text)      text in a figure, on one line, with line ends and tabs as signs
     brief(value)        a knob's value in a list of differences
 """
 
@@ -37,6 +38,12 @@ def escaped(text: str) -> str:
 def shown(value: object, most: int = 40) -> str:
     """The repr of an untrusted value, in ASCII and at most `most` characters."""
     return cut(ascii(value), most)
+
+
+def drawable(text: str) -> str:
+    """`text` on one line of a figure: line ends and tabs as arrows, other control characters and halves replaced."""
+    signs = text.translate({0x0A: "\u21b5", 0x09: "\u2192", 0x0D: None})
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in signs)
 
 
 def brief(value: object) -> str:

@@ -1,10 +1,11 @@
 """What a knob decides is said where it is declared, and whoever compares configurations asks there."""
 
+import math
 from typing import Annotated, Any
 
 import pytest
 
-from microgpt.config import COURSE, MACHINE, Config, Count, marked
+from microgpt.config import COURSE, MACHINE, Config, ConfigError, Count, fields, marked
 from microgpt.engine import config as module
 from microgpt.engine.config import RunConfig, flatten, science_differences
 
@@ -65,3 +66,27 @@ def test_parts_are_compared_with_their_knobs() -> None:
 def test_a_config_that_cannot_be_read_is_compared_as_it_stands() -> None:
     old = old_config() | {"optimiser": "adam"}
     assert "optimiser: adam -> None" in science_differences(old, RunConfig().to_dict())
+
+
+def float_knobs() -> list[tuple[type[Config], str]]:
+    """Every knob of every part that takes a float, alone or in a list."""
+    todo, found = Config.__subclasses__(), []
+    for cls in todo:
+        todo += cls.__subclasses__()
+        if not cls.__module__.startswith("microgpt."):
+            continue
+        found += [(cls, key) for key, annotation in fields(cls).items() if "float" in str(annotation)]
+    return found
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_no_float_knob_takes_a_number_that_is_not_finite(value: float) -> None:
+    knobs = float_knobs()
+    assert len(knobs) > 25
+    assert {"lr", "theta", "betas", "max_epochs", "top_p", "minutes"} <= {key for _, key in knobs}
+    for cls, key in knobs:
+        is_list = "tuple" in str(fields(cls)[key])
+        with pytest.raises(ConfigError) as error:
+            cls(**{key: [0.5, value] if is_list else value})
+        (fault,) = error.value.faults
+        assert fault.what == f"{value!r} is not a finite number", (cls, key)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,14 +19,20 @@ from microgpt import files
 from microgpt.data.tokenizer import Tokenizer, tokenizer_from_dict
 from microgpt.errors import CheckpointError
 
-Ids = tuple[np.ndarray, Counter[str]]
-"""A text's indices, and the counts of its unknown characters."""
-
-_FORMAT = 1
+_FORMAT = 2
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, CheckpointError)
 Made = TypeVar("Made", contravariant=True)
 Kept = TypeVar("Kept", covariant=True)
 _JSON_LIMIT = 1 << 26  # bytes
+
+
+class Ids(NamedTuple):
+    """A text's indices, the counts of its unknown characters, and its size without those that were left out."""
+
+    ids: np.ndarray
+    unknown: Counter[str]
+    characters: int
+    utf8_bytes: int
 
 
 class Entry(Protocol[Made, Kept]):
@@ -88,7 +94,7 @@ class TokenizerEntry:
 
 @dataclass(frozen=True)
 class IdsEntry:
-    """An encoded text: raw indices in `<key>.ids`, and their checksum and unknown characters in `<key>.json`.
+    """An encoded text: raw indices in `<key>.ids`, and their checksum and the rest of `Ids` in `<key>.json`.
 
     Attributes:
         dtype: of each index.
@@ -99,19 +105,21 @@ class IdsEntry:
 
     def write(self, folder: Path, made: Iterable[Ids]) -> None:
         """Write the indices piece by piece, and the JSON last: without it nothing can be read."""
-        crc32, unknown = 0, Counter[str]()
+        crc32, unknown, sizes = 0, Counter[str](), np.zeros(2, np.int64)
         folder.mkdir(parents=True, exist_ok=True)
         with files.writing(folder / f"{self.key}.ids") as file:
-            for ids, strange in made:
-                data = ids.data.cast("B")
+            for piece in made:
+                data = piece.ids.data.cast("B")
                 crc32 = zlib.crc32(data, crc32)
-                unknown += strange
+                unknown += piece.unknown
+                sizes += piece.characters, piece.utf8_bytes
                 file.write(data)
         codes = {str(ord(character)): count for character, count in unknown.items()}
-        files.write(folder / f"{self.key}.json", json.dumps({"crc32": crc32, "unknown": codes}))
+        facts = {"crc32": crc32, "unknown": codes, "sizes": sizes.tolist()}
+        files.write(folder / f"{self.key}.json", json.dumps(facts))
 
     def read(self, folder: Path) -> Ids:
-        """The indices (n,), memory-mapped, once their CRC-32 is checked.
+        """What was written, the indices (n,) memory-mapped, once their CRC-32 is checked.
 
         Raises:
             OSError, ValueError, KeyError: a file is missing or damaged.
@@ -121,8 +129,9 @@ class IdsEntry:
         unknown = Counter({chr(int(code)): int(count) for code, count in facts["unknown"].items()})
         if _crc32(path) != facts["crc32"]:
             raise ValueError("not the indices that were written")
+        characters, utf8_bytes = map(int, facts["sizes"])
         # Copy-on-write: torch requires writable memory, and the file must not change.
-        return np.memmap(path, self.dtype, mode="c"), unknown
+        return Ids(np.memmap(path, self.dtype, mode="c"), unknown, characters, utf8_bytes)
 
 
 def cache_folder(named: str | None) -> Path:

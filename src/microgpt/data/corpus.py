@@ -8,6 +8,7 @@ import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from microgpt.data.cache import Cache, cache_folder
 from microgpt.data.config import DataConfig
 from microgpt.data.decoded_text import DecodedText
 from microgpt.data.encoded_text import EncodedText, code_hash, encode, fit_tokenizer
-from microgpt.data.sources import find_source
+from microgpt.data.sources import Source, find_source
 from microgpt.data.tokenizer import Tokenizer, Unknown
 from microgpt.data.tokenizer.base import PRETRAINED
 from microgpt.errors import DataError, UsageError
@@ -31,6 +32,8 @@ class Corpus:
     Attributes:
         name: of the corpus, or the path.
         sha256: of the source's bytes.
+        size: of the source, in bytes.
+        path: the absolute path, folder or pattern of a text of one's own.
         unknown: counts of the characters outside the vocabulary, which were left out or replaced.
     """
 
@@ -39,6 +42,8 @@ class Corpus:
     tokenizer: Tokenizer
     unknown: Counter[str]
     splits: dict[str, EncodedText]
+    size: int = 0
+    path: str | None = None
 
     @property
     def train(self) -> Tensor:
@@ -75,7 +80,7 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
         UsageError: there is no such tokenizer, or it comes with a model.
     """
     folder = cache_folder(config.cache_dir)
-    source = find_source(config, folder / "corpora")
+    source = source_of(config)
     kind = type(tokenizer) if tokenizer else _chosen(config.tokenizer)
     text = DecodedText.of(source, config.encoding, kind.decoding_errors)
     if text.is_empty:
@@ -91,7 +96,18 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
     if not kind.spans_characters:
         (whole,) = encoded
         encoded = [whole.part(*bounds) for bounds in itertools.pairwise(split_bounds(len(whole), *shares))]
-    return Corpus(source.name, text.sha256, tokenizer, unknown, dict(zip(SPLITS, encoded, strict=True)))
+    path = None if config.path is None else str(Path(config.path).expanduser().absolute())
+    splits = dict(zip(SPLITS, encoded, strict=True))
+    return Corpus(source.name, text.sha256, tokenizer, unknown, splits, sum(text.sizes), path)
+
+
+def source_of(config: DataConfig) -> Source:
+    """Find the text that the config names, downloading a missing corpus.
+
+    Raises:
+        DataError: there is no such text, or its download failed.
+    """
+    return find_source(config, cache_folder(config.cache_dir) / "corpora")
 
 
 def read_text_ids(

@@ -32,21 +32,27 @@ class EncodedText:
     Attributes:
         ids: 1-D, in the smallest integer type that torch computes with; may be memory-mapped.
         unknown: counts of the whole text's characters outside the vocabulary, which were left out or replaced.
+        size: UTF-8 bytes and characters of the text, without those left out; None if each token has a length.
     """
 
     ids: Tensor
     tokenizer: Tokenizer
     unknown: Counter[str]
+    size: tuple[int, int] | None = None
 
     @cached_property
     def _lengths(self) -> tuple[float, float]:
+        n = max(1, len(self.ids))
+        n_bytes, n_chars = self.size or self._sizes_of_tokens()
+        return n_bytes / n, n_chars / n
+
+    def _sizes_of_tokens(self) -> tuple[int, int]:
         counts = np.zeros(self.tokenizer.vocab_size, np.int64)  # (V,)
         ids = self.ids.numpy()
         for low in range(0, len(ids), 1 << 22):
             counts += np.bincount(ids[low : low + (1 << 22)], minlength=self.tokenizer.vocab_size)
-        n = max(1, len(self.ids))
         n_bytes, n_chars = (int(counts @ lengths) for lengths in self.tokenizer.token_lengths())
-        return n_bytes / n, n_chars / n
+        return n_bytes, n_chars
 
     @property
     def bytes_per_token(self) -> float:
@@ -62,7 +68,8 @@ class EncodedText:
         return len(self.ids)
 
     def part(self, low: int, high: int) -> Self:
-        """The tokens `low .. high - 1`."""
+        """The tokens `low .. high - 1`, if each has a length."""
+        assert self.size is None
         return replace(self, ids=self.ids[low:high])
 
 
@@ -88,17 +95,18 @@ def encode(text: DecodedText, tokenizer: Tokenizer, cache: Cache) -> EncodedText
         DataError: the text has unknown characters under the policy "error", or no known character.
     """
     if text.low == text.high:
-        return EncodedText(as_ids(np.empty(0, tokenizer.dtype)), tokenizer, Counter())
+        return EncodedText(as_ids(np.empty(0, tokenizer.dtype)), tokenizer, Counter(), (0, 0))
     code = code_hash(type(tokenizer))
     facts = (*text.facts, tokenizer.to_dict(), tokenizer.unknown, *([code] if code else []))
     entry = IdsEntry(key(*facts), tokenizer.dtype)
     found = cache.get(entry)
     if found is None and cache.put(entry, encoded_pieces(text, tokenizer)):
         found = cache.get(entry)
-    ids, unknown = found or in_memory(encoded_pieces(text, tokenizer), tokenizer)
-    if not len(ids):
+    whole = found or in_memory(encoded_pieces(text, tokenizer), tokenizer)
+    if not len(whole.ids):
         raise DataError("no known character", text.name, "name a text in the model's own alphabet")
-    return EncodedText(as_ids(ids), tokenizer, unknown)
+    size = (whole.utf8_bytes, whole.characters) if tokenizer.spans_characters else None
+    return EncodedText(as_ids(whole.ids), tokenizer, whole.unknown, size)
 
 
 def code_hash(kind: type[Tokenizer]) -> str | None:
@@ -113,20 +121,36 @@ def code_hash(kind: type[Tokenizer]) -> str | None:
 
 
 def encoded_pieces(text: DecodedText, tokenizer: Tokenizer) -> Iterator[Ids]:
-    """Yield the text's indices and unknown characters piece by piece."""
-    position, held = 0, ""
+    """Encode the text piece by piece."""
+    position, held = text.low, ""
     for piece in text.pieces():
         held += piece
         if settled := tokenizer.settled(held):
-            yield tokenizer.encode_counted(held[:settled], where=text.name, offset=position)
+            yield encoded_piece(held[:settled], tokenizer, text.name, position)
             position, held = position + settled, held[settled:]
-    yield tokenizer.encode_counted(held, where=text.name, offset=position)
+    yield encoded_piece(held, tokenizer, text.name, position)
+
+
+def encoded_piece(text: str, tokenizer: Tokenizer, name: str, position: int) -> Ids:
+    """Encode a piece that begins at `position` of the text `name`."""
+    ids, unknown = tokenizer.encode_counted(text, where=name, offset=position)
+    left_out = unknown if tokenizer.leaves_out_unknown else Counter[str]()
+    characters = len(text) - left_out.total()
+    n_bytes = utf8_bytes(text) - sum(utf8_bytes(character) * count for character, count in left_out.items())
+    return Ids(ids, unknown, characters, n_bytes)
+
+
+def utf8_bytes(text: str) -> int:
+    """The size of a text in UTF-8; halves of characters count as three bytes."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def in_memory(pieces: Iterator[Ids], tokenizer: Tokenizer) -> Ids:
     """Join the pieces in one array."""
     buffer, unknown = bytearray(), Counter[str]()  # grows in place, where a list of arrays would need twice the memory
-    for ids, strange in pieces:
-        buffer += ids.data.cast("B")
-        unknown += strange
-    return np.frombuffer(buffer, tokenizer.dtype), unknown
+    characters = n_bytes = 0
+    for piece in pieces:
+        buffer += piece.ids.data.cast("B")
+        unknown += piece.unknown
+        characters, n_bytes = characters + piece.characters, n_bytes + piece.utf8_bytes
+    return Ids(np.frombuffer(buffer, tokenizer.dtype), unknown, characters, n_bytes)

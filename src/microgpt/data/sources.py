@@ -7,6 +7,7 @@ import codecs
 import difflib
 import glob
 import io
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import BinaryIO
 
 from microgpt.data.config import DataConfig
 from microgpt.data.download import fetch
+from microgpt.data.own_output import OwnOutput
 from microgpt.errors import DataError
 from microgpt.files import sha256_of
 from microgpt.text import did_you_mean, escaped
@@ -65,7 +67,7 @@ def find_source(config: DataConfig, downloads: Path) -> Source:
         DataError: there is no such text, or its download failed.
     """
     if config.path is not None:
-        return _own_text(config.path, config.encoding)
+        return _own_text(config.path, config.encoding, downloads.parent)
     if config.url is not None:
         path = fetch(config.corpus, config.url, downloads, config.size, config.sha256)
         return Source(config.corpus, (path,))
@@ -89,14 +91,15 @@ BUILT_IN: dict[str, Callable[[], bytes]] = {"manual": python_manual}
 """The corpora that need no download."""
 
 
-def _own_text(name: str, encoding: str) -> Source:
+def _own_text(name: str, encoding: str, cache: Path) -> Source:
     path = Path(name)
     try:
         path = path.expanduser()
         if path.is_dir():
-            files = [p for p in _files_below(path) if _is_text(p, encoding)]
+            files = [p for p in _files_below(path, cache) if _is_text(p, encoding)]
             if not files:
-                raise DataError("no text file", _shown(path), "name a folder that holds texts, or a single file")
+                fix = "name a folder that holds texts, or a single file; what runs write is no corpus"
+                raise DataError("no text file", _shown(path), fix)
             return Source(_shown(path), tuple(files))
         if path.is_file():
             return Source(_shown(path), (path,))
@@ -109,24 +112,28 @@ def _own_text(name: str, encoding: str) -> Source:
     ) as error:  # the name is too long, access is denied, or the user is unknown
         raise _unreadable(error, path) from error
     if glob.has_magic(name):
-        return _matching(str(path), encoding)
+        return _matching(str(path), encoding, cache)
     raise DataError("no such file or folder", _shown(path), _near(path))
 
 
-def _matching(pattern: str, encoding: str) -> Source:
+def _matching(pattern: str, encoding: str, cache: Path) -> Source:
     found = (Path(p) for p in glob.glob(pattern, recursive=True))  # noqa: PTH207  # absolute patterns too
-    files = sorted((p for p in found if p.is_file() and _is_text(p, encoding)), key=Path.as_posix)
+    fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
+    own = OwnOutput(fixed, cache)
+    texts = (p for p in found if p.is_file() and p not in own and _is_text(p, encoding))
+    files = sorted(texts, key=Path.as_posix)
     if not files:
-        raise DataError("no text file matches", _shown(Path(pattern)), "quote the pattern, or name a file or folder")
+        fix = "quote the pattern, or name a file or folder; what runs write is no corpus"
+        raise DataError("no text file matches", _shown(Path(pattern)), fix)
     return Source(_shown(Path(pattern)), tuple(files))
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """The regular files below a folder that are not hidden, sorted by relative path."""
-    files = []
+def _files_below(folder: Path, cache: Path) -> list[Path]:
+    """The regular files below a folder that are not hidden and that no run wrote, sorted by relative path."""
+    files, own = [], OwnOutput(folder, cache)
     for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(root, name) for name in names if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and Path(root, name) not in own]
+        files += [path for name in names if not name.startswith(".") and (path := Path(root, name)) not in own]
     return sorted((p for p in files if p.is_file()), key=lambda p: p.relative_to(folder).as_posix())
 
 

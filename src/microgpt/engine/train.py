@@ -9,6 +9,7 @@ import torch
 
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
+from microgpt.data.tokenizer.base import unknown_text
 from microgpt.data.windows import Windows
 from microgpt.engine.addons import require_packages
 from microgpt.engine.compose.compose import compose_run
@@ -31,6 +32,7 @@ from microgpt.engine.process.optional import optional
 from microgpt.engine.process.stopping import ResumeHint, located
 from microgpt.engine.report import closing_words
 from microgpt.engine.resume import Start, find_start
+from microgpt.engine.store.corpus_file import CorpusRecord, write_record
 from microgpt.engine.store.run_folder import RunDir, claimed_run, joined_run
 from microgpt.engine.trained.evaluate import evaluate
 from microgpt.engine.trained.run import Run, load
@@ -111,6 +113,8 @@ def train_here(found: "Found", run_dir: RunDir) -> Run | None:
             training = Training(setup)
             if is_first and (start.checkpoint is None or not run_dir.config.exists()):
                 run_dir.write_config(config.to_dict())
+            if is_first:
+                write_record(run_dir.path, CorpusRecord(found.corpus.sha256, found.corpus.size, found.corpus.path))
             with training.attempt():
                 module = training.fit()
                 return report(training, module) if is_first else None
@@ -162,6 +166,8 @@ def find(config: RunConfig) -> Found:
 def set_up(found: Found, run_dir: RunDir, start: Start) -> Setup:
     """Make the starting model; on resume, take a found learning rate and `auto` knobs from the checkpoint."""
     config, corpus, steps = found.config, found.corpus, found.steps
+    if corpus.unknown:
+        log.warning("warning: %s, %s", corpus.name, unknown_text(corpus.unknown, corpus.tokenizer))
     if config.trainer.find_lr and start.manifest is not None:
         config = with_lr(config, start.manifest.get("lr"))
     knobs, accelerator = config.trainer, found.accelerator
@@ -203,6 +209,8 @@ def report(training: Training, module: GPTModule) -> Run:
     if run is not None and len(corpus.test) > 1:
         with optional("the score of the test split"):
             summary |= score_test(run, corpus, config)
+    if corpus.unknown:
+        summary["unknown_characters"] = corpus.unknown.total()
     with optional("a logger's table of hyperparameters"):
         training.runlog.add_hparams(flatten(config.to_dict()), evaluation.best_metrics)
     with optional("closing the loggers"):

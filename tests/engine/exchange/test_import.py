@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from microgpt import load
 from microgpt.engine.commands.import_ import main
 from microgpt.engine.exchange.importers import Importer
-from microgpt.engine.exchange.nanogpt import read_checkpoint, read_meta, read_plain
+from microgpt.engine.exchange.nanogpt import read_checkpoint, read_meta, read_plain, rename
 from microgpt.errors import CheckpointError, UsageError
 
 LETTERS = "\n !abcdefghijklé日"
@@ -181,3 +181,62 @@ def test_another_project_is_one_file_of_the_users(tmp_path: Path, capsys: pytest
         assert "no project 'lap' in PROJECT; did you mean 'lab'?" in capsys.readouterr().err
     finally:
         Importer.members.pop("lab", None)
+
+
+def test_a_head_of_its_own_is_imported_with_its_own_weights(tmp_path: Path) -> None:
+    state = weights()
+    state["lm_head.weight"] = torch.randn(V, C, generator=torch.Generator().manual_seed(9))
+    model = read_checkpoint(checkpoint(tmp_path / "ckpt.pt", state))
+    assert not model.config.tie_weights
+    x = torch.randint(V, (2, T), generator=torch.Generator().manual_seed(1))
+    assert (model(x)[0] - logits(state, x)).abs().max() < 1e-5
+    del state["lm_head.weight"]
+    assert read_checkpoint(checkpoint(tmp_path / "ckpt.pt", state)).config.tie_weights
+
+
+def test_causal_masks_among_the_weights_are_not_lost_weights(tmp_path: Path) -> None:
+    state = weights()
+    mask = torch.tril(torch.ones(T, T)).view(1, 1, T, T)
+    read_checkpoint(checkpoint(tmp_path / "ckpt.pt", state | {"transformer.h.0.attn.bias": mask}))
+    for other in (mask.transpose(2, 3), mask[0], torch.zeros(3 * C), torch.tensor(0.0)):
+        ckpt = checkpoint(tmp_path / "ckpt.pt", state | {"transformer.h.0.attn.bias": other.contiguous()})
+        with pytest.raises(CheckpointError, match=r"would be lost: 'model.transformer.h.0.attn.bias'"):
+            read_checkpoint(ckpt)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((f"model.{name}", torch.ones(C)) for name in ("transformer.h.0.attn.gate", "lm_head.bias", "value_embed.0",
+                                                        "transformer.h.2.ln_1.weight", "_orig_mod.lm_head.weight")),
+        ("model.step", 3),
+        ("model.transformer.wpe.scale", torch.ones(C, dtype=torch.int8)),
+        ("model_args.rope", True),
+        ("model_args.n_kv_head", 1),
+        ("ema", {}),
+        ("lora_A", torch.ones(2)),
+    ],
+)  # fmt: skip
+def test_nothing_in_a_checkpoint_is_lost_in_silence(tmp_path: Path, name: str, value: Any) -> None:
+    ckpt = checkpoint(tmp_path / "ckpt.pt", weights())
+    state = torch.load(ckpt, weights_only=True)
+    *outer, inner = name.split(".", 1)  # names of weights have dots of their own
+    (state[outer[0]] if outer else state)[inner] = value
+    torch.save(state, ckpt)
+    with pytest.raises(CheckpointError) as refusal:
+        read_checkpoint(ckpt)
+    assert rename(inner) in str(refusal.value) or inner in str(refusal.value)
+
+
+def test_weights_of_several_types_keep_the_widest(tmp_path: Path) -> None:
+    state = weights()
+    state["transformer.wte.weight"] = state["transformer.wte.weight"].bfloat16()
+    state["lm_head.weight"] = state["transformer.wte.weight"]
+    model = read_checkpoint(checkpoint(tmp_path / "ckpt.pt", state))
+    assert torch.equal(model.state_dict()["norm.weight"], state["transformer.ln_f.weight"])
+
+
+@pytest.mark.parametrize("odd", [{"vocab_size": V + 1}, {"stoi": {"a": 0}}, {"merges": {}}])
+def test_a_meta_file_that_holds_more_or_contradicts_itself_is_refused(tmp_path: Path, odd: Any) -> None:
+    with pytest.raises(CheckpointError, match="no plain dictionaries"):
+        read_meta(meta(tmp_path / "meta.pkl", **odd))

@@ -4,6 +4,7 @@ import argparse
 import csv
 import inspect
 import json
+import math
 import optparse
 import shutil
 from collections.abc import Callable
@@ -14,12 +15,13 @@ import pytest
 import torch
 import yaml
 
-from microgpt import GPT, Run, load, train
+from microgpt import GPT, GPTConfig, Run, load, train
 from microgpt.config import ConfigError
 from microgpt.data.tokenizer import HFTokenizer
 from microgpt.engine.config import RunConfig
 from microgpt.engine.trained.growing_text import GrowingText
-from microgpt.errors import CheckpointError, UsageError
+from microgpt.errors import CheckpointError, DataError, UsageError
+from microgpt.model import save_model
 from microgpt.model.files.hf import write_model
 
 GPT2_PARTS = ["model.pos=learned", "model.norm=layernorm", "model.bias=true", "model.tie_weights=true",
@@ -140,7 +142,6 @@ def test_words_of_a_sentencepiece_tokenizer_keep_the_space_before_them(tokenizer
         text.add(token)
     assert text.finish() == " cab"
     assert tokenizer.settled("bad cab bad cab") == 0
-    assert tokenizer.token_lengths()[1].tolist() == [1] * len(vocab)
 
 
 def losses(folder: Path) -> list[float]:
@@ -198,3 +199,28 @@ def test_fine_tuning_lowers_the_loss_and_beats_training_from_scratch(tokenizers:
     print(f"before {before:.3f}, tuned {tuned.summary['val/loss']:.3f} ({tuned.summary['val/bpb']:.3f} bits a byte), "
           f"LoRA {low_rank.summary['val/loss']:.3f} with {low_rank.summary['trained_params']} of "
           f"{low_rank.summary['params']} weights; from scratch {scratch:.3f} bits a byte")  # fmt: skip
+
+
+def test_what_a_pretrained_tokenizer_cannot_represent_is_said_and_recorded(
+    tiny: Callable[..., list[str]], book: Path, tokenizers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = [("<unk>", 0.0), ("\u2581", -2.0), *((c, -3.0) for c in sorted(set(book.read_text()) - set(" z")))]
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, 0, False))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    tokenizer, folder = HFTokenizer(backend.to_str()), tmp_path / "base"
+    model = GPT(GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=16), tokenizer.vocab_size)
+    save_model(folder, model, tokenizer.to_dict())
+    text = book.read_text()
+    book.write_text(text + "日本日", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"'日' U\+65E5, '本' U\+672C, the first at position {len(text)}"):
+        train(tiny(f"model.pretrained={folder}", "data.val_fraction=0.5"))
+    run = train(tiny(f"model.pretrained={folder}", "data.val_fraction=0.5", "data.unknown=replace"))
+    assert run is not None
+    assert run.summary["unknown_characters"] == 3
+    assert "3 characters outside the vocabulary were replaced by a stand-in: '日' U+65E5 x2, '本' U+672C x1" in (
+        (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    )
+    tokens_per_character = run.summary["val/bpc"] / (run.summary["val/loss"] / math.log(2))
+    half = (len(text) + 3) - (len(text) + 3) // 2
+    whole = HFTokenizer(backend.to_str(), unknown="replace").encode((text + "日本日")[-half:])
+    assert tokens_per_character == pytest.approx(len(whole) / half, rel=1e-6)

@@ -104,6 +104,6 @@ def test_unknown_characters_of_another_file_are_counted(tmp_path, capsys) -> Non
     (tmp_path / "other.txt").write_text("abc cab xyz xa\n" * 20, encoding="utf-8")
     assert main([str(tmp_path), "--data", str(tmp_path / "other.txt")]) == 0
     out = capsys.readouterr().out
-    assert "80 characters the model never saw" in out
+    assert "80 characters outside the vocabulary were left out" in out
     assert "'x' U+0078 x40" in out
     assert "protocol blocks" in out

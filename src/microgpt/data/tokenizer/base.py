@@ -91,9 +91,17 @@ class Tokenizer(Part, ABC, family="tokenizer"):
             DataError: an index is outside the vocabulary.
         """
 
-    @abstractmethod
     def token_lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """Each token's length in UTF-8 bytes (V,) and in characters (V,), to convert nats per token to bits."""
+        """Each token's length in UTF-8 bytes (V,) and in characters (V,), to convert nats per token to bits.
+
+        A tokenizer whose tokens may span characters needs none: the characters of the text itself are counted.
+        """
+        raise TypeError(f"tokens of {type(self).__name__} have no length of their own")
+
+    @property
+    def leaves_out_unknown(self) -> bool:
+        """Whether unknown characters are left out of the indices, rather than replaced."""
+        return self.unknown == "skip"
 
     def state(self) -> dict[str, Any]:
         """Everything that `from_dict` needs, such as the vocabulary, as plain data for JSON."""
@@ -191,6 +199,14 @@ def tokenizer_from_dict(values: Any, unknown: Unknown = "error") -> Tokenizer:
     if type(version) is not int or version != FORMAT:
         raise CheckpointError(f"format {shown(version)}", "the tokenizer", f"this version reads format {FORMAT}")
     return Tokenizer.named(kind).from_dict(values).with_unknown(unknown)
+
+
+def unknown_text(unknown: Mapping[str, int], tokenizer: Tokenizer) -> str:
+    """A sentence: `80 characters outside the vocabulary were left out: 'x' U+0078 x40, ...`, most frequent first."""
+    total, most = sum(unknown.values()), sorted(unknown.items(), key=lambda item: -item[1])[:10]
+    fate = "left out" if tokenizer.leaves_out_unknown else "replaced by a stand-in"
+    listed = ", ".join(f"{c!r} U+{ord(c):04X} x{n}" for c, n in most)
+    return f"{total:,} characters outside the vocabulary were {fate}: {listed}"
 
 
 def unknown_error(characters: Iterable[str], position: int, where: str) -> DataError:

@@ -3,7 +3,7 @@
 A model folder contains the whole tokenizer.json. Needs numpy, and the extra `hf` to make one.
 """
 
-import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -13,13 +13,15 @@ from typing import Any, Self
 import numpy as np
 
 from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown, unknown_error
-from microgpt.data.tokenizer.hf_format import BYTE_OF
+from microgpt.data.tokenizer.hf_coverage import Coverage
 from microgpt.errors import CheckpointError, MachineError, UsageError
 from microgpt.files import read_capped
+from microgpt.foreign import TOKENIZERS, refuse_foreign
 from microgpt.text import one_line, shown
 
 LIMIT = 64 << 20
 "Most bytes that a tokenizer.json may have."
+_SURROGATE = re.compile("[\ud800-\udfff]")
 END_TOKENS = ("<|endoftext|>", "</s>", "<|end_of_text|>")
 
 
@@ -48,7 +50,7 @@ class HFTokenizer(Tokenizer, name="hf"):
             what = f"{least} tokens for a vocabulary of {size}" if least else "no tokens"
             raise CheckpointError(what, "the tokenizer", "take the tokenizer.json that belongs to the model")
         self._size = size or least
-        self._unknown: dict[str, bool] = {}
+        self._coverage = Coverage(self.backend)
 
     @classmethod
     def from_file(cls, path: Path, size: int | None = None) -> Self:
@@ -57,10 +59,11 @@ class HFTokenizer(Tokenizer, name="hf"):
         Raises:
             CheckpointError: the file is missing or damaged.
         """
+        refuse_foreign(path if path.is_file() else path.parent, TOKENIZERS)
         try:
             return cls(read_capped(path, LIMIT).decode(), size)
         except FileNotFoundError:
-            fix = "take the model from a folder that has one; a tokenizer.model or vocab.json alone is not read"
+            fix = "take the model from a folder that has one"
             raise CheckpointError("no such file", str(path), fix) from None
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot be read ({error})", str(path), "copy the folder again") from None
@@ -74,22 +77,23 @@ class HFTokenizer(Tokenizer, name="hf"):
     def vocab_size(self) -> int:
         return self._size
 
-    def encode_counted(self, text: str, *, where: str = "", offset: int = 0) -> tuple[np.ndarray, Counter[str]]:
-        ids = np.array(self.backend.encode(text, add_special_tokens=False).ids, dtype=self.dtype)
-        if self._is_byte_level:
-            return ids, Counter()
-        lost = {c: text.count(c) for c in set(text) if self._is_unknown(c)}
-        if lost and self.unknown == "error":
-            first = min(map(text.index, lost))
-            raise unknown_error(sorted(lost, key=text.index), offset + first, where)
-        return ids, Counter(lost)
+    @property
+    def leaves_out_unknown(self) -> bool:
+        return self.unknown == "skip" or self._coverage.unknown is None
 
-    def _is_unknown(self, character: str) -> bool:
-        """Whether a character is encoded as nothing or as the unknown token."""
-        if character not in self._unknown:
-            ids = self.backend.encode(character, add_special_tokens=False).ids
-            self._unknown[character] = not ids or self._stray in ids
-        return self._unknown[character]
+    def encode_counted(self, text: str, *, where: str = "", offset: int = 0) -> tuple[np.ndarray, Counter[str]]:
+        halves = _SURROGATE.findall(text)  # the library takes none
+        if halves and self.unknown == "error":
+            raise unknown_error(halves, offset + text.index(halves[0]), where)
+        text = _SURROGATE.sub("", text) if halves else text
+        indices, lost = self._coverage.encode(text)
+        unknown = [text[i] for i in lost]
+        if unknown and self.unknown == "error":
+            raise unknown_error(unknown, offset + lost[0], where)
+        ids = np.array(indices, dtype=self.dtype)
+        if unknown and self.unknown == "skip":
+            ids = ids[ids != self._coverage.unknown]
+        return ids, Counter([*halves, *unknown])
 
     def decode(self, ids: Any) -> str:
         """The text of the tokens; invalid UTF-8 becomes U+FFFD, and indices that pad the vocabulary are skipped."""
@@ -98,31 +102,13 @@ class HFTokenizer(Tokenizer, name="hf"):
         return text
 
     def settled(self, text: str) -> int:
-        # Byte-level tokenizers always cut between a word and the space before the next. Others may need the whole text.
-        if not self._is_byte_level:
+        if not self._coverage.cuts_words:  # the tokens may depend on the whole text
             return 0
         space = len(text) - 1
         while (space := text.rfind(" ", 0, space)) > 0:
             if text[space - 1].isalpha() and text[space + 1].isalpha():
                 return space
         return 0
-
-    def token_lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        lengths = np.zeros((2, self.vocab_size), np.int64)  # bytes and characters
-        for i, name in self._names.items():
-            data = self._bytes(i, name)
-            lengths[:, i] = len(data), sum((byte & 0xC0) != 0x80 for byte in data)
-        return lengths[0], lengths[1]
-
-    def _bytes(self, i: int, name: str) -> bytes:
-        """The UTF-8 bytes that a token stands for."""
-        if i in self._added:
-            return name.encode()
-        if self._is_byte_level:
-            return bytes(BYTE_OF[c] for c in name if c in BYTE_OF)
-        if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
-            return bytes.fromhex(name[3:5])
-        return name.replace("\u2581", " ").encode()
 
     def tokenizer_json(self) -> str:
         return self.text
@@ -133,25 +119,6 @@ class HFTokenizer(Tokenizer, name="hf"):
     @cached_property
     def _names(self) -> dict[int, str]:
         return {i: name for name, i in self._tokens.items()}
-
-    @cached_property
-    def _description(self) -> dict[str, Any]:
-        return dict(json.loads(self.text))
-
-    @cached_property
-    def _added(self) -> set[int]:
-        return {token["id"] for token in self._description.get("added_tokens") or ()}
-
-    @cached_property
-    def _is_byte_level(self) -> bool:
-        """Whether tokens are spelt in the byte alphabet, so that every text has tokens."""
-        decoder = self._description.get("decoder") or {}
-        return "ByteLevel" in (part.get("type") for part in (decoder, *decoder.get("decoders", ())))
-
-    @cached_property
-    def _stray(self) -> int | None:
-        """The index of the unknown token."""
-        return self._tokens.get(self._description.get("model", {}).get("unk_token"))
 
     def state(self) -> dict[str, Any]:
         return {"size": self.vocab_size, "json": self.text}
@@ -177,6 +144,8 @@ def _backend(text: str) -> Any:
         raise CheckpointError(f"no tokenizer.json ({one_line(error, 150)})", "the tokenizer", "copy it again") from None
     backend.no_truncation()
     backend.no_padding()
+    if getattr(backend.model, "dropout", None) is not None:
+        backend.model.dropout = None  # it would draw other tokens each time
     return backend
 
 

@@ -40,4 +40,3 @@ def _alphabet() -> str:
 
 
 ALPHABET = _alphabet()
-BYTE_OF = {character: byte for byte, character in enumerate(ALPHABET)}

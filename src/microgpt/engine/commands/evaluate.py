@@ -4,19 +4,17 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from microgpt.engine.commands import common, opening
 from microgpt.engine.commands.options import imported_sources
 from microgpt.engine.commands.sources import Sources
-from microgpt.errors import CheckpointError, UsageError
-from microgpt.text import one_line
+from microgpt.errors import UsageError
+from microgpt.text import escaped
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from microgpt.data.corpus import Corpus
     from microgpt.data.encoded_text import EncodedText
     from microgpt.data.tokenizer import Tokenizer
     from microgpt.engine.trained.evaluate import Score
@@ -55,6 +53,7 @@ def parser(sources: Sources | None = None) -> argparse.ArgumentParser:
 def evaluate_command(arguments: list[str]) -> None:
     """Load the model, score it, print the metrics."""
     a = parser(imported_sources(arguments)).parse_args(arguments)
+    from microgpt.data.tokenizer.base import unknown_text
     from microgpt.engine.trained.evaluate import evaluate, yardsticks
     from microgpt.engine.trained.protocols import EvalProtocol
 
@@ -69,81 +68,46 @@ def evaluate_command(arguments: list[str]) -> None:
         bytes_per_token=text.bytes_per_token,
     )
     baselines = yardsticks(trained_on, text.ids, run.tokenizer.vocab_size) if trained_on is not None else {}
-    unknown = dict(text.unknown) if a.data is not None else {}
     if a.json:
         facts = {"data": name, "protocol": score.protocol, "tokens": score.tokens}
-        print(json.dumps({**facts, **score.values, "unknown_characters": unknown, "baselines": baselines}))
+        print(json.dumps({**facts, **score.values, "unknown_characters": dict(text.unknown), "baselines": baselines}))
     else:
-        print_score(name, score, baselines, unknown)
+        print_score(name, score, baselines)
+        if text.unknown:
+            print(f"  {unknown_text(text.unknown, text.tokenizer)}")
 
 
 def text_to_score(a: argparse.Namespace, tokenizer: "Tokenizer") -> "tuple[str, EncodedText, Tensor | None]":
     """Read the text that the arguments name: its label, the text, and the run's training split if available.
 
     Raises:
-        DataError: the file cannot be read.
         UsageError: the run has no such split.
         CheckpointError: the run does not record its training corpus.
+        DataError: the file cannot be read, or the corpus is not the one of training any more.
     """
     if a.data is not None:
         from microgpt.data.corpus import read_text_ids
 
         return a.data, read_text_ids(a.data, tokenizer, a.encoding, unknown="skip"), None
-    corpus = corpus_of(a.run, tokenizer)
+    from microgpt.engine.trained.training_text import training_corpus
+
+    corpus = training_corpus(a.run, tokenizer)
     text = corpus.splits[a.split]
     if len(text) < 2:
         raise UsageError(f"the run has no {a.split} split", str(a.run), "name a file with --data")
-    return f"{corpus.name} ({a.split})", text, corpus.train
+    return f"{corpus.path or corpus.name} ({a.split})", text, corpus.train
 
 
-def print_score(name: str, score: "Score", baselines: dict[str, float], unknown: dict[str, int]) -> None:
-    """Print the metrics, the ones with a unit first, then the baselines and the skipped characters."""
+def print_score(name: str, score: "Score", baselines: dict[str, float]) -> None:
+    """Print the metrics, the ones with a unit first, then the baselines."""
     from microgpt.engine.trained.metrics import Metric
 
-    print(f"{name}: {score.tokens:,} tokens, protocol {score.protocol}")
+    print(f"{escaped(name)}: {score.tokens:,} tokens, protocol {score.protocol}")
     for has_unit in (True, False):
         metrics = [metric for metric in Metric.members.values() if bool(metric.unit) == has_unit]
         print("  " + "   ".join(metric.text(score.values[metric.name]) for metric in metrics))
     for what, loss in baselines.items():
         print(f"  for comparison, {what}: {loss:.4f} nats per token")
-    if unknown:
-        most = sorted(unknown.items(), key=lambda item: -item[1])[:10]
-        shown = ", ".join(f"{c!r} U+{ord(c):04X} x{n}" for c, n in most)
-        print(f"  {sum(unknown.values()):,} characters the model never saw were left out: {shown}")
-
-
-def corpus_of(path: Path, tokenizer: "Tokenizer") -> "Corpus":
-    """Read a run folder's corpus, encoded by the model's own tokenizer.
-
-    Raises:
-        CheckpointError: the folder does not record its training corpus.
-    """
-    from microgpt.data.config import DataConfig
-    from microgpt.data.corpus import prepare
-
-    for folder in (path, path.parent):
-        file = folder / "config.yaml"
-        if file.is_file():
-            return prepare(DataConfig.from_dict(data_node(file)), tokenizer)
-    raise CheckpointError("no config.yaml says what it was trained on", str(path), "name a text with --data FILE")
-
-
-def data_node(file: Path) -> dict[str, Any]:
-    """Read the node `data` of an untrusted config.yaml.
-
-    Raises:
-        CheckpointError: the file is not such a config.
-    """
-    from microgpt.engine.store.config_file import read_config
-
-    try:
-        data = read_config(file).get("data")
-        if not isinstance(data, dict):
-            raise ValueError("no node data")
-    except (OSError, ValueError) as error:
-        fix = "name a text with --data FILE"
-        raise CheckpointError(f"no configuration of a run ({one_line(error, 200)})", str(file), fix) from None
-    return data
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from microgpt.engine.compare.compare import Comparison, Group, short
 from microgpt.engine.compare.runs import read_curves
+from microgpt.engine.trained.any_script import any_script
 from microgpt.errors import MachineError
 from microgpt.text import cut, escaped
 
@@ -36,7 +37,8 @@ def draw_figures(comparison: Comparison, folder: str | Path) -> list[Path]:
         for name, figure in figures.items():
             if figure is not None:
                 written.append(Path(folder) / f"{name}.png")
-                figure.savefig(written[-1], dpi=150, bbox_inches="tight")
+                with any_script():
+                    figure.savefig(written[-1], dpi=150, bbox_inches="tight")
     except OSError as error:
         raise MachineError(f"cannot write figures ({error.strerror})", str(folder)) from error
     return written

@@ -9,7 +9,7 @@ import microgpt
 from microgpt.engine.trained.metrics import Metric
 from microgpt.engine.trained.run import Run
 from microgpt.model.files.hf import Family
-from microgpt.text import printable
+from microgpt.text import escaped, printable
 
 PROMPTS = ("", "The ")
 FACTS = ("step", "tokens", "train_seconds", "params", "vocab_size", "precision", "device", "protocol")
@@ -25,7 +25,7 @@ def model_card(run: Run, family: Family, difference: float, reader: str) -> str:
     config = run.config.to_dict()
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- microgpt\n---\n",
-        f"# {run.path.resolve().name}\n",
+        f"# {escaped(run.path.resolve().name)}\n",
         f"A GPT of {run.model.num_params():,} parameters, trained with microgpt {microgpt.__version__} on "
         f"{corpus_name(run.path)} and exported as `{family.architecture}`.\n",
         "```python\nfrom transformers import pipeline\n\n"
@@ -74,5 +74,5 @@ def corpus_name(path: Path) -> str:
         with contextlib.suppress(OSError, ValueError):
             data = read_config(folder / "config.yaml").get("data")
             if isinstance(data, dict):
-                return f"`{Path(str(data['path'])).name if data.get('path') else data.get('corpus')}`"
+                return f"`{escaped(Path(str(data['path'])).name if data.get('path') else str(data.get('corpus')))}`"
     return "a text that is not recorded"

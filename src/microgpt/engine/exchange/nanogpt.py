@@ -4,8 +4,9 @@ Both files are pickles, which can run code when loaded. torch's weights-only unp
 the few instructions that plain dictionaries need reads meta.pkl.
 """
 
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from pickletools import genops
 from typing import Any
@@ -17,12 +18,17 @@ from microgpt.config import ConfigError
 from microgpt.data.tokenizer import CharTokenizer
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.files import read_capped
+from microgpt.foreign import MODELS, refuse_foreign
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.files.without_weights import without_weights
 from microgpt.text import one_line, shown
 
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 META_LIMIT = 64 << 20
+STATE = {"model", "model_args", "optimizer", "iter_num", "best_val_loss", "config"}
+"What train.py saves; all but the first two describe the training."
+ARGUMENTS = ("n_layer", "n_head", "n_embd", "block_size", "bias", "dropout")
+META = {"itos", "stoi", "vocab_size"}
 NAMES = {
     "transformer.wte.": "wte.",
     "transformer.wpe.": "pos.wpe.",
@@ -47,6 +53,7 @@ def read_checkpoint(path: Path) -> GPT:
     """
     if os.environ.get(UNSAFE):
         raise UsageError(f"{UNSAFE} is set, with which a pickle can run code", "the environment", f"unset {UNSAFE}")
+    refuse_foreign(path, (kind for kind in MODELS if kind.name != "pickle"))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -57,12 +64,11 @@ def read_checkpoint(path: Path) -> GPT:
     arguments, weights = (state.get(key) if isinstance(state, dict) else None for key in ("model_args", "model"))
     if not isinstance(arguments, dict) or not isinstance(weights, dict):
         raise CheckpointError("no model_args and model", str(path), "it is no checkpoint of nanoGPT's train.py")
+    refuse_others(state.keys() - STATE, "", path)
+    refuse_others(arguments.keys() - {*ARGUMENTS, "vocab_size"}, "model_args.", path)
     try:
-        config, vocab_size = read_arguments(arguments)
-        renamed = {
-            rename(str(name)): tensor for name, tensor in weights.items() if not str(name).endswith(".attn.bias")
-        }
-        renamed.pop("lm_head.weight", None)  # tied to the token embedding
+        renamed = read_weights(weights, path)
+        config, vocab_size = read_arguments(arguments, is_tied="head.weight" not in renamed)
         return fill(config, vocab_size, renamed, path)
     except ConfigError as error:
         raise CheckpointError(one_line(f"model_args.{error.faults[0]}"), str(path)) from None
@@ -70,11 +76,43 @@ def read_checkpoint(path: Path) -> GPT:
         raise CheckpointError(one_line(f"model_args are not nanoGPT's ({error!r})"), str(path)) from None
 
 
-def read_arguments(arguments: Mapping[str, Any]) -> tuple[GPTConfig, int]:
+def refuse_others(names: Iterable[Any], prefix: str, path: Path) -> None:
+    """Refuse entries that nanoGPT does not write: without them it might be another model."""
+    if listed := ", ".join(shown(f"{prefix}{name}") for name in sorted(map(str, names))[:5]):
+        fix = "it is of a changed nanoGPT: take out what its model can do without"
+        raise CheckpointError(f"entries that are not nanoGPT's and would be lost: {listed}", str(path), fix)
+
+
+def read_weights(weights: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+    """The weights under our names, without causal masks and a head that is the token embedding again.
+
+    Raises:
+        CheckpointError: a weight is no tensor of real numbers, is there twice, or is a mask that is not causal.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            refuse_others([name], "model.", path)
+        ours = rename(str(name))
+        if ours in found:
+            refuse_others([name], "model.", path)
+        if ours.endswith(".attn.bias"):  # of versions that need no flash attention
+            T = tensor.shape[-1] if tensor.dim() else 0
+            if tensor.shape != (1, 1, T, T) or not torch.equal(tensor[0, 0], torch.ones(T, T).tril().to(tensor)):
+                refuse_others([name], "model.", path)
+            continue
+        found[ours] = tensor
+    head = found.pop("lm_head.weight", None)
+    table = found.get("wte.weight")
+    if head is not None and (table is None or head.shape != table.shape or not torch.equal(head, table)):
+        found["head.weight"] = head
+    return found
+
+
+def read_arguments(arguments: Mapping[str, Any], is_tied: bool) -> tuple[GPTConfig, int]:
     """Convert nanoGPT's model_args to our config and the vocabulary size."""
-    names = ("n_layer", "n_head", "n_embd", "block_size", "bias", "dropout")
-    knobs = {name: arguments[name] for name in names}
-    parts = {"pos": "learned", "norm": "layernorm", "mlp": "gelu", "tie_weights": True}
+    knobs = {name: arguments[name] for name in ARGUMENTS}
+    parts = {"pos": "learned", "norm": "layernorm", "mlp": "gelu", "tie_weights": is_tied}
     return GPTConfig.from_dict({**knobs, **parts}), int(arguments["vocab_size"])
 
 
@@ -98,8 +136,9 @@ def fill(config: GPTConfig, vocab_size: int, weights: Mapping[str, Tensor], path
         odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         what = f"{odd[0][:60]} has the shape {found.get(odd[0])}, model_args say {wanted.get(odd[0])}"
         raise CheckpointError(what, str(path), "it is no checkpoint of nanoGPT's train.py")
+    dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in weights.values()))
     model.load_state_dict(dict(weights), assign=True)
-    return model.to(weights["wte.weight"].dtype).eval()
+    return model.to(dtype).eval()
 
 
 def read_meta(path: Path) -> CharTokenizer:
@@ -111,7 +150,11 @@ def read_meta(path: Path) -> CharTokenizer:
     try:
         meta = read_plain(read_capped(path, META_LIMIT))
         letters = meta["itos"]
-        return CharTokenizer([letters[i] for i in range(len(letters))])
+        characters = [letters[i] for i in range(len(letters))]
+        is_whole = meta.keys() <= META and meta.get("vocab_size", len(letters)) == len(letters)
+        if not is_whole or meta.get("stoi", indices := {c: i for i, c in enumerate(characters)}) != indices:
+            raise ValueError("itos, stoi and vocab_size differ, or there is more")
+        return CharTokenizer(characters)
     except FileNotFoundError:
         raise CheckpointError("no such file", str(path), "name the meta.pkl of the data folder") from None
     except Exception as error:

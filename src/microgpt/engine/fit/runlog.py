@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from microgpt.engine.store.run_folder import write_text
+from microgpt.engine.trained.any_script import any_script
 from microgpt.engine.trained.metrics import Metric
 
 TRAINING_COLUMNS = (
@@ -94,7 +95,8 @@ class RunLog(Logger):
 
     def add_figure(self, tag: str, figure: Any, step: int) -> None:
         """Give a matplotlib figure to the loggers that take figures."""
-        self._offer("add_figure", tag, figure, step)
+        with any_script():
+            self._offer("add_figure", tag, figure, step)
 
     def add_hparams(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Give the configuration and the final metrics to the loggers that tabulate them."""

@@ -1,4 +1,4 @@
-"""Send the package's messages to the screen, and with the time to train.log. Imports the standard library alone."""
+"""Send the package's messages to the screen, and with the time to train.log. Imports neither torch nor Lightning."""
 
 import contextlib
 import logging
@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import TextIO
 
 from microgpt.engine.process import cluster
+from microgpt.text import printable
 
 log = logging.getLogger("microgpt")
+
+
+class Printable(logging.Formatter):
+    """A formatter whose lines cannot drive a terminal, whatever a text, a name or a knob holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class Screen(logging.StreamHandler[TextIO]):
@@ -45,9 +53,9 @@ def logging_to(path: Path) -> Iterator[None]:
         return
     screen = Screen(sys.stdout)
     screen.setLevel(logging.INFO)
-    screen.setFormatter(logging.Formatter("%(message)s"))
+    screen.setFormatter(Printable("%(message)s"))
     file = LogFile(path, encoding="utf-8", errors="backslashreplace")
-    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    file.setFormatter(Printable("%(asctime)s %(message)s"))
     previous = log.handlers, log.level, log.propagate
     try:
         log.setLevel(logging.DEBUG)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from microgpt.model import GPT
+from microgpt.text import drawable
 
 SHOWN_TOKENS = 32
 
@@ -49,7 +50,7 @@ def attention_maps(model: GPT, ids: Tensor, labels: Sequence[str]) -> Any:
     axes.set_yticks(middles[:layers], [f"layer {i}" for i in range(layers)], fontsize=8, rotation=90, va="center")
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("".join(labels[:T]), fontsize=7, family="monospace")
+    axes.set_xlabel(drawable("".join(labels[:T])), fontsize=7, family="monospace", parse_math=False)
     return figure
 
 

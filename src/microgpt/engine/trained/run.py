@@ -14,6 +14,7 @@ from microgpt.engine.store.checkpoint import checkpoints
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.engine.trained.sample import GenerationParams, generate_texts
 from microgpt.errors import CheckpointError
+from microgpt.foreign import refuse_foreign
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.files import hf
 from microgpt.model.files.folder import TOKENIZER, load_model
@@ -124,4 +125,5 @@ def model_folder(path: Path) -> Path:
     if (path / "checkpoints").is_dir() or (path / "config.yaml").is_file():
         fix = f"let it train until its first evaluation: microgpt-train hydra.run.dir={path}"
         raise CheckpointError("the run has saved no model yet", str(path), fix)
+    refuse_foreign(path)
     raise CheckpointError("no model", str(path), "name a run folder, its model/ folder or an exported model")

@@ -15,6 +15,7 @@ from microgpt.errors import CheckpointError, UsageError
 from microgpt.model.config import GPTConfig
 from microgpt.model.files.folder import TABLES_LIMIT, load_model
 from microgpt.model.files.hf.family import Family, Rule, family_of
+from microgpt.model.files.hf.leftovers import odd_fields, refuse_leftovers
 from microgpt.model.files.hf.source import CONFIG, Weights, locate
 from microgpt.model.files.untrusted import TYPES, damaged, read_json
 from microgpt.model.files.without_weights import without_weights
@@ -23,8 +24,6 @@ from microgpt.text import cut, shown
 
 HINT = "microgpt"
 "The key of config.json under which an export keeps our own config."
-BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
-"Constants that older files store among their weights."
 
 
 def from_pretrained(name: str | Path, *, block_size: int | None = None, dropout: float = 0.0) -> GPT:
@@ -81,7 +80,7 @@ def read_model(folder: Path) -> GPT:
 def _own_config(values: Mapping[str, Any], family: Family, vocab_size: int) -> GPTConfig | None:
     """The config that our export stored, if the rest of config.json still agrees with it."""
     hint = values.get(HINT)
-    if not isinstance(hint, dict):
+    if not isinstance(hint, dict) or any(odd_fields(values)):
         return None
     try:
         config = GPTConfig.from_dict(hint)
@@ -97,6 +96,7 @@ def _config(values: Mapping[str, Any], family: Family, folder: Path) -> GPTConfi
     """Convert their config to ours."""
     try:
         knobs, refused = family.read_config(values)
+        refused.extend(odd_fields(values))
         if values.get("quantization_config") is not None:
             refused.append("quantization_config")
         if refused:
@@ -121,7 +121,7 @@ def _state(
     if 8 * config.block_size * config.n_embd > max(TABLES_LIMIT, weights.size):
         raise damaged(place, f"a context of {config.block_size} is too much for {weights.size:,} bytes")
     rules = list(family.rules(config, vocab_size, values))
-    _refuse_leftovers(family, rules, weights)
+    refuse_leftovers(family, config, rules, weights)
     with without_weights():
         wanted = {key: tuple(tensor.shape) for key, tensor in GPT(config, vocab_size).state_dict().items()}
     state: dict[str, Tensor] = {}
@@ -165,12 +165,3 @@ def _joined(rule: Rule, family: Family, weights: Weights) -> Tensor | None:
         except (SafetensorError, OSError, RuntimeError) as error:
             raise damaged(weights.folder, str(error)) from None
     return rule.join(parts)
-
-
-def _refuse_leftovers(family: Family, rules: list[Rule], weights: Weights) -> None:
-    """Refuse weights that no rule covers: without them it would not be the trained model."""
-    known = {"lm_head.weight"} | {name for rule in rules for name in rule.theirs}  # a tied head may be stored twice
-    left = [n for n in weights if n.removeprefix(family.prefix) not in known and not n.endswith(BUFFERS)]
-    if left:
-        listed = ", ".join(repr(name[:60]) for name in sorted(left)[:5])
-        raise CheckpointError(f"{len(left)} weights that our parts cannot express: {listed}", str(weights.folder))

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from microgpt.errors import CheckpointError, MachineError
+from microgpt.foreign import refuse_foreign
 from microgpt.model.files.untrusted import Entry, damaged, read_json, read_safetensors_header
 from microgpt.text import one_line
 
@@ -30,8 +31,12 @@ def locate(name: str | Path) -> Path:
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        return path / "model" if (path / "model" / CONFIG).is_file() else path
+        folder = path / "model" if (path / "model" / CONFIG).is_file() else path
+        if not (folder / CONFIG).is_file():
+            refuse_foreign(folder)
+        return folder
     text = str(name)
+    refuse_foreign(path)
     if path.exists() or text.startswith((".", "/", "~", "\\")) or text.count("/") > 1:
         state = "not a folder" if path.exists() else "no such folder"
         raise CheckpointError(state, text, "give a folder with config.json and model.safetensors, or a name of the Hub")
@@ -71,9 +76,8 @@ class Weights(Mapping[str, Entry]):
             yield self.folder / WEIGHTS, None
             return
         if not (self.folder / INDEX).is_file():
-            pickled = sorted(path.name for path in self.folder.glob("*.bin"))
-            what = f"only pickled weights ({pickled[0]}), which can run code" if pickled else f"no {WEIGHTS}"
-            raise CheckpointError(what, str(self.folder), f"give a folder with {WEIGHTS} or {INDEX}")
+            refuse_foreign(self.folder)
+            raise CheckpointError(f"no {WEIGHTS}", str(self.folder), f"give a folder with {WEIGHTS} or {INDEX}")
         index = read_json(self.folder / INDEX, JSON_LIMIT).get("weight_map")
         if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
             raise damaged(self.folder / INDEX, "no weight_map of names to files")
