@@ -10,7 +10,7 @@ SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = (
     ("errors",),
-    ("text", "files"),
+    ("text", "files", "streams"),
     ("bounds",),
     ("conversion",),
     ("config",),

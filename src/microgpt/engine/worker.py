@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from microgpt import streams
 from microgpt.engine.process import cluster, garbage, signals
 from microgpt.engine.process.launch import CHILD
 from microgpt.engine.process.stopping import ResumeHint
@@ -63,14 +64,21 @@ def main(argv: list[str] | None = None) -> int:
     """Train the named run folder and return the exit code. Print only unexpected errors: the folder holds the rest."""
     if argv is None:
         garbage.collect_rarely()
+        streams.open_descriptors()
         if cluster.OURS not in os.environ:  # a rank counts the other ranks as load; its parent decides
             give_way_if_busy(Load())
     (folder,) = sys.argv[1:] if argv is None else argv
     if CHILD in os.environ:
         end_with_parent()
+    with streams.usable(), streams.forgiving():
+        return train_launched(Path(folder))
+
+
+def train_launched(path: Path) -> int:
+    """Call `run_launched` and turn however it ends into an exit code."""
     try:
         with signals.handled():
-            run_launched(Path(folder))
+            run_launched(path)
     except MicrogptError as error:
         return error.exit_code
     except signals.Stopped as stopped:

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from microgpt import streams
 from microgpt.engine.commands import common, opening
 from microgpt.text import printable
 
@@ -38,7 +39,7 @@ def generate(arguments: list[str]) -> None:
     from microgpt.engine.trained.sample import GenerationParams, generate_texts
 
     run = opening.open_run(a)
-    to_terminal = sys.stdout.isatty()
+    to_terminal = streams.is_terminal(sys.stdout)
 
     def show(text: str) -> None:
         sys.stdout.write(printable(text) if to_terminal else text)
