@@ -80,7 +80,8 @@ def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: flo
             return load(path)
         claim = run_dir.claimed() if world.rank.is_first else nullcontext()
         # Handle signals here as well, so that train.log also gets the farewell.
-        with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled():
+        together = ranks.together(world, path, config.trainer.rank_timeout)
+        with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled(), together:
             start = find_start(config, run_dir, found.corpus, found.steps)
             if start.finished:
                 log.info("%s is finished: %s", path, start.finished)
