@@ -128,7 +128,8 @@ class RunDir:
         made = self.create()
         try:
             with self.lock(), disk_errors(self.path):
-                files.remove_leftovers(self.path)
+                for folder in (self.path, self.model):
+                    files.remove_leftovers(folder)
                 yield
         except MicrogptError:
             if made and not self.config.exists():
