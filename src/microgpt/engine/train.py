@@ -69,7 +69,7 @@ def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: flo
     """
     products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
     with signals.handled(ResumeHint(arguments, path)), products, machine.threads(config.trainer.threads):
-        found, run_dir = find(config), RunDir(path)
+        found, run_dir = find(config, arguments), RunDir(path)
         config, world = found.config, found.world
         if config.plan:
             if world.rank.is_first:
@@ -115,8 +115,11 @@ class Found:
     steps: int
 
 
-def find(config: RunConfig) -> Found:
+def find(config: RunConfig, arguments: Sequence[str] = ()) -> Found:
     """Find a run's devices, text and pretrained model, and check that they fit together.
+
+    Args:
+        arguments: the command line, whose knobs outrank those of a pretrained model where both are possible.
 
     Raises:
         MachineError: the machine lacks a device or a precision.
@@ -131,7 +134,7 @@ def find(config: RunConfig) -> Found:
         for name, part in parts.items():
             require_packages(f"{node}.{name}", part)
     asked_for = config
-    config, pretrained = adopt(config)
+    config, pretrained = adopt(config, arguments)
     corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
     for prompt in config.sample.prompts:  # fail now, not at the first sample
         corpus.tokenizer.encode_counted(prompt, where=f"sample.prompts, {prompt!r}")

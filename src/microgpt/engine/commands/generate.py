@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--min-p", type=float, metavar="P", help="choose among tokens at least P as likely as the likeliest")
     p.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; may be given again")
+    p.add_argument("--no-stop", action="store_true", help="go on past the model's end token")
     p.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same text")
     p.add_argument("--compile", action="store_true", help="up to half a minute first, then about twice as fast")
     return p
@@ -54,6 +55,7 @@ def generate(arguments: list[str]) -> None:
         top_p=a.top_p,
         min_p=a.min_p,
         stop=a.stop,
+        stop_at_end=not a.no_stop,
         seed=a.seed,
         compile=a.compile,
     )
