@@ -10,7 +10,8 @@ SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = (
     ("errors",),
-    ("text", "files"),
+    ("text", "leftovers", "streams"),
+    ("files",),
     ("bounds",),
     ("conversion",),
     ("config",),

@@ -6,7 +6,8 @@
 Parts: kills (200 SIGKILLs), signals (100 each of SIGTERM, SIGINT, SIGUSR1), stops (a signal at every eighth place of
 the program, some 270), starts (150 times two to six commands at once), resume (at every step of a 24-step run, 16
 ways), tmpdir (the same with TMPDIR on another file system), micro (micro-batches in float64), writes (an error at every
-write of a save), damage (300 damaged and 60 malicious files), inputs (10,000 configurations, 5,000 texts), leaks
+write of a save), damage (300 damaged and 60 malicious files), inputs (10,000 configurations, 5,000 texts), surroundings
+(96 commands in odd environments), leaks
 (50,000 steps, 500 saves). Each prints a table; the exit code is 0 when all promises held. Tiny models, one thread,
 forks of one warm process.
 """
@@ -31,6 +32,7 @@ import campaign_kills
 import campaign_leaks
 import campaign_starts
 import campaign_stops
+import campaign_surroundings
 from campaign_rig import report
 
 PARTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
@@ -48,6 +50,7 @@ PARTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
         lambda: campaign_exact.every_step_elsewhere(folder, campaign_exact.GRID[:: max(1, round(1 / scale))])
     ),
     "inputs": lambda folder, scale: campaign_inputs.inputs(folder, round(10_000 * scale), round(5_000 * scale)),
+    "surroundings": lambda folder, scale: campaign_surroundings.surroundings(folder, max(1, round(96 * scale))),
     "leaks": lambda folder, scale: campaign_leaks.leaks(folder, round(50_000 * scale), 100),
 }
 

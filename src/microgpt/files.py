@@ -1,7 +1,8 @@
 """Atomic writes, file hashes and untrusted JSON. Needs only the standard library.
 
 A file or folder is written under a hidden temporary name beside its place, flushed to disk and renamed; then the
-parent folder is flushed too. If the process dies at any moment, the path holds the old or the new content, whole.
+parent folder is flushed too. If the process dies at any moment, the path holds the old or the new content, whole, and
+the next process that writes in the folder removes what is left under the temporary name.
 
     write(path, text)                         a small file
     with writing(path) as file:               a stream of bytes, hashed as it is written
@@ -24,8 +25,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-HIDDEN = ".tmp-"
-"Prefix of temporary names."
+from microgpt.leftovers import HIDDEN, hidden_beside, remove
+
 MAX_DEPTH = 100
 "Deepest nesting of lists and objects that JSON may have."
 MAX_CONTAINERS = 1_000_000
@@ -59,7 +60,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the disk is full or refuses; `path` is unchanged, or the new file if only the last flush failed.
     """
-    hidden = _hidden(path)
+    hidden = hidden_beside(path)
     try:
         yield hidden
         sync(hidden)
@@ -80,7 +81,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the disk is full or refuses; nothing is left behind.
     """
-    hidden = _hidden(path)
+    hidden = hidden_beside(path)
     try:
         hidden.mkdir(parents=True)
         yield hidden
@@ -96,7 +97,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder, renaming it first so that nobody sees it half removed."""
-    hidden = _hidden(path.with_name(f"removed-{path.name}"))
+    hidden = hidden_beside(path.with_name(f"removed-{path.name}"))
     path.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)
 
@@ -104,11 +105,7 @@ def remove_folder(path: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove the hidden files and folders that killed processes left in `folder`, while nobody writes there."""
     for path in folder.glob(f"{HIDDEN}*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                path.unlink()
+        remove(path)
 
 
 class HashedFile:
@@ -222,11 +219,6 @@ def parse_object(data: bytes, depth: int = MAX_DEPTH, allow_nan: bool = False) -
     if _is_deeper(value, depth):
         raise ValueError("not a JSON object: nested too deeply")
     return value
-
-
-def _hidden(path: Path) -> Path:
-    """A temporary name beside `path` that no other process uses."""
-    return path.with_name(f"{HIDDEN}{path.name}.{os.urandom(4).hex()}")
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

@@ -90,7 +90,7 @@ def test_an_evaluation_that_fails_is_made_good_when_the_run_is_resumed(
 ) -> None:
     words = tiny("eval.every_n_steps=6")
     train([*words, f"hydra.run.dir={tmp_path / 'reference'}"])
-    real, calls = evaluate.evaluate, [0]
+    real, calls = evaluate.evaluate, [0]  # type: ignore[attr-defined]
 
     def fails_late(*args: Any, **kwargs: Any) -> Any:
         real(*args, **kwargs)

@@ -274,7 +274,7 @@ def test_the_process_that_started_the_ranks_says_how_to_go_on_unless_rank_0_has(
         told = ready if env["RANK"] == 0 else tmp_path / "other"
         return subprocess.Popen([sys.executable, "-c", rank_0, told], stdin=subprocess.PIPE)
 
-    def signalled(_: "list[subprocess.Popen[bytes]]") -> None:
+    def signalled(*_: Any) -> None:
         while not ready.exists():
             time.sleep(0.01)
         kill()

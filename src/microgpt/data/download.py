@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
-from microgpt import files
+from microgpt import files, streams
 from microgpt.errors import DataError
 from microgpt.text import mb
 
@@ -96,9 +96,9 @@ class _Progress:
 
     def __init__(self, name: str, total: int | None) -> None:
         self.name, self.total, self.shown = name, total, 0.0
-        self.live = sys.stderr.isatty()
+        self.live = streams.is_terminal(sys.stderr)
         if not self.live:
-            print(f"downloading {name}{self._of()}", file=sys.stderr)
+            streams.warn(f"downloading {name}{self._of()}")
 
     def _of(self) -> str:
         return f" of {mb(self.total, 1)}" if self.total else ""
@@ -108,7 +108,7 @@ class _Progress:
             self.shown = time.monotonic()
             end = "\n" if done else ""
             amount = f"{got / 1e6:.1f}{self._of()}" if self.total else mb(got, 1)
-            print(f"\rdownloading {self.name}: {amount}", end=end, file=sys.stderr, flush=True)
+            streams.warn(f"\rdownloading {self.name}: {amount}", end)
 
 
 def _copy(source: IO[bytes], target: IO[bytes], most: int, progress: _Progress | None = None) -> int:

@@ -52,6 +52,8 @@ class TrainerConfig(Config):
     "(machine) Devices on each node; auto uses all."
     num_nodes: Annotated[Count, MACHINE] = 1
     "(machine) Number of nodes."
+    rank_timeout: Annotated[Positive, MACHINE] = 300.0
+    "(machine) Seconds without a sign of life after which one of several processes is given up."
     strategy: Annotated[Literal["auto", "ddp", "fsdp"], MACHINE] = "auto"
     "(machine) How multiple devices share the work."
     compile: Annotated[bool | Literal["auto"], MACHINE] = "auto"

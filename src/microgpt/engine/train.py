@@ -81,7 +81,7 @@ def run(
     products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
     hint = ResumeHint(arguments, None if must_be_new else path)
     with signals.handled(hint), products, machine.threads(config.trainer.threads):
-        found = find(config)
+        found = find(config, arguments)
         config, world = found.config, found.world
         if config.plan:
             if world.rank.is_first:
@@ -100,8 +100,9 @@ def run(
 def train_here(found: "Found", run_dir: RunDir) -> Run | None:
     """Train in this process, alone or as one rank of several."""
     config, is_first = found.config, found.world.rank.is_first
+    together = ranks.together(found.world, run_dir.path, config.trainer.rank_timeout)
     # Handle signals here as well, so that train.log also gets the farewell.
-    with logging_to(run_dir.log), quiet_lightning(), signals.handled():
+    with logging_to(run_dir.log), quiet_lightning(), signals.handled(), together:
         start = find_start(config, run_dir, found.corpus, found.steps)
         if is_first:
             remake_model(config, found.corpus.tokenizer, found.pretrained, run_dir, start)
@@ -139,8 +140,11 @@ class Found:
     steps: int
 
 
-def find(config: RunConfig) -> Found:
+def find(config: RunConfig, arguments: Sequence[str] = ()) -> Found:
     """Find a run's devices, text and pretrained model, and check that they fit together.
+
+    Args:
+        arguments: the command line, whose knobs outrank those of a pretrained model where both are possible.
 
     Raises:
         MachineError: the machine lacks a device or a precision.
@@ -155,7 +159,7 @@ def find(config: RunConfig) -> Found:
         for name, part in parts.items():
             require_packages(f"{node}.{name}", part)
     asked_for = config
-    config, pretrained = adopt(config)
+    config, pretrained = adopt(config, arguments)
     corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
     check_uses(config, corpus)
     windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)

@@ -51,6 +51,9 @@ class Tokenizer(Part, ABC, family="tokenizer"):
     is_learnt: ClassVar[bool] = True
     """Whether `fit` can build the tokenizer from a text, and a user can choose it."""
 
+    ends: tuple[int, ...] = ()
+    """The tokens at which the model ends a text, where its files say so."""
+
     def __init__(self, unknown: Unknown = "error") -> None:
         if unknown not in get_args(Unknown):
             raise UsageError(f"no such choice {unknown!r}", "unknown", did_you_mean(str(unknown), get_args(Unknown)))
@@ -131,6 +134,17 @@ class Tokenizer(Part, ABC, family="tokenizer"):
     def end_token(self) -> tuple[int, str] | None:
         """The index and name of the token that ends a text, or None."""
         return None
+
+    def end_tokens(self) -> tuple[int, ...]:
+        """The indices of all tokens at which a text ends: `ends`, or else the one of `end_token`."""
+        end = self.end_token()
+        return self.ends or ((end[0],) if end else ())
+
+    def with_ends(self, ends: Iterable[int]) -> Self:
+        """The same tokenizer for a model that ends a text at these tokens."""
+        twin = copy.copy(self)
+        twin.ends = tuple(dict.fromkeys(ends))
+        return twin
 
     def encode(self, text: str) -> list[int]:
         """Encode `text` as a list of indices.

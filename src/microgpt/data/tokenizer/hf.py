@@ -114,6 +114,8 @@ class HFTokenizer(Tokenizer, name="hf"):
         return self.text
 
     def end_token(self) -> tuple[int, str] | None:
+        if self.ends:
+            return self.ends[0], self._names.get(self.ends[0], "")
         return next(((self._tokens[name], name) for name in END_TOKENS if name in self._tokens), None)
 
     @cached_property
@@ -121,16 +123,18 @@ class HFTokenizer(Tokenizer, name="hf"):
         return {i: name for name, i in self._tokens.items()}
 
     def state(self) -> dict[str, Any]:
-        return {"size": self.vocab_size, "json": self.text}
+        return {"size": self.vocab_size, "json": self.text, **({"ends": list(self.ends)} if self.ends else {})}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        text, size = values.get("json"), values.get("size")
+        text, size, ends = values.get("json"), values.get("size"), values.get("ends", [])
         if not isinstance(text, str) or len(text) > LIMIT:
             raise CheckpointError("no text of a tokenizer.json", "the tokenizer")
         if type(size) is not int or not 0 < size <= 1 << 24:
             raise CheckpointError(f"size {shown(size)}", "the tokenizer", "it is a whole number")
-        return cls(text, size)
+        if not isinstance(ends, list) or not all(type(end) is int and 0 <= end < size for end in ends):
+            raise CheckpointError(f"end tokens {shown(ends)}", "the tokenizer", "they are tokens of the vocabulary")
+        return cls(text, size).with_ends(ends)
 
 
 def _backend(text: str) -> Any:

@@ -1,13 +1,12 @@
 """Behaviour shared by all commands: one-line errors, exit codes, interrupts, safe output of any character."""
 
 import argparse
-import contextlib
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
+from microgpt import streams
 from microgpt.config import ConfigError
 from microgpt.engine.process import cluster, garbage, signals
 from microgpt.errors import MachineError, MicrogptError, UsageError
@@ -28,21 +27,38 @@ def run(
     """
     if argv is None:
         garbage.collect_rarely()
+        streams.open_descriptors()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = take_debug(arguments)
-    escape_unprintable()
+    with streams.usable():
+        code = call(command, arguments, farewell, debug)
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            streams.silence(sys.stdout)
+            return code or (0 if isinstance(error, BrokenPipeError) else report(explained(error)))
+        return code
+
+
+def call(
+    command: Callable[[list[str]], None],
+    arguments: list[str],
+    farewell: Callable[[list[str]], signals.Farewell] | None,
+    debug: bool,
+) -> int:
+    """Call the command and turn however it ends into an exit code; with `debug`, let unexpected errors pass."""
     try:
         with signals.handled(farewell(arguments) if farewell else None):
             command(arguments)
             sys.stdout.flush()
     except signals.Stopped as stopped:
         signals.last_words(stopped)
-        print(f"microgpt: {stopped}", file=sys.stderr, flush=True)
+        streams.warn(f"microgpt: {stopped}")
         return 128 + stopped.number
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output has gone: exit quietly
-        silence(sys.stdout)
+        streams.silence(sys.stdout)
         return 0
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
@@ -61,13 +77,6 @@ def take_debug(arguments: list[str]) -> bool:
     return debug or os.environ.get("MICROGPT_DEBUG", "") not in ("", "0")
 
 
-def escape_unprintable() -> None:
-    """Write characters that the terminal cannot encode as escapes, instead of raising an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def report(error: MicrogptError) -> int:
     """Print an error, one line per fault, and return its exit code."""
     if isinstance(error, UsageError) and not cluster.this_rank().is_first:
@@ -82,19 +91,13 @@ def explained(error: Exception) -> MicrogptError:
     if isinstance(error, MicrogptError):
         return error
     if isinstance(error, OSError):
-        silence(sys.stdout)
+        streams.silence(sys.stdout)
         where = str(error.filename or "the output")
         return MachineError(error.strerror or one_line(error), where, "check the disk, the path and its permissions")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         fix = "lower trainer.micro_batch_size, model.block_size or the size of the model"
         return MachineError("not enough memory", "this machine", fix)
     return MicrogptError(f"{type(error).__name__}: {one_line(error)}", "", "run again with --debug for the traceback")
-
-
-def silence(stream: TextIO) -> None:
-    """Discard a stream's buffered output, so that Python does not fail at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Parser(argparse.ArgumentParser):
@@ -116,4 +119,4 @@ def misused(message: str) -> NoReturn:
 def complain(line: str) -> None:
     """Print one error line to stderr."""
     text = printable(line.replace("\n", "\\n").replace("\t", " "))
-    print(f"microgpt: error: {cut(text, 2000)}", file=sys.stderr, flush=True)
+    streams.warn(f"microgpt: error: {cut(text, 2000)}")

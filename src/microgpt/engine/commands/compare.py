@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from microgpt import streams
 from microgpt.engine.commands import common, opening
 from microgpt.engine.compare.compare import summarise
 from microgpt.engine.compare.tables import FORMATS, as_json, as_rich, left_out
@@ -21,7 +22,7 @@ def compare(argv: Sequence[str]) -> None:
     comparison = summarise(arguments.runs, arguments.metric)
     if arguments.json:
         sys.stdout.write(as_json(comparison))
-    elif arguments.format == "table" and sys.stdout.isatty():
+    elif arguments.format == "table" and streams.is_terminal(sys.stdout):
         from rich.console import Console
 
         Console().print(as_rich(comparison))
@@ -29,12 +30,12 @@ def compare(argv: Sequence[str]) -> None:
     else:
         sys.stdout.write(FORMATS[arguments.format](comparison))
         if arguments.format != "table" and comparison.incomplete:
-            print("\n".join(left_out(comparison)), file=sys.stderr)
+            streams.warn("\n".join(left_out(comparison)))
     if arguments.figures:
         from microgpt.engine.compare.figures import draw_figures
 
         for path in draw_figures(comparison, arguments.figures):
-            print(f"wrote {path}", file=sys.stderr)
+            streams.warn(f"wrote {path}")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from microgpt import streams
 from microgpt.config import ConfigError
 from microgpt.engine.commands import common, opening
 from microgpt.engine.commands.options import Options, as_flags
@@ -48,11 +49,12 @@ def export(arguments: list[str]) -> None:
         raise as_flags(error) from None
     assert isinstance(format, ExportFormat)
     difference = write(opening.open_run(a), a.out, format)
-    if a.json:
-        print(json.dumps({"out": str(a.out), "format": a.format, "largest_difference": difference}))
-        return
-    print(f"wrote {a.out}; opened again, its logits differ by {difference:.3g} at most")
-    print(f"next: {format.next_step(a.out)}")
+    with streams.forgiving():  # the model is written, whether or not anybody reads so
+        if a.json:
+            print(json.dumps({"out": str(a.out), "format": a.format, "largest_difference": difference}))
+            return
+        print(f"wrote {a.out}; opened again, its logits differ by {difference:.3g} at most")
+        print(f"next: {format.next_step(a.out)}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from microgpt import streams
 from microgpt.engine.commands import common, opening
 from microgpt.text import printable
 
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--min-p", type=float, metavar="P", help="choose among tokens at least P as likely as the likeliest")
     p.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; may be given again")
+    p.add_argument("--no-stop", action="store_true", help="go on past the model's end token")
     p.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same text")
     p.add_argument("--compile", action="store_true", help="up to half a minute first, then about twice as fast")
     return p
@@ -38,7 +40,7 @@ def generate(arguments: list[str]) -> None:
     from microgpt.engine.trained.sample import GenerationParams, generate_texts
 
     run = opening.open_run(a)
-    to_terminal = sys.stdout.isatty()
+    to_terminal = streams.is_terminal(sys.stdout)
 
     def show(text: str) -> None:
         sys.stdout.write(printable(text) if to_terminal else text)
@@ -53,6 +55,7 @@ def generate(arguments: list[str]) -> None:
         top_p=a.top_p,
         min_p=a.min_p,
         stop=a.stop,
+        stop_at_end=not a.no_stop,
         seed=a.seed,
         compile=a.compile,
     )

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from microgpt import streams
 from microgpt.config import ConfigError
 from microgpt.engine.commands import common, opening
 from microgpt.engine.commands.options import Options, as_flags
@@ -46,8 +47,9 @@ def import_(arguments: list[str]) -> None:
         model = import_checkpoint(a.checkpoint, a.out, chosen)
     except ConfigError as error:
         raise as_flags(error) from None
-    print(f"wrote {a.out}: {model.num_params():,} parameters, {model.vocab_size} tokens")
-    print(f'next: microgpt-generate {a.out} --prompt "..."')
+    with streams.forgiving():  # the model is written, whether or not anybody reads so
+        print(f"wrote {a.out}: {model.num_params():,} parameters, {model.vocab_size} tokens")
+        print(f'next: microgpt-generate {a.out} --prompt "..."')
 
 
 if __name__ == "__main__":

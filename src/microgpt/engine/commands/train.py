@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import microgpt
+from microgpt import streams
 from microgpt.engine.commands import common
 from microgpt.engine.commands.help import print_help
 from microgpt.engine.process import signals
@@ -57,9 +58,12 @@ def train_command(arguments: list[str]) -> None:
 
         train(args.overrides, config_dir, BEGAN)
         return
-    if args.multirun:
-        give_way_if_busy(LOAD)
-    hand_to_hydra(arguments, args)
+    if not args.multirun:
+        hand_to_hydra(arguments, args)
+        return
+    give_way_if_busy(LOAD)
+    with streams.forgiving():  # the points train on, whether or not anybody reads the news
+        hand_to_hydra(arguments, args)
 
 
 def hand_to_hydra(arguments: list[str], args: argparse.Namespace) -> None:

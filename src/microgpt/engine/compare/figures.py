@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from microgpt.engine.compare.compare import Comparison, Group, short
 from microgpt.engine.compare.runs import read_curves
+from microgpt.engine.process.drawing import agg_figure
 from microgpt.engine.trained.any_script import any_script
 from microgpt.errors import MachineError
 from microgpt.text import cut, escaped
@@ -144,11 +145,7 @@ def _spans_decades(values: Sequence[float]) -> bool:
 
 
 def _new_figure(x: str, y: str) -> "tuple[Figure, Axes]":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5))
-    FigureCanvasAgg(figure)
+    figure: Figure = agg_figure(7, 4.5)
     axes = figure.subplots()
     axes.set_xlabel(_cut(x))
     axes.set_ylabel(_cut(y))

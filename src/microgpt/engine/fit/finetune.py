@@ -1,6 +1,7 @@
 """Fine-tuning: adopt the knobs of pretrained weights and choose which weights to train."""
 
 import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from microgpt.data.tokenizer import Tokenizer
@@ -9,6 +10,7 @@ from microgpt.engine.trained.run import read_folder
 from microgpt.errors import CheckpointError
 from microgpt.model import GPT, GPTConfig, lora
 from microgpt.model.files import hf
+from microgpt.model.pos.rope import RoPEConfig
 
 log = logging.getLogger("microgpt")
 
@@ -23,8 +25,16 @@ class Pretrained:
     "Names the knobs that the pretrained model overrides."
 
 
-def load_pretrained(config: GPTConfig) -> Pretrained:
-    """Load the model that `model.pretrained` names, with the run's dropout and a context no longer than the run's.
+FREE = ("norm_eps", "logit_softcap")
+"""Knobs of the model that fit any weights: the pretrained model decides them, unless the user types them."""
+
+
+def load_pretrained(config: GPTConfig, typed: Collection[str] = ()) -> Pretrained:
+    """Load the model that `model.pretrained` names, with a context no longer than the run's.
+
+    Args:
+        typed: the knobs that the user typed, such as `model.dropout`. Of those that fit any weights, they win; the
+            others are the pretrained model's. A dropout above 0 counts as typed, wherever it comes from.
 
     Raises:
         CheckpointError: the model is missing or damaged, or our parts cannot express it.
@@ -32,13 +42,17 @@ def load_pretrained(config: GPTConfig) -> Pretrained:
     """
     folder = hf.locate(str(config.pretrained))
     model, tokenizer = read_folder(folder)
+    is_own_dropout = config.dropout > 0 or "model.dropout" in typed
     own = replace(
         model.config,
         pretrained=config.pretrained,
         block_size=min(config.block_size, model.config.block_size),
-        dropout=config.dropout,
+        dropout=config.dropout if is_own_dropout else model.config.dropout,
         attention=config.attention,
+        **{name: getattr(config, name) for name in FREE if f"model.{name}" in typed},
     )
+    if "model.pos.theta" in typed and isinstance(own.pos, RoPEConfig) and isinstance(config.pos, RoPEConfig):
+        own = replace(own, pos=replace(own.pos, theta=config.pos.theta))
     model = hf.rebuilt(model, own)
     if tokenizer.vocab_size != model.vocab_size:
         what = f"a tokenizer of {tokenizer.vocab_size} tokens for a model of {model.vocab_size}"
@@ -46,11 +60,15 @@ def load_pretrained(config: GPTConfig) -> Pretrained:
     return Pretrained(model, tokenizer)
 
 
-def adopt(config: RunConfig) -> tuple[RunConfig, Pretrained | None]:
-    """Give the config the architecture and tokenizer of `model.pretrained`; return the config and the model."""
+def adopt(config: RunConfig, arguments: Sequence[str] = ()) -> tuple[RunConfig, Pretrained | None]:
+    """Give the config the architecture and tokenizer of `model.pretrained`; return the config and the model.
+
+    Args:
+        arguments: the command line, whose knobs the user typed.
+    """
     if config.model.pretrained is None:
         return config, None
-    pretrained = load_pretrained(config.model)
+    pretrained = load_pretrained(config.model, {word.lstrip("+").partition("=")[0] for word in arguments})
     before, after = flatten(config.model.to_dict()), flatten(pretrained.model.config.to_dict())
     changed = [f"{name}: {before.get(name)} -> {after[name]}" for name in after if before.get(name) != after[name]]
     notice = f"pretrained {config.model.pretrained}" + (f", which wins: {', '.join(changed)}" if changed else "")

@@ -26,6 +26,7 @@ from microgpt.engine.fit.sharded import ShardedStrategy, is_shared, shard, whole
 from microgpt.engine.fit.weight_average import WeightAverage
 from microgpt.errors import NonFiniteError
 from microgpt.model import GPT
+from microgpt.model.kernels import compiling
 from microgpt.model.kernels.torch_private import foreach
 
 
@@ -48,7 +49,7 @@ class GPTModule(L.LightningModule):
         self.guard = GradientGuard(config.trainer.on_nonfinite)
         self.average = WeightAverage(model, config.trainer.ema_decay)
         # Compile only training: evaluation and sampling use other shapes, and each would need a compilation.
-        self._loss = torch.compile(self.forward, mode=config.trainer.compile_mode) if compiled else self.forward
+        self._loss = compiling.compiled(self.forward, mode=config.trainer.compile_mode) if compiled else self.forward
         self._is_replayed = compiled and config.trainer.compile_mode != "default"
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -9,12 +9,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from microgpt import streams
 from microgpt.errors import UsageError
 
 log = logging.getLogger("microgpt")
@@ -193,8 +193,7 @@ def leave_job(number: int, *, every_rank: bool = False) -> None:
             return
         log.info("job %s is requeued and will go on in the same folder", job)
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    streams.flush()
     os._exit(0)  # SLURM takes a return for a finished run and an error for a failed one
 
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -85,22 +86,27 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
                 process.stdin.close()
 
 
-def wait_together(ranks: Sequence[subprocess.Popen[bytes]]) -> int | None:
+def wait_together(ranks: Sequence[subprocess.Popen[bytes]], look: Callable[[], None] | None = None) -> int | None:
     """Wait for all ranks. After one fails, wait `GRACE` seconds more, since the others may wait for it forever.
 
+    Args:
+        look: called again and again while the ranks run; it may raise to give them up.
+
     Returns:
-        The index of the first rank that failed; None if none did.
+        The index of the first rank that failed, one that a signal killed before others; None if none did.
     """
-    failed: int | None = None
+    failed: list[int] = []
     deadline = float("inf")
-    while any(process.poll() is None for process in ranks):
-        if failed is None:
-            failed = next((i for i, process in enumerate(ranks) if process.poll()), None)
-            deadline = time.monotonic() + GRACE if failed is not None else deadline
-        if time.monotonic() > deadline:
-            break
+    while any(process.poll() is None for process in ranks) and time.monotonic() <= deadline:
+        if look is not None and not failed:
+            look()
+        failed += [i for i, process in enumerate(ranks) if process.poll() and i not in failed]
+        deadline = min(deadline, time.monotonic() + GRACE) if failed else deadline
         time.sleep(0.05)
-    return next((i for i, process in enumerate(ranks) if process.returncode), None) if failed is None else failed
+    failed += [i for i, process in enumerate(ranks) if process.returncode and i not in failed]
+    # A rank that loses its peer may abort: the peer is the cause.
+    killed = [i for i in failed if ranks[i].returncode < 0 and ranks[i].returncode != -signal.SIGABRT]
+    return next(iter([*killed, *failed]), None)
 
 
 def free_port() -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from microgpt import streams
 from microgpt.engine.process import cluster
 from microgpt.text import printable
 
@@ -51,6 +52,12 @@ def logging_to(path: Path) -> Iterator[None]:
         finally:
             log.propagate = before
         return
+    with streams.forgiving(), _to_screen_and_file(path):
+        yield
+
+
+@contextlib.contextmanager
+def _to_screen_and_file(path: Path) -> Iterator[None]:
     screen = Screen(sys.stdout)
     screen.setLevel(logging.INFO)
     screen.setFormatter(Printable("%(message)s"))

@@ -5,6 +5,7 @@ import sys
 import time
 from typing import Any, Literal
 
+from microgpt import streams
 from microgpt.text import printable
 
 log = logging.getLogger("microgpt")
@@ -17,7 +18,7 @@ class Progress:
 
     def __init__(self, style: Style, total: int, tokens_per_step: int, every_seconds: float = 5.0) -> None:
         if style == "auto":
-            style = "bar" if sys.stdout.isatty() else "lines"
+            style = "bar" if streams.is_terminal(sys.stdout) else "lines"
         self.style, self.total, self.every_seconds = style, total, every_seconds
         self.tokens_per_step = tokens_per_step
         self._bar: Any = None

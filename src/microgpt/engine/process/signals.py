@@ -155,7 +155,7 @@ def _handle(number: int, _frame: FrameType | None) -> None:
     if number == signal.SIGINT:
         _State.interrupts += 1
         if _State.interrupts > 1:
-            os.write(2, f"\nmicrogpt: left at once, without saving; {_words()}\n".encode(errors="replace"))
+            _tell(f"left at once, without saving; {_words()}")
             os._exit(128 + number)
     first = _State.received is None
     if first:
@@ -165,7 +165,13 @@ def _handle(number: int, _frame: FrameType | None) -> None:
     if not _State.deferred:
         raise Stopped(number)
     if first:
-        os.write(2, f"\nmicrogpt: {signal.Signals(number).name}: stopping after this step\n".encode())
+        _tell(f"{signal.Signals(number).name}: stopping after this step")
+
+
+def _tell(words: str) -> None:
+    """Write a line to stderr's descriptor: a handler may have interrupted the stream itself."""
+    with contextlib.suppress(OSError):  # closed, or a full disk behind it
+        os.write(2, f"\nmicrogpt: {words}\n".encode(errors="replace"))
 
 
 def _words() -> str:

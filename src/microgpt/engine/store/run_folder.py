@@ -115,6 +115,7 @@ def claimed_run(path: Path, must_be_new: bool = False) -> Iterator[RunDir]:
         run_dir = RunDir(claim.path, claim.descriptor, bool(claim.made))
         try:
             with disk_errors(claim.path):
+                files.remove_leftovers(run_dir.model)
                 yield run_dir
         except BaseException:
             if run_dir.is_new and not run_dir.config.exists():

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
+from microgpt import streams
 from microgpt.engine.config import RunConfig, science_differences
 from microgpt.engine.process import signals
 from microgpt.engine.process.stopping import located
@@ -150,7 +151,7 @@ class Sweep:
             sys.stdout.write(FORMATS["table"](summarise([point.path for point in done])))
         failed = [(point, point.failure()) for point in self.points if point not in done]
         for point, error in failed:
-            print(f"microgpt: error: point {self.label(point)}: {error} (run folder {point.path})", file=sys.stderr)
+            streams.warn(f"microgpt: error: point {self.label(point)}: {error} (run folder {point.path})")
         if failed:
             folder = self.points[0].path.parent
             kind = type(failed[0][1])
@@ -180,7 +181,7 @@ class TrainPoint:
             signals.last_words(stopped)
             raise
         except MicrogptError as error:
-            print(f"microgpt: error: {error} (run folder {path})", file=sys.stderr, flush=True)
+            streams.warn(f"microgpt: error: {error} (run folder {path})")
             return None
         except Exception:
             traceback.print_exc()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from microgpt.engine.process.drawing import agg_figure
 from microgpt.model import GPT
 from microgpt.text import drawable
 
@@ -69,9 +70,5 @@ def lr_search(lrs: Sequence[float], losses: Sequence[float], chosen: float) -> A
 
 def new_figure(width: float, height: float) -> tuple[Any, Any]:
     """Make a matplotlib figure and its axes without touching pyplot's state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = agg_figure(width, height, layout="constrained")
     return figure, figure.subplots()

@@ -1,6 +1,6 @@
 """Decode a text token by token: emit characters once they are complete, and stop at a stop string."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 CONTEXT = 4
@@ -26,10 +26,13 @@ class GrowingText:
     Args:
         prompt: the prompt's tokens.
         stop: the text ends just before the first of these strings to be completed.
+        ends: the text ends just before the first of these tokens.
     """
 
-    def __init__(self, tokenizer: TextCodec, prompt: Sequence[int], stop: Sequence[str] = ()) -> None:
-        self.tokenizer = tokenizer
+    def __init__(
+        self, tokenizer: TextCodec, prompt: Sequence[int], stop: Sequence[str] = (), ends: Collection[int] = ()
+    ) -> None:
+        self.tokenizer, self.ends = tokenizer, ends
         self.stop = [string for string in stop if string]
         self.is_stopped = False
         self._tokens = list(prompt[-CONTEXT:])
@@ -39,6 +42,10 @@ class GrowingText:
     def add(self, token: int) -> None:
         """Append a token; does nothing after the text has stopped."""
         if self.is_stopped:
+            return
+        if token in self.ends:
+            self.finish()
+            self.is_stopped = True
             return
         self._tokens.append(token)
         fresh = self._fresh()

@@ -18,6 +18,7 @@ from microgpt.foreign import refuse_foreign
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.files import hf
 from microgpt.model.files.folder import TOKENIZER, load_model
+from microgpt.model.files.hf.end_tokens import end_tokens
 
 log = logging.getLogger("microgpt")
 
@@ -48,6 +49,7 @@ class Run:
         top_p: float | None = None,
         min_p: float | None = None,
         stop: Sequence[str] = (),
+        stop_at_end: bool = True,
         seed: int | None = None,
         compile: bool = False,
         on_text: Callable[[str], None] | None = None,
@@ -55,7 +57,7 @@ class Run:
         """Continue a prompt; returns the text with the prompt before it.
 
         Args:
-            max_new_tokens, temperature, top_k, top_p, min_p, stop, seed, compile: as in
+            max_new_tokens, temperature, top_k, top_p, min_p, stop, stop_at_end, seed, compile: as in
                 `microgpt.engine.trained.sample.GenerationParams`.
             on_text: called with each new piece of text, the prompt first.
 
@@ -66,7 +68,7 @@ class Run:
         """
         params = GenerationParams(
             max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-            stop=stop, seed=seed, compile=compile,
+            stop=stop, stop_at_end=stop_at_end, seed=seed, compile=compile,
         )  # fmt: skip
         return generate_texts(self.model, self.tokenizer, prompt, params, on_text)[0]
 
@@ -102,7 +104,8 @@ def read_folder(folder: Path, device: str = "cpu") -> tuple[GPT, Tokenizer]:
             raise CheckpointError(what, str(folder), "copy the folder again, or train anew")
         return model, tokenizer
     model = hf.read_model(folder).to(device)
-    return model, HFTokenizer.from_file(folder / TOKENIZER, model.vocab_size)
+    tokenizer = HFTokenizer.from_file(folder / TOKENIZER, model.vocab_size)
+    return model, tokenizer.with_ends(end_tokens(folder, model.vocab_size))
 
 
 def model_folder(path: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Annotated
 import torch
 
 from microgpt.config import Config, Count, Natural, NonNegative, Range
+from microgpt.data.tokenizer import Tokenizer
 from microgpt.engine.process import signals
 from microgpt.engine.trained.growing_text import GrowingText, TextCodec
 from microgpt.errors import UsageError
@@ -43,6 +44,7 @@ class GenerationParams:
         max_new_tokens: maximum length of each.
         temperature, top_k, top_p, min_p: as in `SamplingParams`.
         stop: a text ends before the first of these strings in its new part.
+        stop_at_end: whether a text ends before the first end token of the model, if it has any.
         seed: the same seed gives the same texts; None draws one.
         compile: compile the step that generates a token; takes up to half a minute once per model.
 
@@ -57,12 +59,18 @@ class GenerationParams:
     top_p: float | None = None
     min_p: float | None = None
     stop: Sequence[str] = ()
+    stop_at_end: bool = True
     seed: int | None = None
     compile: bool = False
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
             raise UsageError(f"{self.num_samples} samples", "num_samples", "ask for one or more")
+
+    def ends(self, tokenizer: TextCodec) -> tuple[int, ...]:
+        """The tokens at which a text ends."""
+        ends: tuple[int, ...] = tokenizer.end_tokens() if isinstance(tokenizer, Tokenizer) else ()
+        return ends if self.stop_at_end else ()
 
     def sampling(self, device: torch.device) -> SamplingParams:
         """The sampling settings of each token, with a generator of this seed."""
@@ -98,7 +106,8 @@ def generate_texts(
     ids = tokenizer.encode(prompt) or start_ids(tokenizer)
     device = next(model.parameters()).device
     idx = torch.tensor([ids] * params.num_samples, dtype=torch.int64, device=device)
-    texts = [GrowingText(tokenizer, ids, params.stop) for _ in range(params.num_samples)]
+    ends = params.ends(tokenizer)
+    texts = [GrowingText(tokenizer, ids, params.stop, ends) for _ in range(params.num_samples)]
     if on_text is not None:
         on_text(prompt)
     for tokens in stream(model, idx, params.max_new_tokens, params.sampling(device), compile=params.compile):

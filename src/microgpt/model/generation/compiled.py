@@ -13,7 +13,7 @@ from torch import Tensor
 from microgpt.errors import MachineError
 from microgpt.model.generation.decoder import Decoder
 from microgpt.model.generation.kv_cache import KVCache, StaticCache
-from microgpt.model.kernels import torch_private
+from microgpt.model.kernels import compiling, torch_private
 
 NextLogits = Callable[[Decoder, Tensor, KVCache | None], Tensor]
 """(model, tokens (B, T), cache of earlier tokens) -> float32 logits (B, V) of the next token."""
@@ -55,7 +55,7 @@ def _compiled(model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor:
 
 @functools.cache
 def _compiler(dynamic: bool | None = None) -> NextLogits:
-    return torch.compile(next_logits, dynamic=dynamic)
+    return compiling.compiled(next_logits, dynamic=dynamic)
 
 
 Record = Callable[[Callable[[], Tensor], torch.device], Callable[[], Tensor]]

@@ -25,9 +25,9 @@ class HFFormat(ExportFormat, name="hf"):
 
     def write(self, run: Run, folder: Path) -> float:
         end = run.tokenizer.end_token()
-        family = hf.write_model(folder, run.model, end[0] if end else None)
+        family = hf.write_model(folder, run.model, run.tokenizer.end_tokens())
         (folder / "tokenizer.json").write_text(run.tokenizer.tokenizer_json(), encoding="utf-8")
-        settings = json.dumps(tokenizer_settings(run, end[1] if end else None), indent=2)
+        settings = json.dumps(tokenizer_settings(run, end[1] or None if end else None), indent=2)
         (folder / "tokenizer_config.json").write_text(settings + "\n", encoding="utf-8")
         reader, logits, encode = reopened(folder)
         difference = compare_logits(run.model, logits)

@@ -71,6 +71,7 @@ class GPT2(Family, model_type="gpt2"):
             "block_size": typed(values, "n_positions", int, 1024),
             "mlp_hidden": typed(values, "n_inner", int, None),
             "mlp": ACTIVATIONS.get(activation, "gelu_tanh"),
+            "dropout": min(typed(values, f"{place}_pdrop", float, 0.1) for place in ("resid", "embd", "attn")),
             "norm_eps": typed(values, "layer_norm_epsilon", float, 1e-5),
             "tie_weights": typed(values, "tie_word_embeddings", bool, True),
             "pos": "learned",

@@ -77,6 +77,7 @@ class Llama(Family, model_type="llama"):
             "n_embd": C,
             "block_size": typed(values, "max_position_embeddings", int, 2048),
             "mlp_hidden": typed(values, "intermediate_size", int, 11008),
+            "dropout": typed(values, "attention_dropout", float, 0.0),
             "norm_eps": typed(values, "rms_norm_eps", float, 1e-6),
             "tie_weights": typed(values, "tie_word_embeddings", bool, False),
             "pos": {"name": "rope", "theta": theta or typed(values, "rope_theta", float, 10_000.0)},

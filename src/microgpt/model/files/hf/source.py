@@ -17,7 +17,7 @@ from microgpt.model.files.untrusted import Entry, damaged, read_json, read_safet
 from microgpt.text import one_line
 
 CONFIG, WEIGHTS, INDEX, TOKENIZER = "config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
-FILES = [CONFIG, WEIGHTS, INDEX, "model-*-of-*.safetensors", TOKENIZER]
+FILES = [CONFIG, WEIGHTS, INDEX, "model-*-of-*.safetensors", TOKENIZER, "generation_config.json"]
 "The files to download."
 JSON_LIMIT = 64 << 20
 

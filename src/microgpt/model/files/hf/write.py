@@ -1,7 +1,7 @@
 """Write a GPT as a folder for transformers: config.json, generation_config.json, model.safetensors."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from microgpt.model.files.hf.source import CONFIG, WEIGHTS
 from microgpt.model.gpt import GPT
 
 
-def write_model(folder: Path, model: GPT, end_token: int | None = None) -> Family:
+def write_model(folder: Path, model: GPT, end_token: int | Sequence[int] | None = None) -> Family:
     """Write the model into an existing folder.
 
     Args:
-        end_token: the token that ends generation, if the vocabulary has one.
+        end_token: the token or tokens that end generation, if the vocabulary has any.
 
     Returns:
         The family in whose format the model was written.
@@ -28,18 +28,20 @@ def write_model(folder: Path, model: GPT, end_token: int | None = None) -> Famil
         UsageError: no stock class expresses the model; names the fields that prevent it.
     """
     family = family_for(model.config)
+    ends = [end_token] if isinstance(end_token, int) else list(end_token or ())
+    first, eos = (ends[0], ends if len(ends) > 1 else ends[0]) if ends else (None, None)
     dtype = str(model.wte.weight.dtype).removeprefix("torch.")
     config: dict[str, Any] = {
         "architectures": [family.architecture],
         "model_type": family.model_type,
         **family.write_config(model.config, model.vocab_size),
-        "bos_token_id": end_token,
-        "eos_token_id": end_token,
+        "bos_token_id": first,
+        "eos_token_id": eos,
         "dtype": dtype,
         "torch_dtype": dtype,
         HINT: model.config.to_dict(),
     }
-    generation = {"bos_token_id": end_token, "eos_token_id": end_token, "do_sample": True, "temperature": 0.8}
+    generation = {"bos_token_id": first, "eos_token_id": eos, "do_sample": True, "temperature": 0.8}
     save_file(dict(their_weights(family, model, config)), folder / WEIGHTS, metadata={"format": "pt"})
     (folder / WEIGHTS).chmod(0o644)
     for name, values in ((CONFIG, config), ("generation_config.json", generation)):

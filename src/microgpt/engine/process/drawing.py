@@ -1,0 +1,39 @@
+"""Import matplotlib to draw into files, whatever the environment says about windows. Imports nothing until asked."""
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+
+def agg_figure(width: float, height: float, **options: Any) -> Any:
+    """Make a matplotlib figure of this size in inches that draws into files, without touching pyplot's state.
+
+    Args:
+        options: further arguments of `matplotlib.figure.Figure`.
+    """
+    _import_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), **options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib with the backend that MPLBACKEND names, or without it where matplotlib refuses the name.
+
+    Every process that Jupyter starts inherits the name of Jupyter's backend, which another environment may lack; the
+    import of matplotlib then fails, for good. A backend shows windows, and we draw into files.
+    """
+    named = os.environ.get("MPLBACKEND")
+    if named is None or "matplotlib" in sys.modules:
+        return
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        import matplotlib
+    finally:
+        os.environ["MPLBACKEND"] = named
+    with contextlib.suppress(ValueError):  # a notebook's own figures keep their backend
+        matplotlib.rcParams["backend"] = named
