@@ -28,6 +28,7 @@ ENDINGS = {
     "the sample": (sample, "generate_texts", "the sample"),
     "the figures in TensorBoard": (TensorBoardLog, "add_figure", "drawing the figures"),
     "the texts in TensorBoard": (TensorBoardLog, "add_text", "the sample"),
+    "the metrics in TensorBoard": (TensorBoardLog, "log_metrics", "logging the last step"),
     "the hyperparameters": (TensorBoardLog, "add_hparams", "a logger's table of hyperparameters"),
     "closing TensorBoard": (TensorBoardLog, "finalize", "closing the loggers"),
     "the test score": (engine, "score_test", "the score of the test split"),
@@ -65,9 +66,9 @@ def test_whatever_fails_after_the_last_step_loses_nothing_and_the_score_is_shown
 
         capfd.readouterr()
         with pytest.MonkeyPatch.context() as patch:
-            if method == "add_text":  # the table of parameters before the first step is not of the end
-                real = TensorBoardLog.add_text
-                patch.setattr(owner, method, lambda *a, real=real, fail=fail: real(*a) if a[3] == 0 else fail())
+            if method in ("add_text", "log_metrics"):  # what comes before the last step is not of the end
+                real = getattr(TensorBoardLog, method)
+                patch.setattr(owner, method, lambda *a, real=real, fail=fail: real(*a) if a[-1] < 6 else fail())
             else:
                 patch.setattr(owner, method, fail)
             assert main([*whole, f"hydra.run.dir={run}"]) == 0, name

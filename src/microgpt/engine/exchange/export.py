@@ -1,5 +1,6 @@
 """Export a trained model for other programs. The folder appears only after it reopens with matching logits."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,11 +37,14 @@ def export(run: Run, out: Path, format: str | dict[str, Any] | ExportFormat = "h
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """Make a hidden folder beside `out`; rename it to `out` on success, remove it on failure."""
+    exists = UsageError(f"{str(out)!r} exists", "OUT", "name a new folder, or an empty one")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{str(out)!r} exists", "OUT", "name a new folder, or an empty one")
+        raise exists
     try:
         with files.new_folder(out.absolute()) as hidden:
             yield hidden
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and out.exists():
+            raise exists from error  # another command was sooner
         fix = "make room, or choose a folder that can be written"
         raise MachineError(f"cannot write the export ({error})", str(out), fix) from error

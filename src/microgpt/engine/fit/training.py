@@ -22,6 +22,7 @@ from microgpt.engine.fit.trainer import build_trainer, leave_group
 from microgpt.engine.machine import device as machine
 from microgpt.engine.machine import memory
 from microgpt.engine.process import signals
+from microgpt.engine.process.optional import optional
 from microgpt.engine.process.progress import Progress
 from microgpt.engine.resume import how_exactly
 from microgpt.engine.trained import figures
@@ -146,9 +147,10 @@ class Training:
         """Search for a learning rate, plot the search, and train with the rate found."""
         setup = self.setup
         search = find_lr(setup.model, setup.windows(device, "find_lr"), self.config)
-        figure = figures.lr_search(search.lrs, search.losses, search.chosen)
-        figure.savefig(setup.run_dir.path / "lr_search.png", dpi=120)
-        self.runlog.add_figure("lr_search", figure, 0)
+        with optional("drawing the search", is_last=False):
+            figure = figures.lr_search(search.lrs, search.losses, search.chosen)
+            figure.savefig(setup.run_dir.path / "lr_search.png", dpi=120)
+            self.runlog.add_figure("lr_search", figure, 0)
         self.config = with_lr(self.config, search.chosen)
         self.checkpoint_io.info["lr"] = search.chosen
         log.info("learning rate found: %.3g (see lr_search.png)", search.chosen)

@@ -95,7 +95,7 @@ class Evaluate(StepCallback):
             return
         if better:
             self.save_best(model)
-        with optional("logging the evaluation", ending):
+        with optional("logging the evaluation") if ending else contextlib.nullcontext():
             trainer.logger.log_metrics(metrics, step)  # type: ignore[union-attr]
         star = "  best so far" if better else ""
         figures = (metric.progress(score.values[name]) for name, metric in Metric.members.items())

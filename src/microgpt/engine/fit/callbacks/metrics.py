@@ -1,5 +1,6 @@
 """Log training loss, gradient norm, learning rate and speed every `trainer.log_every_n_steps`."""
 
+import contextlib
 import math
 import time
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from microgpt.engine.fit.callbacks.base import StepCallback, is_due
 from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.machine.device import peak_flops
+from microgpt.engine.process.optional import optional
 from microgpt.engine.process.progress import Progress
 
 
@@ -101,7 +103,8 @@ class Metrics(StepCallback):
             peak = peak_flops(module.device.type, self.dtype) * trainer.world_size
             metrics["perf/mfu"] = speed * self.flops_per_token / peak
             assert trainer.logger is not None
-            trainer.logger.log_metrics(metrics, step)
+            with optional("logging the last step") if step == module.total_steps else contextlib.nullcontext():
+                trainer.logger.log_metrics(metrics, step)
             self.progress.step(step, loss, speed)
             if not self._is_first_row and (times := self._slowdown.add(steps, took)) is not None:
                 why = "the machine is busy with other work, or short of memory"

@@ -100,7 +100,7 @@ class Save(StepCallback):
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Save the steps made when work between two steps fails, such as a metric or callback of the user's. One of
         several ranks cannot: the others do not fail with it."""
-        keeps = isinstance(exception, Exception) and not isinstance(exception, (OSError, MachineError, NonFiniteError))
+        keeps = isinstance(exception, Exception) and not isinstance(exception, (MachineError, NonFiniteError))
         if keeps and pl_module.is_between_steps and trainer.world_size == 1:
             with contextlib.suppress(Exception):  # the run's own error is the one to report
                 self.save(trainer, pl_module, trainer.global_step)
