@@ -6,8 +6,9 @@
 Parts: kills (200 SIGKILLs), signals (100 each of SIGTERM, SIGINT, SIGUSR1), stops (a signal at every eighth place of
 the program, some 270), resume (at every step of a 24-step run, 16 ways), tmpdir (the same with TMPDIR on another file
 system), micro (micro-batches in float64), writes (an error at every write of a save), damage (300 damaged and 60
-malicious files), inputs (10,000 configurations, 5,000 texts), leaks (50,000 steps, 500 saves). Each prints a table; the
-exit code is 0 when all promises held. Tiny models, one thread, forks of one warm process.
+malicious files), inputs (10,000 configurations, 5,000 texts), tokenizers (600 random ones, 2,400 texts),
+stop-strings (10,000 texts), leaks (50,000 steps, 500 saves). Each prints a table; the exit code is 0 when all promises
+held. Tiny models, one thread, forks of one warm process.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import campaign_inputs
 import campaign_kills
 import campaign_leaks
 import campaign_stops
+import campaign_text
 from campaign_rig import report
 
 PARTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
@@ -45,6 +47,8 @@ PARTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
         lambda: campaign_exact.every_step_elsewhere(folder, campaign_exact.GRID[:: max(1, round(1 / scale))])
     ),
     "inputs": lambda folder, scale: campaign_inputs.inputs(folder, round(10_000 * scale), round(5_000 * scale)),
+    "tokenizers": lambda folder, scale: campaign_text.tokenizers(folder, round(600 * scale)),
+    "stop-strings": lambda folder, scale: campaign_text.stop_strings(folder, round(10_000 * scale)),
     "leaks": lambda folder, scale: campaign_leaks.leaks(folder, round(50_000 * scale), 100),
 }
 
