@@ -219,3 +219,36 @@ def test_counts_and_sizes_are_kept_with_the_tokens(tokenizers: Any, tmp_path: Pa
     for split in ("train", "val"):
         assert first.chars_per_token(split) == again.chars_per_token(split)
         assert round(again.chars_per_token(split) * len(again.splits[split])) in (22, 23)
+
+
+def test_a_panic_of_the_library_is_an_error_of_the_text(tokenizers: Any) -> None:
+    """The library slices a text inside a letter of two bytes, if an added token that is a single word stands before."""
+
+    class PanicException(BaseException):  # what pyo3 raises, whose name is all that can be known of it
+        pass
+
+    class Failing:
+        def encode(self, text: str, **options: Any) -> Any:
+            raise PanicException("start byte index 7 is not a char boundary\x1b[2J")
+
+    tokenizer = built(tokenizers, "Unigram")
+    tokenizer.encode("the cat")
+    vars(tokenizer._coverage)["_probe"] = Failing()
+    with pytest.raises(DataError, match=r"the tokenizers library fails \(start byte index 7 .*newer version"):
+        tokenizer.encode("the cat")
+
+
+@pytest.mark.parametrize("family", ["byte-level BPE", "Unigram with byte fallback", "Unigram that fails"])
+def test_what_a_pre_tokenizer_removes_is_lost(tokenizers: Any, family: str) -> None:
+    backend = FAMILIES[family](tokenizers)
+    cut = tokenizers.pre_tokenizers.Split("c", "removed")
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([cut, backend.pre_tokenizer])
+    tokenizer = HFTokenizer(backend.to_str())
+    assert tokenizer.with_unknown("skip").encode_counted("the cat cat")[1] == {"c": 2}
+
+
+def test_bytes_do_not_save_unigram_without_an_unknown_token(tokenizers: Any) -> None:
+    tokenizer = HFTokenizer(unigram(tokenizers, *BYTES, unknown=None, in_bytes=True).to_str())
+    names = [tokenizer.backend.id_to_token(i) for i in tokenizer.encode("the 日")]
+    assert names == ["\u2581the", "\u2581", "<0xE6>", "<0x97>", "<0xA5>"]
+    assert tokenizer.with_unknown("skip").encode_counted("the 日")[1] == {}

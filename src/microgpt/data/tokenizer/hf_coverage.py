@@ -11,9 +11,14 @@ from functools import cached_property
 from typing import Any
 
 from microgpt.data.tokenizer.hf_format import ALPHABET
+from microgpt.errors import DataError
+from microgpt.text import one_line
 
 _STAND_IN = "\0unknown"
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+_WORDS = [("ab cd", " ef gh"), ("a bcde", " fgh i"), ("AB CD", " EF GH"), ("аб вг", " де жз"), ("éü ñø", " çå ßœ"),
+          ("日本 語文", " 字中 国人")]  # fmt: skip
+"""Four words in several scripts, with the cut that is tried between the second and the third."""
 _HARMLESS = {"NFC", "NFD"}
 """Normalizers that remove nothing."""
 
@@ -50,8 +55,10 @@ class Coverage:
     @cached_property
     def is_total(self) -> bool:
         """Whether every character has tokens: the model spells unknown ones in bytes, and nothing removes any."""
-        normalizers = set(_kinds(self._description["normalizer"]))
-        return self._spells_bytes and normalizers <= {*_HARMLESS, "ByteLevel"}
+        normalizers = {str(part["type"]) for part in _parts(self._description["normalizer"])}
+        cutters = list(_parts(self._description["pre_tokenizer"]))
+        removes = any(part.get("behavior") == "Removed" or part["type"] == "CharDelimiterSplit" for part in cutters)
+        return self._spells_bytes and not self._fails and not removes and normalizers <= {*_HARMLESS, "ByteLevel"}
 
     @cached_property
     def _spells_bytes(self) -> bool:
@@ -59,9 +66,9 @@ class Coverage:
         model, vocab = self._model, self.backend.get_vocab(with_added_tokens=False)
         if model.get("byte_fallback"):
             return all(name in vocab for name in _BYTES)
-        kinds = [*_kinds(self._description["pre_tokenizer"]), *_kinds(self._description["normalizer"])]
+        parts = [*_parts(self._description["pre_tokenizer"]), *_parts(self._description["normalizer"])]
         is_spelt_whole = not model.get("continuing_subword_prefix") and not model.get("end_of_word_suffix")
-        is_byte_level = model["type"] == "BPE" and "ByteLevel" in kinds and is_spelt_whole
+        is_byte_level = model["type"] == "BPE" and is_spelt_whole and "ByteLevel" in (part["type"] for part in parts)
         return is_byte_level and all(letter in vocab for letter in ALPHABET)
 
     @cached_property
@@ -71,11 +78,14 @@ class Coverage:
             return False
         if not self._spells_bytes or (cutter := self.backend.pre_tokenizer) is None:
             return False
-        texts = "ab cd", " ef gh", "ab cd ef gh"
-        if (normalizer := self.backend.normalizer) is not None:
-            texts = tuple(map(normalizer.normalize_str, texts))
-        before, after, whole = ([piece for piece, _ in cutter.pre_tokenize_str(text)] for text in texts)
-        return before + after == whole and len(whole) == 4
+        normalizer = self.backend.normalizer
+        normal = normalizer.normalize_str if normalizer is not None else str
+        for before, after in _WORDS:
+            texts = map(normal, (before, after, before + after))
+            cut = [[piece for piece, _ in cutter.pre_tokenize_str(text)] for text in texts]
+            if len(cut[2]) != 4 or cut[0] + cut[1] != cut[2]:
+                return False
+        return True
 
     @property
     def _added(self) -> list[dict[str, Any]]:
@@ -85,16 +95,19 @@ class Coverage:
         """The tokens of a text, and the positions of the characters that have no token or the unknown one, in order.
 
         White space and combining marks that the tokenizer leaves out on purpose do not count.
+
+        Raises:
+            DataError: the library fails; some added tokens beside letters of several bytes make it panic.
         """
         if self.is_total:
-            return list(self.backend.encode(text, add_special_tokens=False).ids), []
-        encoding = self._probe.encode(text, add_special_tokens=False)
+            return list(_encoded(self.backend, text).ids), []
+        encoding = _encoded(self._probe, text)
         if self._probe is self.backend:
             ids = encoding.ids
         elif self._fails:
             ids = [self._index_of[index] for index in encoding.ids if index != self._unknown_of_probe]
         else:  # the letters around a dropped one may merge
-            ids = self.backend.encode(text, add_special_tokens=False).ids
+            ids = _encoded(self.backend, text).ids
         return list(ids), self._lost(text, encoding)
 
     def _lost(self, text: str, encoding: Any) -> list[int]:
@@ -109,8 +122,7 @@ class Coverage:
     def _vanishes(self, character: str) -> bool:
         """Whether a character that should have a token has none when it stands alone."""
         if character not in self._is_dropped:
-            encode = self._probe.encode
-            is_dropped = not _may_vanish(character) and not encode(character, add_special_tokens=False).ids
+            is_dropped = not _may_vanish(character) and not _encoded(self._probe, character).ids
             self._is_dropped[character] = is_dropped
         return self._is_dropped[character]
 
@@ -118,7 +130,7 @@ class Coverage:
     def _fails(self) -> bool:
         """Whether the model raises an error at an unknown character."""
         drops = self._model["type"] == "BPE" and self._model["unk_token"] is None
-        return self.unknown is None and not drops and not self._spells_bytes
+        return self.unknown is None and not drops  # Unigram does so even where it would spell the character in bytes
 
     @cached_property
     def _probe(self) -> Any:
@@ -145,14 +157,25 @@ class Coverage:
         return int(self.unknown if self.unknown is not None else self._probe.token_to_id(_STAND_IN))
 
 
-def _kinds(part: Any) -> Iterator[str]:
-    """The types of a normalizer, pre-tokenizer or decoder and of the parts of a sequence."""
+def _encoded(backend: Any, text: str) -> Any:
+    """The library's encoding of a text."""
+    try:
+        return backend.encode(text, add_special_tokens=False)
+    except BaseException as error:  # the library's panics are not an Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        what = f"the tokenizers library fails ({one_line(error, 150)})"
+        raise DataError(what, "the text", "try a newer version of it, or another tokenizer") from None
+
+
+def _parts(part: Any) -> Iterator[Mapping[str, Any]]:
+    """The description of a normalizer or pre-tokenizer, or of each in a sequence."""
     if isinstance(part, Mapping):
         if part.get("type") != "Sequence":
-            yield str(part.get("type"))
-        for key in ("normalizers", "pretokenizers", "decoders"):
+            yield part
+        for key in ("normalizers", "pretokenizers"):
             for inner in part.get(key) or ():
-                yield from _kinds(inner)
+                yield from _parts(inner)
 
 
 def _may_vanish(character: str) -> bool:

@@ -1,0 +1,42 @@
+"""Fill the page of parts and knobs from the sources, as `microgpt-train --help` is."""
+
+import html
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from microgpt.engine.commands.knobs import families, knobs
+from microgpt.engine.commands.sources import Sources
+from microgpt.engine.compose.groups import config_groups, shipped_yaml
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace the marks `<!-- parts -->` and `<!-- knobs -->` by tables."""
+    if "<!-- parts -->" in markdown:
+        markdown = markdown.replace("<!-- parts -->", part_table())
+    if "<!-- knobs -->" in markdown:
+        markdown = markdown.replace("<!-- knobs -->", knob_tables())
+    return markdown
+
+
+def part_table() -> str:
+    """What there is to choose for each kind of part."""
+    choices = dict(config_groups(shipped_yaml()))
+    for path, members in families(Sources()).items():
+        choices.setdefault(path, members)
+    rows = [f"| `{path}=` | {' '.join(f'`{word}`' for word in sorted(choices[path]))} |" for path in sorted(choices)]
+    return "\n".join(["| to choose | among |", "|---|---|", *rows])
+
+
+def knob_tables() -> str:
+    """Every knob with its default and meaning, a table for each node."""
+    lines: list[str] = []
+    for node, found in itertools.groupby(knobs(Sources()), key=lambda knob: knob.name.rpartition(".")[0]):
+        lines += ["", f"### {node or 'The run'}", "", "| knob | default | meaning |", "|---|---|---|"]
+        for knob in found:
+            meaning = html.escape(knob.doc, quote=False).replace("|", "\\|")
+            lines.append(f"| `{knob.name}` | `{knob.default}` | {meaning} |")
+    return "\n".join(lines)
