@@ -119,7 +119,6 @@ def mutual_watch(world: World, path: Path, timeout: float) -> Iterator[None]:
 
     The main thread may be waiting for the lost rank in code that nothing interrupts, so this ends the process.
     """
-    path.mkdir(parents=True, exist_ok=True)
     watch = Watch(path, world.size, timeout)
 
     def look() -> None:
