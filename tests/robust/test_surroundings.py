@@ -50,3 +50,11 @@ def test_figures_are_drawn_whatever_backend_is_named_and_a_valid_one_stays(named
     environment, backend = done.stdout.split()
     assert environment == named
     assert backend == named or named != "svg"
+
+
+def test_lightning_is_imported_whatever_backend_is_named() -> None:
+    """It imports torchmetrics, which imports matplotlib."""
+    code = "from microgpt.engine.fit import loop; import sys; assert 'matplotlib' in sys.modules"
+    env = {**os.environ, "MPLBACKEND": "inline"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -76,8 +76,8 @@ def failure(path: Path, ranks: Sequence[subprocess.Popen[bytes]], failed: int) -
     code = codes[failed] or 0
     if code < 0:
         name = signal.Signals(-code).name
-        cause = "; the system kills the largest process when memory runs out" if name == "SIGKILL" else ""
-        return MachineError(f"rank {failed} was killed by {name}{cause}", str(path), again(path))
+        memory = ", with a smaller trainer.micro_batch_size if memory ran out" if name == "SIGKILL" else ""
+        return MachineError(f"rank {failed} was killed by {name}", str(path), again(path) + memory)
     left = [error for rank in (failed, *range(len(ranks))) if (error := read_error(path, rank)) is not None]
     cause_first = sorted(left, key=lambda error: error.what.startswith(LOST))
     return next(iter(cause_first), MicrogptError(f"rank {failed} ended with exit code {code}", str(path)))
@@ -122,7 +122,6 @@ def mutual_watch(world: World, path: Path, timeout: float) -> Iterator[None]:
 
     The main thread may be waiting for the lost rank in code that nothing interrupts, so this ends the process.
     """
-    path.mkdir(parents=True, exist_ok=True)
     watch = Watch(path, world.size, timeout)
 
     def look() -> None:

@@ -12,7 +12,7 @@ def agg_figure(width: float, height: float, **options: Any) -> Any:
     Args:
         options: further arguments of `matplotlib.figure.Figure`.
     """
-    _import_matplotlib()
+    import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -21,11 +21,12 @@ def agg_figure(width: float, height: float, **options: Any) -> Any:
     return figure
 
 
-def _import_matplotlib() -> None:
-    """Import matplotlib with the backend that MPLBACKEND names, or without it where matplotlib refuses the name.
+def import_matplotlib() -> None:
+    """Import matplotlib, if MPLBACKEND is set, with its backend, or without one where matplotlib refuses the name.
 
     Every process that Jupyter starts inherits the name of Jupyter's backend, which another environment may lack; the
-    import of matplotlib then fails, for good. A backend shows windows, and we draw into files.
+    import of matplotlib then fails, for good, and so does that of Lightning, which imports it. A backend shows windows,
+    and we draw into files.
     """
     named = os.environ.get("MPLBACKEND")
     if named is None or "matplotlib" in sys.modules:

@@ -78,6 +78,7 @@ def beating(folder: Path, rank: int, timeout: float, look: Callable[[], None] | 
         yield
     finally:
         ended.set()
+        thread.join(1.0)  # lest it makes the file again
         with contextlib.suppress(OSError):
             file.unlink(missing_ok=True)
 
