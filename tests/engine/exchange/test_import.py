@@ -177,3 +177,9 @@ def test_another_project_is_one_file_of_the_users(tmp_path, capsys):
         assert "no project 'lap' in PROJECT; did you mean 'lab'?" in capsys.readouterr().err
     finally:
         Importer.members.pop("lab", None)
+
+
+def test_a_missing_checkpoint_is_what_the_error_speaks_of(tmp_path, capsys):
+    gone = tmp_path / "gone.pt"
+    assert main(["nanogpt", str(gone), str(tmp_path / "out")]) == 2
+    assert f"no such file '{gone}' in CKPT; name a checkpoint of nanogpt" in capsys.readouterr().err
