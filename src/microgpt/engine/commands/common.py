@@ -104,6 +104,24 @@ class Parser(argparse.ArgumentParser):
         misused(message)
 
 
+def whole_number(text: str) -> int:
+    """An option's value as an int, `1e3` included.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no whole number.
+    """
+    with contextlib.suppress(ValueError, OverflowError):
+        return int(text) if text.lstrip("+-").isdecimal() else exact_int(float(text))
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+
+
+def exact_int(number: float) -> int:
+    """A float's value as an int; raises ValueError if it has a fraction, OverflowError if it is infinite."""
+    if number != int(number):
+        raise ValueError(number)
+    return int(number)
+
+
 def misused(message: str) -> NoReturn:
     """Report misuse; argparse calls this as `error`.
 

@@ -5,15 +5,18 @@ sweep (`-m`) point by point, then hands it to Hydra, whose launchers train each 
 """
 
 import argparse
+import itertools
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import microgpt
+from microgpt.config import Config
 from microgpt.engine.commands import common
+from microgpt.engine.commands.early import check_early
 from microgpt.engine.commands.help import print_help
 from microgpt.engine.process import signals
 from microgpt.engine.process.stopping import ResumeHint
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 BEGAN = time.perf_counter()
 LOAD = Load()
+TRUST = "--trust"
+"""The option that lets the YAML of --config-dir name code to run, as the command line may."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,54 +45,103 @@ def train_command(arguments: list[str]) -> None:
     if "--version" in arguments:
         print(f"microgpt {microgpt.__version__}")
         return
+    args = parse(arguments)
+    asks_hydra = args.cfg or args.info or args.shell_completion or args.hydra_help
+    if args.multirun or asks_hydra:
+        hand_to_hydra(arguments, args)
+        return
+    for word in args.overrides:
+        if word.startswith(("hydra/launcher=", "hydra/sweeper=", "sweep.detach=")):
+            raise UsageError(f"{word} is for sweeps", "the arguments", "add -m, for one point too")
+    from microgpt.engine.compose.compose import compose_as
+    from microgpt.engine.plan.least_memory import require_memory
+
+    def check(root: type[Config]) -> None:
+        config, _ = compose_as(root, args.overrides, args.config_dir)
+        require_memory(config)
+
+    check_early(check, args.overrides, args.trust)
+    give_way_if_busy(LOAD)
+    from microgpt.engine.train import train
+
+    train(args.overrides, args.config_dir, BEGAN, args.trust)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line: Hydra's options and overrides, and `trust`, which is removed from `arguments`.
+
+    Raises:
+        UsageError: an option is unknown; the error says what to write instead.
+    """
     from microgpt.engine.compose.hydra_private import arguments_parser
 
-    parser = arguments_parser()
-    parser.error = common.misused  # type: ignore[method-assign]
-    args = parser.parse_intermixed_args(arguments)
-    config_dir = Path(args.config_dir) if args.config_dir else None
-    asks_hydra = args.cfg or args.info or args.shell_completion or args.hydra_help
-    if not (args.multirun or asks_hydra):
-        for word in args.overrides:
-            if word.startswith(("hydra/launcher=", "hydra/sweeper=", "sweep.detach=")):
-                raise UsageError(f"{word} is for sweeps", "the arguments", "add -m, for one point too")
-        give_way_if_busy(LOAD)
-        from microgpt.engine.train import train
+    def refuse(message: str) -> NoReturn:
+        word = message.partition("unrecognized arguments: ")[2].split(" ")[0]
+        following = dict(itertools.pairwise(arguments)).get(word, "")
+        raise UsageError(message, "the arguments", option_fix(word, following) if word else "see --help")
 
-        train(args.overrides, config_dir, BEGAN)
-        return
-    if args.multirun:
-        give_way_if_busy(LOAD)
-    hand_to_hydra(arguments, args)
+    trust = TRUST in arguments
+    while TRUST in arguments:
+        arguments.remove(TRUST)
+    parser = arguments_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args(arguments)
+    args.trust = trust
+    args.config_dir = Path(args.config_dir).expanduser() if args.config_dir else None
+    return args
+
+
+def option_fix(word: str, following: str) -> str:
+    """What to write instead of an option that does not exist."""
+    from microgpt.engine.commands.outline import outline
+    from microgpt.engine.commands.sources import Sources
+    from microgpt.engine.compose.advice import option_advice
+
+    return option_advice(word, following, outline(Sources()))
 
 
 def hand_to_hydra(arguments: list[str], args: argparse.Namespace) -> None:
     """Run a sweep, or print the information that Hydra's flags request."""
-    from microgpt.engine.compose.compose import check_sweep
+    from microgpt.engine.compose.compose import check_sweep, run_config
     from microgpt.engine.compose.overrides import as_hydra_takes_them
-    from microgpt.engine.sweep.points import Sweep
 
     if args.multirun:
-        words = ["--config-dir", args.config_dir] if args.config_dir else []
+        words = [*(["--config-dir", str(args.config_dir)] if args.config_dir else []), *([TRUST] if args.trust else [])]
         signals.at_stop(ResumeHint(["-m", *words, *args.overrides]))
-        check_sweep(args.overrides, Path(args.config_dir) if args.config_dir else None)
-    known = set(args.overrides)
-    flags = [word for word in arguments if word not in known]
+
+        def check(root: type[Config]) -> None:
+            check_sweep(root, args.overrides, args.config_dir, args.trust)
+
+        check_early(check, args.overrides, args.trust)
+        give_way_if_busy(LOAD)
+        check(run_config())
+    from microgpt.engine.sweep.points import Sweep
+
+    overrides = as_hydra_takes_them(args.overrides, run_config(), is_sweep=args.multirun)
     sweep = Sweep()
-    call_hydra([*flags, *as_hydra_takes_them(args.overrides)], sweep)  # Hydra requires consecutive overrides
+    call_hydra([*hydra_flags(arguments, args), *overrides], sweep)  # Hydra requires consecutive overrides
     if sweep.points and not sweep.points[0].config.sweep.detach:
         sweep.report()
+
+
+def hydra_flags(arguments: list[str], args: argparse.Namespace) -> list[str]:
+    """The arguments that are no overrides, with the folder of --config-dir expanded."""
+    known = set(args.overrides)
+    flags = [word for word in arguments if word not in known]
+    return [str(args.config_dir) if i and flags[i - 1] in ("--config-dir", "-cd") else word
+            for i, word in enumerate(flags)]  # fmt: skip
 
 
 def call_hydra(arguments: list[str], sweep: "Sweep") -> None:
     """Run Hydra's own main with these arguments as the command line; it trains the sweep's points."""
     import hydra
 
+    from microgpt.engine.compose.compose import run_config
     from microgpt.engine.compose.groups import shipped_yaml
     from microgpt.engine.compose.schema import register_schemas
     from microgpt.engine.sweep import launchers
 
-    register_schemas()
+    register_schemas(run_config())
     launchers.register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # pass errors through unchanged: we print them
     previous, sys.argv = sys.argv, [sys.argv[0], *arguments]
