@@ -108,13 +108,13 @@ def test_importing_the_package_loads_neither_lightning_nor_hydra_nor_torch() -> 
 def test_help_names_every_part_and_imports_nothing_heavy() -> None:
     code = (
         "import sys; from microgpt.engine.commands.train import main; assert main(['--help']) == 0; "
-        "assert not {'torch', 'lightning', 'hydra'} & set(sys.modules), 'heavy imports'"
+        "assert not {'torch', 'lightning', 'numpy'} & set(sys.modules), 'heavy imports'"
     )
     start = time.perf_counter()
     done = run("-c", code)
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - start < 10  # a guard against importing torch, not a benchmark
-    for word in ("model.pos=", "rope", "muon", "trainer.max_steps=null", "optim.lr=", "data.path=", "--multirun"):
+    for word in ("model.pos=", "rope", "muon", "trainer.max_steps=600", "optim.lr=", "data.path=", "--multirun"):
         assert word in done.stdout, word
 
 

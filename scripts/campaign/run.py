@@ -6,8 +6,9 @@
 Parts: kills (200 SIGKILLs), signals (100 each of SIGTERM, SIGINT, SIGUSR1), stops (a signal at every eighth place of
 the program, some 270), resume (at every step of a 24-step run, 16 ways), tmpdir (the same with TMPDIR on another file
 system), micro (micro-batches in float64), writes (an error at every write of a save), damage (300 damaged and 60
-malicious files), inputs (10,000 configurations, 5,000 texts), leaks (50,000 steps, 500 saves). Each prints a table; the
-exit code is 0 when all promises held. Tiny models, one thread, forks of one warm process.
+malicious files), inputs (10,000 configurations, 5,000 texts), conflicts (2,000 command lines), leaks (50,000 steps, 500
+saves). Each prints a table; the exit code is 0 when all promises held. Tiny models, one thread, forks of one warm
+process.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import campaign_conflicts
 import campaign_damage
 import campaign_exact
 import campaign_inputs
@@ -45,6 +47,7 @@ PARTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
         lambda: campaign_exact.every_step_elsewhere(folder, campaign_exact.GRID[:: max(1, round(1 / scale))])
     ),
     "inputs": lambda folder, scale: campaign_inputs.inputs(folder, round(10_000 * scale), round(5_000 * scale)),
+    "conflicts": lambda folder, scale: campaign_conflicts.conflicts(folder, round(2_000 * scale)),
     "leaks": lambda folder, scale: campaign_leaks.leaks(folder, round(50_000 * scale), 100),
 }
 

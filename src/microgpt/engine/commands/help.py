@@ -43,7 +43,7 @@ def print_help(arguments: Sequence[str] = ()) -> None:
     files = [find_source(name, config_dir) for name in imported_names(arguments)]
     sources = read_sources(files)
     folders = [shipped_yaml(), *([config_dir] if config_dir else [])]
-    accepted = Accepted(Sources())
+    accepted = Accepted(Sources() if files else sources)
     listed = [accepted.explained(knob) for knob in knobs(sources)]
     if word := topic(arguments):
         print_part(word, sources, listed, folders)
