@@ -7,9 +7,9 @@ Parts: kills (200 SIGKILLs), signals (100 each of SIGTERM, SIGINT, SIGUSR1), sto
 the program, some 270), starts (150 times two to six commands at once), resume (at every step of a 24-step run, 16
 ways), tmpdir (the same with TMPDIR on another file system), micro (micro-batches in float64), writes (an error at every
 write of a save), damage (300 damaged and 60 malicious files), inputs (10,000 configurations, 5,000 texts), surroundings
-(96 commands in odd environments), tokenizers (600 random ones, 2,400 texts), stop-strings (10,000 texts), leaks (50,000
-steps, 500 saves). Each prints a table; the exit code is 0 when all promises held. Tiny models, one thread, forks of one
-warm process.
+(96 commands in odd environments), tokenizers (600 random ones, 2,400 texts), stop-strings (10,000 texts), conflicts
+(2,000 command lines), leaks (50,000 steps, 500 saves). Each prints a table; the exit code is 0 when all promises held.
+Tiny models, one thread, forks of one warm process.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import campaign_conflicts
 import campaign_damage
 import campaign_exact
 import campaign_inputs
@@ -54,6 +55,7 @@ PARTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
     "surroundings": lambda folder, scale: campaign_surroundings.surroundings(folder, max(1, round(96 * scale))),
     "tokenizers": lambda folder, scale: campaign_text.tokenizers(folder, round(600 * scale)),
     "stop-strings": lambda folder, scale: campaign_text.stop_strings(folder, round(10_000 * scale)),
+    "conflicts": lambda folder, scale: campaign_conflicts.conflicts(folder, round(2_000 * scale)),
     "leaks": lambda folder, scale: campaign_leaks.leaks(folder, round(50_000 * scale), 100),
 }
 

@@ -6,6 +6,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from microgpt.config import COURSE, MACHINE, Config, ConfigError, Count, Fault, NonNegative, Positive, marked
+from microgpt.config import flatten as flatten
 from microgpt.data.config import DataConfig
 from microgpt.engine.addons import CallbackConfig, LoggerConfig, training_callbacks
 from microgpt.engine.optim import OptimConfig
@@ -155,11 +156,3 @@ def science_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key) and not any(f"{key}.".startswith(f"{knob}.") for knob in free)
     ]
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings to one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

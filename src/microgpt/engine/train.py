@@ -24,6 +24,7 @@ from microgpt.engine.fit.setup import Setup
 from microgpt.engine.fit.training import Training
 from microgpt.engine.fit.world import World, find_world
 from microgpt.engine.machine import device as machine
+from microgpt.engine.plan.least_memory import require_memory
 from microgpt.engine.plan.length import total_steps, will_compile
 from microgpt.engine.plan.plan import make_plan
 from microgpt.engine.process import signals
@@ -41,7 +42,10 @@ log = logging.getLogger("microgpt")
 
 
 def train(
-    overrides: Sequence[str] = (), config_dir: str | Path | None = None, began: float | None = None
+    overrides: Sequence[str] = (),
+    config_dir: str | Path | None = None,
+    began: float | None = None,
+    trust: bool = False,
 ) -> Run | None:
     """Train like `microgpt-train`, from the same overrides.
 
@@ -49,6 +53,7 @@ def train(
         overrides: such as `["data.path=book.txt", "model.pos=alibi", "trainer.max_steps=200"]`.
         config_dir: a folder of your own YAML.
         began: `time.perf_counter()` at the command's start, for `plan=true`; default: now.
+        trust: whether the YAML in `config_dir` may name Python files to import, as the overrides may.
 
     Returns:
         The run: its best model, tokenizer and summary. None for `plan=true`.
@@ -57,9 +62,9 @@ def train(
         MicrogptError: the run fails; each kind of fault is a subclass, whose `exit_code` is the command's.
         signals.Stopped: a signal arrived; the run is saved and can be resumed.
     """
-    arguments = [*(["--config-dir", str(config_dir)] if config_dir else []), *overrides]
+    arguments = [*(["--config-dir", str(config_dir)] if config_dir else []), *["--trust"] * trust, *overrides]
     with signals.handled(ResumeHint(arguments)):
-        composed = compose_run(list(overrides), Path(config_dir) if config_dir else None)
+        composed = compose_run(list(overrides), Path(config_dir).expanduser() if config_dir else None, trust)
         signals.at_stop(ResumeHint(arguments, None if composed.must_be_new else composed.run_dir))
         return run(composed.config, composed.run_dir, arguments, began, composed.must_be_new)
 
@@ -152,6 +157,7 @@ def find(config: RunConfig, arguments: Sequence[str] = ()) -> Found:
         CheckpointError: the pretrained model cannot be used.
         ConfigError: the devices cannot share the batch.
     """
+    require_memory(config)
     accelerator = machine.resolve_accelerator(config.trainer.accelerator)
     world = find_world(config, accelerator)
     machine.resolve_precision(config.trainer.precision, accelerator)

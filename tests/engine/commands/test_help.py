@@ -9,10 +9,12 @@ import pytest
 
 from microgpt.config import defaults, fields
 from microgpt.engine.commands import help as helping
+from microgpt.engine.commands.accepted import Accepted
 from microgpt.engine.commands.knobs import knobs, literal
 from microgpt.engine.commands.sources import Sources, find_source
 from microgpt.engine.commands.train import main
 from microgpt.engine.commands.yaml_help import read_part
+from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.optim import OptimConfig
@@ -115,7 +117,7 @@ def test_a_users_parts_are_read_and_not_run(tmp_path: Path, capsys: pytest.Captu
     assert "      hydra.launcher.rack=3\n          Where they stand.\n" in out
     code = (
         f"import sys; from microgpt.engine.commands.train import main; assert main({words!r}) == 0; "
-        "assert not {'torch', 'lightning', 'hydra'} & set(sys.modules)"
+        "assert not {'torch', 'lightning', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -153,3 +155,63 @@ def test_a_default_is_written_as_it_is_typed() -> None:
 
     typed = {"None": "null", "True": "true", "(0.9, 0.95)": "[0.9,0.95]", "10_000.0": "10000.0", "'a'": "a", "X": "X"}
     assert {text: literal(ast.parse(text, mode="eval").body) for text in typed} == typed
+
+
+def test_the_defaults_are_those_of_a_plain_run_and_are_read_back_as_typed() -> None:
+    accepted = Accepted(Sources())
+    shown = {knob.name: knob.default for knob in map(accepted.explained, knobs(Sources())) if not knob.choice}
+    plain = flatten(compose_run([]).config.to_dict())
+    assert (shown["trainer.max_steps"], shown["data.batch_size"]) == ("600", "32")
+    assert (shown["optim.lr"], shown["sample.prompts"]) == ("0.02", "['']")
+    given = [f"{name}={value}" for name, value in shown.items() if name in plain and name != "trainer.max_epochs"]
+    assert len(given) > 60
+    kept = [word for word in given if word.partition("=")[0] not in ("data.corpus", "data.path", "data.url")]
+    assert flatten(compose_run(kept).config.to_dict()) == plain
+
+
+def test_every_knob_of_limited_values_lists_them() -> None:
+    accepted = Accepted(Sources())
+    listed = {(knob.name, knob.choice): accepted.explained(knob).doc for knob in knobs(Sources())}
+    assert "[pre, post, sandwich]" in listed["model.norm_place", ""]
+    assert "[true, false, auto]" in listed["trainer.compile", ""]
+    assert "[bpe, byte, char, pretrained]" in listed["data.tokenizer", ""]
+    assert "[at least 1, null]" in listed["trainer.max_steps", ""]
+    assert "[above 0]" in listed["model.pos.theta", "model.pos=rope"]
+    assert len([doc for doc in listed.values() if doc.endswith("]")]) > 60
+
+
+@pytest.mark.parametrize("path", FAMILIES)
+def test_help_of_a_part_shows_its_paper_and_all_its_knobs(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, member in FAMILIES[path].members.items():
+        if not member.__module__.startswith("microgpt."):
+            continue
+        assert main(["--help", f"{path}.{name}"]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith(f"{path}={name}: ")
+        assert ("https://" in out) == ("https://" in str(sys.modules[member.__module__].__doc__))
+        assert {line.split("=")[0].strip() for line in out.splitlines() if line.startswith(f"  {path}.")} == {
+            f"{path}.{key}" for key in fields(member)
+        }
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("trainer.max_steps", "trainer.max_steps=600\n    Optimizer steps"),
+        ("eval", "eval.protocol=blocks\n"),
+        ("model.gpt-nano", "# Three layers, 90 thousand weights"),
+        ("experiment.speedrun/plain", "microgpt-train experiment=speedrun/plain"),
+        ("data.tokenizer.bpe", "https://arxiv.org/abs/1508.07909"),
+        ("eval.protocol.sliding", "eval.protocol=sliding: "),
+    ],
+)
+def test_help_of_a_word_shows_what_it_names(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word, "--help"]) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_help_of_an_unknown_word_suggests_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help", "optim.mun"]) == 2
+    assert capsys.readouterr().err == (
+        "microgpt: error: nothing is called 'optim.mun' in --help; did you mean 'optim.muon'?\n"
+    )

@@ -10,6 +10,7 @@ import microgpt
 from microgpt.config import Config, defaults
 from microgpt.engine.compose import hydra_private
 from microgpt.engine.compose.schema import families, register_schemas
+from microgpt.engine.config import RunConfig
 from microgpt.engine.optim import OptimConfig
 from microgpt.engine.schedule import ScheduleConfig
 from microgpt.errors import MachineError
@@ -44,7 +45,7 @@ class Root(Config):
 
 
 def test_the_families_of_a_run_lie_where_they_are_typed() -> None:
-    found = families()
+    found = families(RunConfig)
     assert (found["model.pos"], found["optim"], found["optim.schedule"]) == (
         PositionConfig, OptimConfig, ScheduleConfig,
     )  # fmt: skip
@@ -57,7 +58,7 @@ def test_a_new_family_is_found_by_its_field_alone() -> None:
 
 
 def test_every_member_is_in_hydras_store_under_the_name_of_its_field() -> None:
-    register_schemas()
+    register_schemas(RunConfig)
     schema = ConfigStore.instance().repo["schema"]
     for group, family in {"pos": PositionConfig, "optim": OptimConfig, "schedule": ScheduleConfig}.items():
         for name, member in family.members.items():  # type: ignore[attr-defined]

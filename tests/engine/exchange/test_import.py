@@ -240,3 +240,9 @@ def test_weights_of_several_types_keep_the_widest(tmp_path: Path) -> None:
 def test_a_meta_file_that_holds_more_or_contradicts_itself_is_refused(tmp_path: Path, odd: Any) -> None:
     with pytest.raises(CheckpointError, match="no plain dictionaries"):
         read_meta(meta(tmp_path / "meta.pkl", **odd))
+
+
+def test_a_missing_checkpoint_is_what_the_error_speaks_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gone = tmp_path / "gone.pt"
+    assert main(["nanogpt", str(gone), str(tmp_path / "out")]) == 2
+    assert f"no such file '{gone}' in CKPT; name a checkpoint of nanogpt" in capsys.readouterr().err

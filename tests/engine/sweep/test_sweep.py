@@ -1,6 +1,7 @@
 """A sweep trains each point once, one failure does not end it, and started again it does what is missing."""
 
 import importlib
+import importlib.util
 import json
 import os
 import socket
@@ -138,3 +139,15 @@ def test_a_name_of_submitit_that_is_gone_is_missed_by_name(
 def test_the_versions_of_submitit_are_those_that_the_package_asks_for() -> None:
     project = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
     assert f'"submitit{submitit_private.CHECKED}"' in project
+
+
+@pytest.mark.parametrize(("group", "package"), [("launcher=slurm", "submitit"), ("sweeper=optuna", "optuna")])
+def test_a_missing_extra_is_named_before_a_sweep_folder_is_made(
+    swept: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    group: str, package: str,
+) -> None:  # fmt: skip
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
+    assert swept(f"hydra/{group}", "seed=1,2") == 5
+    assert f"no package {package}; pip install 'microgpt[" in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()

@@ -1,6 +1,7 @@
 """Behaviour shared by all commands: one-line errors, exit codes, interrupts, safe output of any character."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -105,6 +106,24 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         misused(message)
+
+
+def whole_number(text: str) -> int:
+    """An option's value as an int, `1e3` included.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no whole number.
+    """
+    with contextlib.suppress(ValueError, OverflowError):
+        return int(text) if text.lstrip("+-").isdecimal() else exact_int(float(text))
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+
+
+def exact_int(number: float) -> int:
+    """A float's value as an int; raises ValueError if it has a fraction, OverflowError if it is infinite."""
+    if number != int(number):
+        raise ValueError(number)
+    return int(number)
 
 
 def misused(message: str) -> NoReturn:

@@ -20,16 +20,18 @@ def parser() -> argparse.ArgumentParser:
     p = common.Parser(prog="microgpt-generate", description="Text from a trained model.")
     opening.add_arguments(p)
     p.add_argument("--prompt", default="", help="text to continue (default: a new line)")
-    p.add_argument("--max-new-tokens", type=int, default=500, metavar="N")
-    p.add_argument("--num-samples", type=int, default=1, metavar="N", help="texts to make, all in one batch")
+    p.add_argument("--max-new-tokens", type=common.whole_number, default=500, metavar="N")
+    p.add_argument(
+        "--num-samples", type=common.whole_number, default=1, metavar="N", help="texts to make, all in one batch"
+    )
     p.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 takes the likeliest token")
-    p.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest tokens")
+    p.add_argument("--top-k", type=common.whole_number, metavar="K", help="choose among the K likeliest tokens")
     p.add_argument("--top-p", type=float, metavar="P", help="choose among the likeliest tokens of probability P")
     p.add_argument("--min-p", type=float, metavar="P", help="choose among tokens at least P as likely as the likeliest")
     p.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; may be given again")
     p.add_argument("--no-stop", action="store_true", help="go on past the model's end token")
-    p.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same text")
+    p.add_argument("--seed", type=common.whole_number, metavar="S", help="the same seed gives the same text")
     p.add_argument("--compile", action="store_true", help="up to half a minute first, then about twice as fast")
     return p
 

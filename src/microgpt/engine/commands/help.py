@@ -1,10 +1,12 @@
-"""`microgpt-train --help`: read YAML and sources, the user's too, without importing torch, Lightning or Hydra."""
+"""`microgpt-train --help`: read YAML and sources, the user's too, without importing torch or Lightning."""
 
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from microgpt.engine.commands.accepted import Accepted
 from microgpt.engine.commands.knobs import Knob, families, knobs
+from microgpt.engine.commands.part_help import CLASSES, print_part, topic
 from microgpt.engine.commands.sources import Sources, find_source, read_sources
 from microgpt.engine.commands.yaml_help import read_part
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
@@ -20,15 +22,11 @@ microgpt-train trains a small GPT on text.
   microgpt-train -m model.pos=rope,alibi seed=1,2  a sweep over all combinations
   microgpt-train --cfg job                         every knob and its value, without training
   microgpt-train plan=true                         what a run will cost, without training
+  microgpt-train --help optim.muon                 one part, node or knob in full
 
-Options: -m/--multirun, --config-dir DIR (your own YAML), --cfg job, --debug, --help
-With --config-dir DIR and imports=[FILE.py], --help lists your own parts too.
+Options: -m/--multirun, --config-dir DIR (your own YAML), --trust (that YAML may name code to run), --cfg job, --debug,
+--help. With --config-dir DIR and imports=[FILE.py], --help lists your own parts too.
 """
-CLASSES = {
-    "data.tokenizer": "microgpt.data.tokenizer.base.Tokenizer",
-    "eval.protocol": "microgpt.engine.trained.protocols.base.EvalProtocol",
-}
-"""Knobs that choose a class by name -> the family's base class."""
 SWEEP_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 
@@ -45,13 +43,18 @@ def print_help(arguments: Sequence[str] = ()) -> None:
     files = [find_source(name, config_dir) for name in imported_names(arguments)]
     sources = read_sources(files)
     folders = [shipped_yaml(), *([config_dir] if config_dir else [])]
+    accepted = Accepted(Sources() if files else sources)
+    listed = [accepted.explained(knob) for knob in knobs(sources)]
+    if word := topic(arguments):
+        print_part(word, sources, listed, folders)
+        return
     print(USAGE)
     print("Parts:")
     print_parts(folders, sources)
     for cls, family in sources.extra_members():
         print(f"  {family} {cls.member}, from your own file: {cls.doc}")
     print("\nKnobs:")
-    for i, (_, node) in enumerate(itertools.groupby(knobs(sources), key=lambda knob: knob.name.rpartition(".")[0])):
+    for i, (_, node) in enumerate(itertools.groupby(listed, key=lambda knob: knob.name.rpartition(".")[0])):
         print("\n" * (i > 0), end="")
         print_knobs(node)
     print("\nSweeps (-m):")

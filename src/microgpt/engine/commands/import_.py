@@ -9,6 +9,7 @@ from microgpt import streams
 from microgpt.config import ConfigError
 from microgpt.engine.commands import common, opening
 from microgpt.engine.commands.options import Options, as_flags
+from microgpt.errors import UsageError
 
 FAMILY = "microgpt.engine.exchange.importers.base.Importer"
 
@@ -40,6 +41,8 @@ def import_(arguments: list[str]) -> None:
     projects = Options(FAMILY, arguments)
     a = parser(projects).parse_args(arguments)
     chosen = projects.chosen(a.project, a, "PROJECT")
+    if not a.checkpoint.exists():
+        raise UsageError(f"no such file {str(a.checkpoint)!r}", "CKPT", f"name a checkpoint of {a.project}")
     from microgpt.engine.exchange.importing import import_checkpoint
 
     opening.import_parts(a)

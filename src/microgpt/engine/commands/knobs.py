@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from microgpt.engine.commands.sources import Declaration, Field, Sources
 
 ROOT = "microgpt.engine.config.RunConfig"
+TOKENIZER = "microgpt.data.tokenizer.base.Tokenizer"
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class Knob:
     name: str
     default: str
     doc: str
+    choice: str = ""
+    "The choice that has the knob, such as `optim=muon`; empty for a knob that every run has."
 
 
 def knobs(sources: Sources, root: str = ROOT) -> list[Knob]:
@@ -42,6 +45,13 @@ def families(sources: Sources, root: str = ROOT) -> dict[str, list[str]]:
     if (cls := sources.find(root)) is not None:
         visit(cls, "")
     return found
+
+
+def tokenizers(sources: Sources) -> list[str]:
+    """The values of `data.tokenizer`, as `Tokenizer.choices` lists them."""
+    family = sources.find(TOKENIZER)
+    members = [] if family is None else sources.members(family)
+    return [*(cls.member for cls in members if not cls.sets("is_learnt", False)), "pretrained"]
 
 
 def declared(sources: Sources, cls: Declaration, prefix: str = "") -> list[Knob]:
@@ -82,7 +92,8 @@ def _knobs(sources: Sources, fields: list[Field], prefix: str, note: str = "") -
             inside.append((field, target))
         if target is None or (target.family and field.doc):
             choices = f" One of {', '.join(m.member for m in sources.members(target))}." if target else ""
-            yield Knob(prefix + field.name, default(sources, field), f"{field.doc}{choices}{note}")
+            doc = f"{field.doc}{choices}{note}"
+            yield Knob(prefix + field.name, default(sources, field), doc, note.rpartition("(")[2].rstrip(")"))
     for field, target in inside:
         path = prefix + field.name
         if not target.family:

@@ -63,6 +63,16 @@ class Declaration:
                 below = body[i + 1] if i + 1 < len(body) else None
                 yield Field(item.target.id, item.annotation, item.value, _text(below), self.file)
 
+    def sets(self, name: str, value: object) -> bool:
+        """Whether the class body gives a class variable this constant."""
+        return any(
+            isinstance(item, (ast.Assign, ast.AnnAssign))
+            and ast.unparse(item.targets[0] if isinstance(item, ast.Assign) else item.target) == name
+            and isinstance(item.value, ast.Constant)
+            and item.value.value is value
+            for item in self.node.body
+        )
+
     def _keyword(self, key: str) -> str:
         for keyword in self.node.keywords:
             if keyword.arg == key and isinstance(keyword.value, ast.Constant):
@@ -75,7 +85,7 @@ class SourceFile:
 
     def __init__(self, path: Path, module: str = "") -> None:
         self.module = module
-        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        self.tree = tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
         self.classes = {node.name: Declaration(node, self) for node in tree.body if isinstance(node, ast.ClassDef)}
         self.imported: dict[str, str] = {}
         "A name in this file -> its dotted path."

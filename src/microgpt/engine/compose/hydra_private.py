@@ -8,6 +8,8 @@ from microgpt.engine.process.private_names import private_name
 
 CHECKED = ">=1.3.2,<1.4"
 """Versions of hydra-core known to have these names."""
+BUILT_IN = "hydra._internal.core_plugins."
+"""Package of Hydra's own launcher and sweeper."""
 NAMES = (
     ("hydra._internal.utils", "get_args_parser"),
     ("hydra._internal.core_plugins.basic_sweeper", "BasicSweeper"),

@@ -12,13 +12,11 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from microgpt.config import Config, defaults, fields
-from microgpt.engine.addons import import_shipped
-from microgpt.engine.config import RunConfig
 from microgpt.engine.process import cluster
 from microgpt.registry import Choice
 
 
-def families(root: type[Config] = RunConfig) -> dict[str, type[Choice]]:
+def families(root: type[Config]) -> dict[str, type[Choice]]:
     """The families of parts under a configuration: path as typed (`model.pos`) -> the family's base class."""
     found: dict[str, type[Choice]] = {}
 
@@ -46,15 +44,14 @@ def config_classes(annotation: Any) -> Iterator[type[Config]]:
         yield from config_classes(argument)
 
 
-def register_schemas() -> None:
+def register_schemas(root: type[Config]) -> None:
     """Register every knob with its default, and the resolvers that name run and sweep folders, with Hydra."""
     OmegaConf.register_new_resolver("run_name", cluster.run_name, replace=True)
     OmegaConf.register_new_resolver("sweep_name", str, replace=True)  # marks a folder that must be new
-    import_shipped()
     store = ConfigStore.instance()
-    store.store(group="schema", name="train", node=defaults(RunConfig))
+    store.store(group="schema", name="train", node=defaults(root))
     taken: dict[str, type[Choice]] = {}
-    for path, family in families().items():
+    for path, family in families(root).items():
         group = path.rpartition(".")[2]
         if taken.setdefault(group, family) is not family:
             raise TypeError(f"two families under schema/{group}: give the field {path} another name")

@@ -8,8 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.resolvers import oc
 
-from microgpt.config import Fault
-from microgpt.engine.config import RunConfig, flatten
+from microgpt.config import Config, Fault, flatten
 from microgpt.engine.process.secret_variables import is_secret, reference, references
 
 _READERS = ("logger.", "callbacks.")
@@ -30,7 +29,7 @@ def _resolve(name: str, *default: Any) -> Any:
     return reference(name) if is_secret(name) and name in os.environ else oc.env(name, *default)
 
 
-def secret_faults(config: RunConfig) -> list[Fault]:
+def secret_faults(config: Config) -> list[Fault]:
     """The knobs that would write a secret into the run's files, or need its value to be composed."""
     fix = "a logger or callback may have it; a variable that is no secret needs another name"
     return [

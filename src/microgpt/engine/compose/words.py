@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from omegaconf import DictConfig, OmegaConf
 
 from microgpt.config import Config, fields
-from microgpt.engine.config import RunConfig
 from microgpt.registry import Choice
 
 _NAMED_PART = re.compile(r"^((?:logger|callbacks)\.\w+)=(?=[A-Za-z])(?!null$)")
 """`callbacks.a=` before a word, which names a member."""
 
 
-def beside_its_word(override: str) -> str:
+def beside_its_word(override: str, root: type[Config]) -> str:
     """Rewrite `model.mlp.width=1` as `model.mlp_knobs.width=1`, and `callbacks.a=b` as `callbacks.a.name=b`."""
-    knob = re.compile(rf"^({'|'.join(words(RunConfig))})\.(?!name=)")
+    knob = re.compile(rf"^({'|'.join(words(root))})\.(?!name=)")
     return knob.sub(r"\1_knobs.", _NAMED_PART.sub(r"\1.name=", override))
 
 
@@ -37,9 +36,9 @@ def words(cls: type[Config], prefix: str = "") -> Iterator[str]:
             yield from words(annotation, f"{prefix}{key}.")
 
 
-def fold_knobs(tree: DictConfig) -> None:
+def fold_knobs(tree: DictConfig, root: type[Config]) -> None:
     """Fold the knobs composed beside one-word parts into those parts."""
-    for path in words(RunConfig):
+    for path in words(root):
         knobs, chosen = OmegaConf.select(tree, f"{path}_knobs"), OmegaConf.select(tree, path)
         if knobs is not None:
             node, _, name = path.rpartition(".")

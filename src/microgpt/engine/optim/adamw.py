@@ -9,6 +9,8 @@ from microgpt.engine.optim.base import NamedParameters, OptimConfig
 class AdamWConfig(OptimConfig, name="adamw"):
     """AdamW with the defaults common for language models."""
 
+    state_per_weight = 2
+
     betas: tuple[Fraction, Fraction] = (0.9, 0.95)
     "Decay rates of the running means of the gradient and its square."
     eps: Positive = 1e-8

@@ -1,6 +1,7 @@
 """Settings common to all optimizers: learning rate, weight decay, warm-up and schedule."""
 
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -16,6 +17,9 @@ NamedParameters = Iterable[tuple[str, nn.Parameter]]
 
 class OptimConfig(Choice, family="optimizer"):
     """Base class of optimizer configs."""
+
+    state_per_weight: ClassVar[int] = 0
+    """Numbers of optimizer state per trained weight, at least."""
 
     lr: Positive = 1e-3
     "Peak learning rate."

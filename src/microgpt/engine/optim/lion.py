@@ -14,6 +14,8 @@ from microgpt.model.kernels.torch_private import foreach
 class LionConfig(OptimConfig, name="lion"):
     """Lion. Divide AdamW's learning rate by 3 to 10 and multiply its weight decay by as much."""
 
+    state_per_weight = 1
+
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
     "Weight of the momentum in the signed update, and the momentum's decay."
 

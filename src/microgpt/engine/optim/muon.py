@@ -20,6 +20,8 @@ from microgpt.model.kernels.torch_private import foreach
 class MuonConfig(OptimConfig, name="muon"):
     """Muon with `lr` for hidden matrices, AdamW with `adamw_lr` for everything else."""
 
+    state_per_weight = 1
+
     lr: Positive = 0.02
     "Peak learning rate of the hidden matrices."
     weight_decay: NonNegative = 0.0

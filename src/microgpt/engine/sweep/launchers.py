@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from microgpt import files
 from microgpt.engine.process import launch, signals
+from microgpt.engine.sweep.packages import require_package
 from microgpt.engine.sweep.points import JOB, Point, Sweep, TrainPoint, sweep_of
 from microgpt.engine.sweep.search import OptunaSweeper
 from microgpt.engine.sweep.submitit_private import slurm_executor
@@ -129,6 +130,10 @@ class SlurmLauncher(PointLauncher):
             key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             for key, value in parameters.items()
         }
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        require_package("submitit", "slurm")
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def train(self, points: list[Point]) -> None:
         shape = self.shape(points)

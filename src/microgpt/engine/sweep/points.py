@@ -115,12 +115,12 @@ class Sweep:
             ConfigError: the point cannot be trained.
             CheckpointError: the folder holds a point with other knobs.
         """
-        from microgpt.engine.compose.compose import decode, drop_hydra_node
+        from microgpt.engine.compose.compose import decode, drop_hydra_node, run_config
         from microgpt.engine.compose.words import as_typed
 
         tree = copy.deepcopy(tree)
-        drop_hydra_node(tree)
-        config = decode(tree)
+        drop_hydra_node(tree, run_config(), overrides)
+        config = decode(tree, run_config(), overrides)
         old, finished = launched_config(path), RunDir(path).read_summary() is not None
         if finished and old is not None:
             if differences := science_differences(old, config.to_dict()):

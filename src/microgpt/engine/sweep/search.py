@@ -20,7 +20,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from microgpt.errors import MachineError, UsageError
+from microgpt.engine.sweep.packages import require_package
+from microgpt.errors import UsageError
 
 log = logging.getLogger("microgpt")
 
@@ -40,6 +41,7 @@ class OptunaSweeper(Sweeper):
         self.params: Mapping[Any, Any] = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        require_package("optuna", "sweep")
         self.config, self.hydra_context = config, hydra_context
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -49,13 +51,10 @@ class OptunaSweeper(Sweeper):
         """Run the search: ask for points, train them, report their scores.
 
         Raises:
-            MachineError: Optuna is not installed.
             UsageError: no knob has a range to search.
         """
-        try:
-            import optuna
-        except ImportError:
-            raise MachineError("no package optuna", "", "pip install 'microgpt[sweep]'") from None
+        import optuna
+
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*(f"{key!s}={value!s}" for key, value in self.params.items()), *arguments])

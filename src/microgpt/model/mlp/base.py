@@ -13,6 +13,8 @@ method of `MLP` or of `GatedMLP`; any module (B, T, C) -> (B, T, C) will do:
 Imports only torch, `microgpt.registry` and the linear layers' kernel.
 """
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,6 +24,9 @@ from microgpt.registry import Choice
 
 class MLPConfig(Choice, family="MLP", is_word=True):
     """The knobs of an MLP; a subclass with `name=` adds an MLP."""
+
+    matrices: ClassVar[int] = 0
+    """Matrices of n_embd by hidden numbers that it has at least."""
 
     def default_hidden(self, n_embd: int) -> int:
         """Width of the hidden layer if `model.mlp_hidden` is null."""
@@ -43,6 +48,8 @@ class MLPConfig(Choice, family="MLP", is_word=True):
 
 class GatedMLPConfig(MLPConfig):
     """Base of the gated MLPs, whose three matrices of width 8/3 C have as many weights as two of 4 C."""
+
+    matrices = 3
 
     def default_hidden(self, n_embd: int) -> int:
         return max(8, round(n_embd * 8 / 3 / 8) * 8)

@@ -9,6 +9,8 @@ from microgpt.model.mlp.base import MLP, MLPConfig
 class GELUConfig(MLPConfig, name="gelu"):
     """Multiply each number by the normal distribution's probability below it, x P(X < x)."""
 
+    matrices = 2
+
     def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> "GELU":
         return GELU(n_embd, hidden, bias, dropout)
 

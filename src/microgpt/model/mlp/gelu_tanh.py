@@ -9,6 +9,8 @@ from microgpt.model.mlp.base import MLP, MLPConfig
 class GELUTanhConfig(MLPConfig, name="gelu_tanh"):
     """GELU approximated with a tanh, within 0.0005."""
 
+    matrices = 2
+
     def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> "GELUTanh":
         return GELUTanh(n_embd, hidden, bias, dropout)
 

@@ -9,6 +9,8 @@ from microgpt.model.mlp.base import MLP, MLPConfig
 class ReLUConfig(MLPConfig, name="relu"):
     """Keep positive numbers and zero the rest."""
 
+    matrices = 2
+
     def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> "ReLU":
         return ReLU(n_embd, hidden, bias, dropout)
 

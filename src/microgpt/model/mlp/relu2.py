@@ -9,6 +9,8 @@ from microgpt.model.mlp.base import MLP, MLPConfig
 class ReLU2Config(MLPConfig, name="relu2"):
     """Square positive numbers and zero the rest."""
 
+    matrices = 2
+
     def build(self, n_embd: int, hidden: int, bias: bool, dropout: float) -> "ReLU2":
         return ReLU2(n_embd, hidden, bias, dropout)
 

@@ -11,6 +11,9 @@ from microgpt.model.pos.base import Position, PositionConfig
 class ALiBiConfig(PositionConfig, name="alibi"):
     """Lower each score in proportion to the distance, with a separate slope per head."""
 
+    def table_numbers(self, n_embd: int, n_head: int, block_size: int) -> int:
+        return block_size
+
     def build(self, n_embd: int, n_head: int, block_size: int) -> "ALiBi":
         return ALiBi(n_head, block_size)
 

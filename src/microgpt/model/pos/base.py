@@ -71,6 +71,10 @@ class PositionConfig(Choice, family="position scheme"):
         """Build the scheme's module for a model of this width, number of heads and context length."""
         return Position()
 
+    def table_numbers(self, n_embd: int, n_head: int, block_size: int) -> int:
+        """The least number of numbers in the scheme's tables, trained or not; needs no torch."""
+        return 0
+
     def check_model(self, n_embd: int, n_head: int, block_size: int) -> Iterator[Fault]:
         """Yield the reasons why the scheme cannot work in such a model; n_head divides n_embd."""
         return iter(())

@@ -9,6 +9,9 @@ from microgpt.model.pos.base import Position, PositionConfig, Start, rows
 class LearnedConfig(PositionConfig, name="learned"):
     """One trained vector for each of the block_size positions."""
 
+    def table_numbers(self, n_embd: int, n_head: int, block_size: int) -> int:
+        return block_size * n_embd
+
     def build(self, n_embd: int, n_head: int, block_size: int) -> "Learned":
         return Learned(n_embd, block_size)
 

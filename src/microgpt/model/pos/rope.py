@@ -15,6 +15,9 @@ class RoPEConfig(PositionConfig, name="rope"):
     theta: Positive = 10_000.0
     "Base of the wavelengths: pair i of D / 2 turns once in 2 pi theta^(2 i / D) tokens."
 
+    def table_numbers(self, n_embd: int, n_head: int, block_size: int) -> int:
+        return 2 * block_size * (n_embd // n_head)
+
     def build(self, n_embd: int, n_head: int, block_size: int) -> "RoPE":
         return RoPE(n_embd // n_head, block_size, self.theta)
 

@@ -17,6 +17,9 @@ class SinusoidalConfig(PositionConfig, name="sinusoidal"):
     scale: Positive = 0.03
     "Height of the waves: 0.03 makes them as large as token embeddings initialised with deviation 0.02."
 
+    def table_numbers(self, n_embd: int, n_head: int, block_size: int) -> int:
+        return block_size * n_embd
+
     def build(self, n_embd: int, n_head: int, block_size: int) -> "Sinusoidal":
         return Sinusoidal(n_embd, block_size, self.theta, self.scale)
 

@@ -24,6 +24,9 @@ class T5Config(PositionConfig, name="t5"):
             what = f"max_distance {self.max_distance} is not above half of num_buckets {self.num_buckets}"
             yield Fault("max_distance", what, f"raise it above {self.num_buckets // 2} or use fewer buckets")
 
+    def table_numbers(self, n_embd: int, n_head: int, block_size: int) -> int:
+        return self.num_buckets * n_head + block_size
+
     def build(self, n_embd: int, n_head: int, block_size: int) -> "T5":
         return T5(n_head, block_size, self.num_buckets, self.max_distance)
 
