@@ -71,7 +71,7 @@ def planted() -> Run:
         eye = torch.eye(V)
         model.wte.weight[:, :V] = eye
         second = model.blocks[1].attn
-        q, k, v = (second.qkv.weight[i * C + D : (i + 1) * C] for i in range(3))  # of head 1  # type: ignore[index]
+        q, k, v = (second.qkv.weight[i * C + D : (i + 1) * C] for i in range(3))  # type: ignore[index]
         q[:V, :V] = 100 * math.sqrt(D) * eye  # the present token
         k[:V, V : 2 * V] = eye  # meets the token before
         v[:V, :V] = eye  # and brings the token there
