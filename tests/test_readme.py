@@ -108,6 +108,18 @@ def test_the_notebook_example_runs(folder: Path, capsys: pytest.CaptureFixture[s
     assert [tuple(a.shape) for a in attention] == [(1, 2, 64, 64)] * 2
 
 
+def test_the_inspection_example_runs(folder: Path) -> None:
+    (code,) = [block for kind, block in BLOCKS if kind == "python" and "run.inspect(" in block]
+    text = (folder / "book.txt").read_text(encoding="utf-8")
+    (folder / "book.txt").write_text(f"{text}The cat sat on the mat.\n", encoding="utf-8")
+    assert train.main(small(["hydra.run.dir=runs/mine"])) == 0
+    from microgpt import load
+
+    names: dict[str, object] = {"run": load("runs/mine")}
+    exec(textwrap.dedent(code), names)
+    assert len(list(names["trace"])) > 15  # type: ignore[call-overload]
+
+
 def test_the_error_shown_is_the_one_printed(capsys: pytest.CaptureFixture[str]) -> None:
     shown = re.search(r"^\$ microgpt-train (.*)\n((?:microgpt: error: .*\n)+)", README, re.MULTILINE)
     assert shown is not None

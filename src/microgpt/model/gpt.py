@@ -21,10 +21,11 @@ from microgpt.model.generation.kv_cache import KVCache, StaticCache
 from microgpt.model.kernels.attention import added_mask, chosen
 from microgpt.model.kernels.cross_entropy import MOST, cross_entropy, piecewise_cross_entropy
 from microgpt.model.kernels.linear import Linear, linear
+from microgpt.model.patches import Patchable
 from microgpt.model.pos.base import Start
 
 
-class GPT(nn.Module):
+class GPT(nn.Module, Patchable):
     """A decoder-only transformer (https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)
     whose parts its config chooses.
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,9 @@ from microgpt.errors import CheckpointError
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.files import hf
 from microgpt.model.files.folder import TOKENIZER, load_model
+
+if TYPE_CHECKING:
+    from microgpt.inspect.trace import Trace
 
 log = logging.getLogger("microgpt")
 
@@ -67,6 +70,18 @@ class Run:
             stop=stop, seed=seed, compile=compile,
         )  # fmt: skip
         return generate_texts(self.model, self.tokenizer, prompt, params, on_text)[0]
+
+    def inspect(self, text: str) -> "Trace":
+        """Run the model over a text and keep every activation by name: see `microgpt.inspect`.
+
+        Raises:
+            DataError: the tokenizer does not know a character.
+            UsageError: the text is empty or longer than the context.
+            NonFiniteError: the model's logits are not finite.
+        """
+        from microgpt.inspect.trace import inspect_text
+
+        return inspect_text(self.model, self.tokenizer, text)
 
 
 def load(path: str | Path, device: str = "cpu") -> Run:

@@ -1,0 +1,82 @@
+"""Figures of inspected texts; drawing one imports matplotlib."""
+
+import functools
+import importlib.util
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from microgpt.engine.trained.figures import new_figure
+from microgpt.errors import MachineError
+
+MOST_LABELS = 64
+"""The most tokens with a label each; a longer axis has a label for every few tokens."""
+
+
+def canvas(width: float, height: float) -> tuple[Any, Any]:
+    """A figure that a notebook shows, and its axes.
+
+    Raises:
+        MachineError: matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MachineError("plot needs the package matplotlib", "this environment", "pip install matplotlib")
+    figure, axes = new_figure(width, height)
+    figure._repr_png_ = functools.partial(png, figure)
+    return figure, axes
+
+
+def png(figure: Any) -> bytes:
+    """The figure as a PNG, which a notebook shows without pyplot."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()
+
+
+def token_axis(labels: Sequence[str], height: float) -> tuple[Any, Any]:
+    """A figure with a token at each whole number of the horizontal axis."""
+    figure, axes = canvas(max(4.0, 0.24 * min(len(labels), MOST_LABELS) + 1.2), height)
+    ticks(axes.set_xticks, labels)
+    axes.set_xlim(-0.6, len(labels) - 0.4)
+    axes.grid(axis="y", alpha=0.3)
+    return figure, axes
+
+
+def heat(
+    values: np.ndarray, unit: str, columns: Sequence[str], rows: Sequence[str], most: float | None = None
+) -> tuple[Any, Any]:
+    """A figure of (rows, columns) numbers as colours; if any is negative, white is zero and red below it."""
+    width = max(3.6, 0.26 * min(len(columns), MOST_LABELS) + 1.8)
+    figure, axes = canvas(width, max(2.4, 0.26 * min(len(rows), MOST_LABELS) + 1.0))
+    bound = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    signed = bool(np.nanmin(values, initial=0.0) < 0)
+    image = axes.imshow(
+        values, cmap="RdBu" if signed else "viridis", vmin=-bound if signed else 0, vmax=most or bound,
+        aspect="auto", interpolation="nearest",
+    )  # fmt: skip
+    ticks(axes.set_xticks, columns)
+    ticks(axes.set_yticks, rows)
+    figure.colorbar(image, label=unit)
+    return figure, axes
+
+
+def ticks(setter: Any, labels: Sequence[str]) -> None:
+    """Label the whole numbers of an axis, or every few of them."""
+    every = -(-len(labels) // MOST_LABELS) or 1
+    places = list(range(0, len(labels), every))
+    setter(places, [drawable(labels[i]) for i in places], fontsize=8)
+
+
+def drawable(text: str) -> str:
+    """Text that matplotlib draws as it stands: no formulas, and a stand-in for characters that its font lacks."""
+    known = _glyphs()
+    return "".join(c if ord(c) in known else "\N{REPLACEMENT CHARACTER}" for c in text).replace("$", r"\$")
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())

@@ -1,0 +1,75 @@
+"""A text's tokens as they are shown: each as a string, with its number of characters."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from microgpt.data.tokenizer import Tokenizer
+from microgpt.errors import UsageError
+from microgpt.text import printable
+
+VISIBLE = {"\n": "⏎", "\t": "⇥", " ": "␣"}
+"""Symbols for white space, where a token stands alone."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """The tokens of a text, and the way to show others of the vocabulary."""
+
+    tokens: tuple[str, ...]
+    "Each token as a string; half of a character is U+FFFD."
+    characters: tuple[int, ...]
+    "Each token's number of characters."
+    decode: Callable[[int], str]
+    encode: Callable[[str], Sequence[int]]
+
+    @classmethod
+    def of_ids(cls, ids: Sequence[int]) -> "Text":
+        """Tokens without a tokenizer: each is shown as its index, and counts as a character."""
+        return cls(tuple(f"{i} " for i in ids), (1,) * len(ids), str, lambda text: [int(text)])
+
+    @classmethod
+    def of(cls, ids: Sequence[int], tokenizer: Tokenizer) -> "Text":
+        """Tokens of a tokenizer."""
+        lengths = tokenizer.token_lengths()[1]
+
+        def decode(i: int) -> str:
+            return tokenizer.decode([i])
+
+        return cls(tuple(map(decode, ids)), tuple(int(lengths[i]) for i in ids), decode, tokenizer.encode)
+
+    def label(self, index: int) -> str:
+        """A token of the vocabulary, visible on its own."""
+        return visible(self.decode(index))
+
+    def labels(self) -> list[str]:
+        """The text's tokens, each visible on its own."""
+        return [visible(token) for token in self.tokens]
+
+    def index(self, token: str) -> int:
+        """The index of a token given as a string.
+
+        Raises:
+            UsageError: it is not exactly one token.
+            DataError: the tokenizer does not know a character.
+        """
+        try:
+            ids = list(self.encode(token))
+        except ValueError:
+            ids = []
+        if len(ids) != 1:
+            raise UsageError(f"{token!r} is {len(ids)} tokens", "the trace", "name one token, or give its index")
+        return int(ids[0])
+
+
+def visible(token: str) -> str:
+    """A token with symbols for its white space, safe to show."""
+    return "".join(VISIBLE.get(c, c) for c in printable(token)) or "∅"
+
+
+def runs(levels: np.ndarray) -> list[tuple[int, int, int]]:
+    """The runs of equal numbers in (T,): (start, end, number)."""
+    edges = np.flatnonzero(np.diff(levels)) + 1
+    starts, ends = [0, *edges.tolist()], [*edges.tolist(), len(levels)]
+    return [(start, end, int(levels[start])) for start, end in zip(starts, ends, strict=True)]
