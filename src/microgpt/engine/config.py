@@ -13,6 +13,7 @@ from microgpt.engine.optim.adamw import AdamWConfig
 from microgpt.engine.store.checkpoint import CheckpointConfig
 from microgpt.engine.trained.evaluate import EvalConfig
 from microgpt.engine.trained.sample import SampleConfig
+from microgpt.inspect.config import InspectConfig
 from microgpt.model.config import GPTConfig
 from microgpt.model.lora import LoRAConfig
 from microgpt.text import brief
@@ -96,6 +97,7 @@ class RunConfig(Config):
     trainer: TrainerConfig = TrainerConfig()
     eval: Annotated[EvalConfig, COURSE] = EvalConfig()
     sample: Annotated[SampleConfig, COURSE] = SampleConfig()
+    inspect: Annotated[InspectConfig, COURSE] = InspectConfig()
     checkpoint: Annotated[CheckpointConfig, COURSE] = CheckpointConfig()
     sweep: Annotated[SweepConfig, MACHINE] = SweepConfig()
     logger: Annotated[Mapping[str, LoggerConfig], COURSE] = field(default_factory=dict)

@@ -40,12 +40,15 @@ class RunLog(Logger):
     Args:
         resume_step: optimizer steps already made.
         loggers: the loggers of rank 0; other ranks have none.
+        more: columns after those of every run.
     """
 
-    def __init__(self, folder: Path, resume_step: int = 0, loggers: Sequence[Logger] = ()) -> None:
+    def __init__(
+        self, folder: Path, resume_step: int = 0, loggers: Sequence[Logger] = (), more: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.folder, self.resume_step, self.loggers = folder, resume_step, loggers
-        self.columns = columns()
+        self.columns = [*columns(), *more]
         self._rows: Any = None
 
     @property

@@ -10,6 +10,7 @@ from microgpt.engine.addons import LoggedRun
 from microgpt.engine.config import flatten
 from microgpt.engine.fit.addons import build_callbacks, build_loggers
 from microgpt.engine.fit.callbacks.evaluate import Evaluate
+from microgpt.engine.fit.callbacks.inspect import Inspect, inspected_columns
 from microgpt.engine.fit.callbacks.metrics import Clock, Metrics
 from microgpt.engine.fit.callbacks.sample import Sample
 from microgpt.engine.fit.callbacks.save import FolderCheckpointIO, Save
@@ -47,7 +48,8 @@ class Training:
             config.data.batch_size * config.model.block_size,
         )
         logged = LoggedRun(setup.run_dir.path, start.step)
-        self.runlog = RunLog(logged.folder, start.step, build_loggers(config.logger, logged) if is_first else ())
+        loggers = build_loggers(config.logger, logged) if is_first else ()
+        self.runlog = RunLog(logged.folder, start.step, loggers, inspected_columns(config.inspect))
         self.checkpoint_io = FolderCheckpointIO(setup.model, {})
         self.evaluation = Evaluate(corpus, self.clock, self.progress, self.save_best, self.draw)
         self.save = Save(setup.run_dir.checkpoints, self.clock, self.evaluation)
@@ -56,6 +58,7 @@ class Training:
             Metrics(self.clock, self.progress, setup.model.flops_per_token(), dtype),
             self.evaluation,
             Sample(corpus.tokenizer, self.clock, self.progress),
+            Inspect(self.clock, self.progress),
             self.save,
         ]
         self.checkpoint_io.callbacks = own
