@@ -23,6 +23,9 @@ from microgpt.model.files.hf.end_tokens import end_tokens
 if TYPE_CHECKING:
     from microgpt.inspect.trace import Trace
 
+if TYPE_CHECKING:
+    from microgpt.inspect.trace import Trace
+
 log = logging.getLogger("microgpt")
 
 
