@@ -70,7 +70,7 @@ def test_the_logit_lens_ends_in_the_models_own_prediction(knobs: dict[str, Any])
 def test_attention_is_the_models() -> None:
     run = small_run(n_kv_head=2)
     found = run.inspect(TEXT).attention(1, 3)
-    assert run.inspect(TEXT).attention(np.int64(1), torch.tensor(3)).head == 3  # type: ignore[arg-type]
+    assert run.inspect(TEXT).attention(np.int64(1), torch.tensor(3)).head == 3
     _, _, attention = run.model(torch.tensor([run.tokenizer.encode(TEXT)]), return_attention=True)
     np.testing.assert_allclose(found.weights, attention[1][0, 3].detach().numpy(), atol=1e-6)
 
@@ -130,7 +130,7 @@ def test_names_layers_heads_and_positions_that_do_not_exist_are_refused_with_nea
         (lambda: trace["blocks.0.attn.head.9"], "no head '9': .* heads are 0 to 3"),
         (lambda: trace["pos.bias"], "no activation 'pos.bias' in the trace"),
         (lambda: trace.attention(2, 0), "no layer 2 in the trace; layers are 0 to 1"),
-        (lambda: trace.attention("0", 1), "no layer '0' in the trace; layers are 0 to 1"),  # type: ignore[arg-type]
+        (lambda: trace.attention("0", 1), "no layer '0' in the trace; layers are 0 to 1"),
         (lambda: trace.attention(0, -1), "no head -1 in the trace; heads are 0 to 3"),
         (lambda: trace.attribution(position=13), "position 13 of 13 tokens in attribution; positions are -13 to 12"),
         (lambda: trace.attribution(token=99), "no token 99 in the trace; tokens are 0 to 35"),

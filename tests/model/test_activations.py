@@ -80,7 +80,12 @@ def test_activations_equal_those_of_a_plain_implementation(make: Any, knobs: dic
         plain(IDS)
     for name, value in hooked.items():
         torch.testing.assert_close(
-            trace[name], value, rtol=1e-5, atol=1e-5, check_dtype=False, msg=lambda m, n=name: f"{n}: {m}"
+            trace[name],
+            value,
+            rtol=1e-5,
+            atol=1e-5,
+            check_dtype=False,
+            msg=lambda m, n=name: f"{n}: {m}",  # type: ignore[misc]
         )
     own = {"q", "k", "v", "scores", "probabilities", "z", "out", "qkv", "head.0", "head.3"}
     parts = {f"attn.{part}" for part in own} | {"mlp.hidden", "mlp", "resid.pre", "resid.mid", "resid.post"}
@@ -206,7 +211,7 @@ def test_a_low_rank_updates_heads_add_up(make: Any) -> None:
 
     model = attach(make(bias=True), LoRAConfig(rank=2))
     with torch.no_grad():
-        model.blocks[0].attn.out.lora_b.normal_()
+        model.blocks[0].attn.out.lora_b.normal_()  # type: ignore[operator]
     trace = inspect(model, IDS)
-    total = sum((trace[f"blocks.0.attn.head.{h}"] for h in range(4)), model.blocks[0].attn.out.bias)
-    torch.testing.assert_close(trace["blocks.0.attn.out"], total.detach())
+    total = sum((trace[f"blocks.0.attn.head.{h}"] for h in range(4)), model.blocks[0].attn.out.bias)  # type: ignore[arg-type, misc]
+    torch.testing.assert_close(trace["blocks.0.attn.out"], total.detach())  # type: ignore[attr-defined]

@@ -30,11 +30,11 @@ def silence(model: GPT, name: str) -> None:
     out = block.mlp.out if parts[2] == "mlp" else block.attn.out
     if "head" in parts:
         head = int(parts[-1])
-        out.weight[:, head * D : (head + 1) * D] = 0
+        out.weight[:, head * D : (head + 1) * D] = 0  # type: ignore[operator]
         return
-    out.weight.zero_()
+    out.weight.zero_()  # type: ignore[operator]
     if out.bias is not None:
-        out.bias.zero_()
+        out.bias.zero_()  # type: ignore[operator]
 
 
 @every_option
