@@ -51,7 +51,7 @@ KNOBS = [
     ("resume=must", 4, "no checkpoint to resume from"),
     ("sample.top_p=0", 2, "sample.top_p: 0.0 is out of range"),
     ("sample.temperature=-1", 2, "sample.temperature: -1.0 is out of range"),
-    ("sample.prompts=[a,č]", 2, "cannot read 'sample.prompts=[a,č]' in the overrides; write key=value, and quote"),
+    ("sample.prompts=[a,č]", 3, "'č' U+010D, the first at position 0 in sample.prompts, 'č'"),
     ('sample.prompts=[a,"č"]', 3, "'č' U+010D, the first at position 0 in sample.prompts, 'č'"),
     ("sample.max_new_tokens=-1", 2, "sample.max_new_tokens: -1 is out of range"),
     ("hydra.run.dir=book.txt", 5, "cannot write"),
