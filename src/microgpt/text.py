@@ -52,6 +52,12 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def sentence(*clauses: str) -> str:
+    """Join clauses with semicolons, capitalised and with a full stop; empty clauses are left out."""
+    text = "; ".join(clause for clause in clauses if clause)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The suggestion for a mistyped word: the nearest known one, else all of them."""
     options = sorted(known)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from microgpt.data import unknown
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
 from microgpt.data.windows import Windows
@@ -172,6 +173,7 @@ def report(training: Training, module: GPTModule) -> Run:
         "trained_params": trained_params(setup.model),
         "vocab_size": corpus.tokenizer.vocab_size,
         "train_tokens": len(corpus.train),
+        **unknown.recorded(corpus),
         "protocol": config.eval.protocol,
         "skipped_steps": module.skipped_steps,
         "stopped_early": config.trainer.early_stopping_patience if step < setup.steps else None,
@@ -184,7 +186,7 @@ def report(training: Training, module: GPTModule) -> Run:
     training.runlog.close()
     setup.run_dir.write_summary(summary)
     run.summary = summary
-    closing_words(run, corpus, config)
+    closing_words(run, corpus, config, setup.steps)
     return run
 
 

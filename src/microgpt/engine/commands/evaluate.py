@@ -74,7 +74,8 @@ def evaluate_command(arguments: list[str]) -> None:
         facts = {"data": name, "protocol": score.protocol, "tokens": score.tokens}
         print(json.dumps({**facts, **score.values, "unknown_characters": unknown, "baselines": baselines}))
     else:
-        print_score(name, score, baselines, unknown)
+        print_score(name, score, baselines, text.chars_per_token)
+        print_left_out(unknown)
 
 
 def text_to_score(a: argparse.Namespace, tokenizer: "Tokenizer") -> "tuple[str, EncodedText, Tensor | None]":
@@ -96,20 +97,27 @@ def text_to_score(a: argparse.Namespace, tokenizer: "Tokenizer") -> "tuple[str, 
     return f"{corpus.name} ({a.split})", text, corpus.train
 
 
-def print_score(name: str, score: "Score", baselines: dict[str, float], unknown: dict[str, int]) -> None:
-    """Print the metrics, the ones with a unit first, then the baselines and the skipped characters."""
+def print_score(name: str, score: "Score", baselines: dict[str, float], chars_per_token: float) -> None:
+    """Print the metrics, the ones with a unit first, then the score beside the baselines."""
     from microgpt.engine.trained.metrics import Metric
+    from microgpt.engine.trained.verdict import UNIT, bits_per_character, score_table
 
     print(f"{name}: {score.tokens:,} tokens, protocol {score.protocol}")
     for has_unit in (True, False):
         metrics = [metric for metric in Metric.members.values() if bool(metric.unit) == has_unit]
         print("  " + "   ".join(metric.text(score.values[metric.name]) for metric in metrics))
-    for what, loss in baselines.items():
-        print(f"  for comparison, {what}: {loss:.4f} nats per token")
+    if baselines:
+        bits = {what: bits_per_character(loss, chars_per_token) for what, loss in baselines.items()}
+        print(f"beside counting, in {UNIT}:")
+        print("\n".join(score_table(bits_per_character(score.loss, chars_per_token), bits)))
+
+
+def print_left_out(unknown: dict[str, int]) -> None:
+    """Print the skipped characters, the most frequent first."""
+    from microgpt.data.unknown import named
+
     if unknown:
-        most = sorted(unknown.items(), key=lambda item: -item[1])[:10]
-        shown = ", ".join(f"{c!r} U+{ord(c):04X} x{n}" for c, n in most)
-        print(f"  {sum(unknown.values()):,} characters the model never saw were left out: {shown}")
+        print(f"  {sum(unknown.values()):,} characters the model never saw were left out: {named(unknown)}")
 
 
 def corpus_of(path: Path, tokenizer: "Tokenizer") -> "Corpus":

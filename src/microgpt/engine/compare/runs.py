@@ -4,14 +4,14 @@ A run folder holds `config.yaml`, and `summary.json` once the run has finished. 
 in size, and YAML is read without aliases and tags. Imports neither torch nor Lightning.
 """
 
-import csv
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from microgpt.engine.store import metrics_file
 from microgpt.engine.store.config_file import read_config
+from microgpt.engine.store.metrics_file import finite
 from microgpt.errors import CheckpointError
 from microgpt.files import read_json
 from microgpt.text import one_line
@@ -42,7 +42,7 @@ class RunRecord:
     def number(self, key: str) -> float | None:
         """A finite number in the summary; None if it is absent or not finite."""
         value = self.summary.get(key)
-        return _finite(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        return finite(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 IGNORED = ("seed", "resume", "plan", "imports", "hydra", "sweep")
@@ -70,27 +70,13 @@ def find_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
     return list(runs.values())
 
 
-def read_curves(run: RunRecord) -> dict[str, list[tuple[float, float]]]:
+def read_curves(run: RunRecord) -> dict[str, metrics_file.Curve]:
     """Read the finite values in a run's `metrics.csv`: column -> [(step, value), ...].
 
     Raises:
         CheckpointError: the file cannot be read.
     """
-    curves: dict[str, list[tuple[float, float]]] = {}
-    path = run.path / "metrics.csv"
-    if not path.is_file():
-        return curves
-    try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            for row in csv.DictReader(file):
-                step = _finite(row.pop("step", None))
-                for key, cell in row.items():
-                    value = _finite(cell)
-                    if step is not None and value is not None:
-                        curves.setdefault(key, []).append((step, value))
-    except (OSError, csv.Error) as error:
-        raise CheckpointError(f"unreadable metrics ({error})", str(path)) from error
-    return curves
+    return metrics_file.read_curves(run.path / "metrics.csv")
 
 
 def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
@@ -154,13 +140,5 @@ def _flatten(tree: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, An
 
 def _number_or_same(value: Any) -> Any:
     """Convert numbers that YAML 1.1 reads as text, such as 1e-4, so that they equal 0.0001."""
-    number = _finite(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else None
+    number = finite(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else None
     return value if number is None else number
-
-
-def _finite(cell: Any) -> float | None:
-    try:
-        number = float(cell)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

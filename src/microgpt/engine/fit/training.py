@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from microgpt.data import unknown
 from microgpt.engine.addons import LoggedRun
 from microgpt.engine.config import flatten
 from microgpt.engine.fit.addons import build_callbacks, build_loggers
@@ -136,6 +137,8 @@ class Training:
             setup.steps, config.data.batch_size, config.model.block_size, self.fingerprint["device"], setup.precision,
             ", compiled" if setup.compiled else "", setup.run_dir.path,
         )  # fmt: skip
+        if strange := unknown.told(corpus):
+            log.warning("warning: %s", strange)
         if slow := machine.emulation_warning(setup.accelerator, machine.autocast_dtype(setup.precision)):
             log.warning("warning: %s; trainer.precision=32-true trains as much faster", slow)
         if start.manifest is not None:

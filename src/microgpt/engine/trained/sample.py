@@ -33,6 +33,13 @@ class SampleConfig(Config):
     min_p: Annotated[float, Range(min=0, max=1)] | None = None
     "Sample from tokens whose probability is at least this fraction of the likeliest token's."
 
+    def params(self, seed: int) -> "GenerationParams":
+        """The settings of one sample with this seed; wherever a run samples, it takes them from here."""
+        return GenerationParams(
+            max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p,
+            min_p=self.min_p, seed=seed,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationParams:

@@ -8,7 +8,7 @@ from microgpt.engine.fit.callbacks.base import StepCallback, is_due
 from microgpt.engine.fit.callbacks.metrics import Clock
 from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.process.progress import Progress
-from microgpt.engine.trained.sample import GenerationParams, generate_texts
+from microgpt.engine.trained.sample import generate_texts
 from microgpt.model import GPT
 from microgpt.text import printable
 
@@ -33,19 +33,9 @@ class Sample(StepCallback):
         """Continue each prompt, show the texts and log them."""
         config = module.config.sample
         self.texts = [
-            generate_texts(
-                model,
-                self.tokenizer,
-                prompt,
-                GenerationParams(
-                    max_new_tokens=config.max_new_tokens,
-                    temperature=config.temperature,
-                    top_k=config.top_k,
-                    top_p=config.top_p,
-                    min_p=config.min_p,
-                    seed=key(module.config.seed, f"sample {i}", step),
-                ),
-            )[0]
+            generate_texts(model, self.tokenizer, prompt, config.params(key(module.config.seed, f"sample {i}", step)))[
+                0
+            ]
             for i, prompt in enumerate(config.prompts)
         ]
         for i, text in enumerate(self.texts):
