@@ -24,6 +24,7 @@ FLOORS = (
     ("engine.fit", "engine.resume", "engine.report", "engine.compose"),
     ("engine.plan",),
     ("engine.train",),
+    ("engine.notebook",),
     ("engine.worker",),
     ("engine.sweep",),
     ("engine.commands",),

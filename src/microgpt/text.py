@@ -10,6 +10,7 @@ Text from a model, a file or an error is untrusted: it must neither control the 
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _DROPPED = [c for c in (*range(0x20), *range(0x7F, 0xA0)) if c not in (0x0A, 0x09)]
@@ -50,6 +51,14 @@ def brief(value: object) -> str:
 def cut(text: str, most: int) -> str:
     """`text`, with its end replaced by `...` if it is longer than `most` characters."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar reads it: bare if it is a plain word or path, else in quotes."""
+    is_word = re.fullmatch(r"[A-Za-z_./][\w./:@+-]*", text, re.ASCII)
+    if is_word and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
 
 
 def sentence(*clauses: str) -> str:

@@ -38,7 +38,9 @@ def test_a_run_writes_the_folder_of_the_contract_and_returns_the_run(tiny: Tiny,
     folder = tmp_path / "run"
     assert isinstance(run, Run)
     names = {path.name.split(".tfevents")[0] for path in folder.iterdir()}
-    assert names == {"config.yaml", "checkpoints", "model", "summary.json", "metrics.csv", "events.out", "train.log"}
+    assert names == {
+        "config.yaml", "checkpoints", "model", "summary.json", "metrics.csv", "events.out", "train.log", "report.png",
+    }  # fmt: skip
     assert {path.name for path in (folder / "model").iterdir()} == {
         "model.safetensors",
         "config.json",

@@ -2,12 +2,15 @@
 
 import logging
 import math
+from pathlib import Path
 
 from microgpt.data.corpus import Corpus
 from microgpt.engine.config import RunConfig
+from microgpt.engine.process.notebook import is_notebook
 from microgpt.engine.store.metrics_file import read_curves
 from microgpt.engine.store.run_folder import RunDir
-from microgpt.engine.trained.evaluate import yardsticks
+from microgpt.engine.trained import figures
+from microgpt.engine.trained.evaluate import Score
 from microgpt.engine.trained.metrics import Metric
 from microgpt.engine.trained.run import Run
 from microgpt.engine.trained.sample import generate_texts
@@ -29,17 +32,33 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig, total: int) -> No
     log.info("%d steps, %.0f s of training, %s tokens/s", run.summary["step"], run.summary["train_seconds"],
              f"{run.summary['tokens_per_second']:,.0f}")  # fmt: skip
     log.info("next:")
-    log.info('  microgpt-generate %s --prompt "..."', run.path)
-    log.info("  microgpt-evaluate %s", run.path)
-    log.info("  tensorboard --logdir %s", run.path.parent)
+    for line in next_calls(run.path) if is_notebook() else next_commands(run.path):
+        log.info("  %s", line)
+
+
+def next_commands(path: Path) -> list[str]:
+    """What to type next in a terminal."""
+    return [
+        f'microgpt-generate {path} --prompt "..."',
+        f"microgpt-evaluate {path}",
+        f"tensorboard --logdir {path.parent}",
+    ]
+
+
+def next_calls(path: Path) -> list[str]:
+    """What to type next in a notebook."""
+    return [
+        'print(run.generate("..."))   # or: for piece in run.stream("..."): print(piece, end="")',
+        "run.plot()   run.metrics   run.summary",
+        f"run = microgpt.load({str(path)!r})   # later, or in another notebook",
+    ]
 
 
 def log_score(run: Run, corpus: Corpus, total: int) -> None:
     """Log the score and the baselines' in one unit, and a sentence on what the score means."""
     summary, chars = run.summary, corpus.chars_per_token("val")
     bits = bits_per_character(summary["val/loss"], chars)
-    counted = yardsticks(corpus.train, corpus.val, corpus.tokenizer.vocab_size)
-    counting = {name: bits_per_character(loss, chars) for name, loss in counted.items()}
+    counting = {name: bits_per_character(loss, chars) for name, loss in summary["baselines"].items()}
     where = f"step {summary['best_step']}, the best of the run; protocol {summary['protocol']}"
     log.info("\nscore on the validation split, in %s (%s):", UNIT, where)
     log.info("%s", "\n".join(score_table(bits, counting)))
@@ -55,3 +74,17 @@ def closing_sample(run: Run, config: RunConfig) -> str:
     """Continue the first prompt as `sample.*` says."""
     prompt = config.sample.prompts[0] if config.sample.prompts else ""
     return generate_texts(run.model, run.tokenizer, prompt, config.sample.params(config.seed))[0]
+
+
+def draw_report(run: Run, score: Score | None) -> None:
+    """Draw report.png in the run folder.
+
+    Args:
+        score: the last evaluation; None draws none.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    curves = read_curves(RunDir(run.path).metrics)
+    figure = figures.report(curves, run.summary.get("baselines", {}), score, run.path.name)
+    figure.savefig(run.path / "report.png", dpi=110)

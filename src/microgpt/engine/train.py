@@ -1,7 +1,7 @@
 """Train a model: compose, prepare, fit, report. `microgpt-train` calls `train`."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,12 @@ from microgpt.engine.plan.length import total_steps, will_compile
 from microgpt.engine.plan.plan import make_plan
 from microgpt.engine.process import signals
 from microgpt.engine.process.logs import logging_to, quiet_lightning
+from microgpt.engine.process.notebook import is_notebook
 from microgpt.engine.process.stopping import ResumeHint
-from microgpt.engine.report import closing_words
+from microgpt.engine.report import closing_words, draw_report
 from microgpt.engine.resume import Start, find_start
 from microgpt.engine.store.run_folder import RunDir
-from microgpt.engine.trained.evaluate import evaluate
+from microgpt.engine.trained.evaluate import evaluate, yardsticks
 from microgpt.engine.trained.run import Run, load
 
 log = logging.getLogger("microgpt")
@@ -40,7 +41,7 @@ log = logging.getLogger("microgpt")
 def train(
     overrides: Sequence[str] = (), config_dir: str | Path | None = None, began: float | None = None
 ) -> Run | None:
-    """Train like `microgpt-train`, from the same overrides.
+    """Train like `microgpt-train`, from the same overrides; `microgpt.train` takes more forms of them.
 
     Args:
         overrides: such as `["data.path=book.txt", "model.pos=alibi", "trainer.max_steps=200"]`.
@@ -61,16 +62,23 @@ def train(
         return run(composed.config, composed.run_dir, arguments, began)
 
 
-def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: float | None = None) -> Run | None:
+def run(
+    config: RunConfig,
+    path: Path,
+    arguments: Sequence[str] = (),
+    began: float | None = None,
+    finder: "Callable[[RunConfig], Found] | None" = None,
+) -> Run | None:
     """Train the run that `config` describes, in the folder `path`.
 
     Args:
         arguments: the command line, to print how to resume after a signal.
         began: as for `train`.
+        finder: finds the text and the starting model; default: `find`.
     """
     products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
     with signals.handled(ResumeHint(arguments, path)), products, machine.threads(config.trainer.threads):
-        found, run_dir = find(config), RunDir(path)
+        found, run_dir = (finder or find)(config), RunDir(path)
         config, world = found.config, found.world
         if config.plan:
             if world.rank.is_first:
@@ -80,20 +88,27 @@ def run(config: RunConfig, path: Path, arguments: Sequence[str] = (), began: flo
             ranks.train_in_ranks(found.asked_for, run_dir, arguments, world.devices)
             return load(path)
         claim = run_dir.claimed() if world.rank.is_first else nullcontext()
+        is_silent = config.trainer.progress == "none" and is_notebook()
         # Handle signals here as well, so that train.log also gets the farewell.
-        with claim, logging_to(run_dir.log), quiet_lightning(), signals.handled():
-            start = find_start(config, run_dir, found.corpus, found.steps)
-            if start.finished:
-                log.info("%s is finished: %s", path, start.finished)
-                return load(path) if world.rank.is_first else None
-            with machine.threads(start.recorded("threads", config.trainer.threads)):
-                setup = set_up(found, run_dir, start)
-                training = Training(setup)
-                if world.rank.is_first and (start.checkpoint is None or not run_dir.config.exists()):
-                    run_dir.write_config(config.to_dict())
-                with training.attempt():
-                    module = training.fit()
-                    return report(training, module) if world.rank.is_first else None
+        with claim, logging_to(run_dir.log, is_silent), quiet_lightning(), signals.handled():
+            return train_found(found, run_dir)
+
+
+def train_found(found: "Found", run_dir: RunDir) -> Run | None:
+    """Train in a claimed folder, from its newest checkpoint if it has one; None on ranks other than the first."""
+    config, world = found.config, found.world
+    start = find_start(config, run_dir, found.corpus, found.steps)
+    if start.finished:
+        log.info("%s is finished: %s", run_dir.path, start.finished)
+        return load(run_dir.path) if world.rank.is_first else None
+    with machine.threads(start.recorded("threads", config.trainer.threads)):
+        setup = set_up(found, run_dir, start)
+        training = Training(setup)
+        if world.rank.is_first and (start.checkpoint is None or not run_dir.config.exists()):
+            run_dir.write_config(config.to_dict())
+        with training.attempt():
+            module = training.fit()
+            return report(training, module) if world.rank.is_first else None
 
 
 @dataclass(frozen=True)
@@ -168,6 +183,7 @@ def report(training: Training, module: GPTModule) -> Run:
         "best_step": evaluation.best_step or step,
         "tokens": tokens,
         "train_seconds": round(seconds, 3),
+        "compile_seconds": round(training.clock.compile_seconds, 3),
         "tokens_per_second": round(tokens / max(1e-9, seconds), 1),
         "params": setup.model.num_params(),
         "trained_params": trained_params(setup.model),
@@ -182,11 +198,15 @@ def report(training: Training, module: GPTModule) -> Run:
     run = load(setup.run_dir.path)
     if len(corpus.test) > 1:
         summary |= score_test(run, corpus, config)
+    if "val/loss" in summary:
+        summary["baselines"] = yardsticks(corpus.train, corpus.val, corpus.tokenizer.vocab_size)
     training.runlog.add_hparams(flatten(config.to_dict()), evaluation.best_metrics)
     training.runlog.close()
     setup.run_dir.write_summary(summary)
     run.summary = summary
     closing_words(run, corpus, config, setup.steps)
+    if config.eval.figures != "never":
+        draw_report(run, evaluation.last_score)
     return run
 
 

@@ -33,7 +33,7 @@ def compare(argv: Sequence[str]) -> None:
     if arguments.figures:
         from microgpt.engine.compare.figures import draw_figures
 
-        for path in draw_figures(comparison, arguments.figures):
+        for path in draw_figures(comparison, arguments.figures, arguments.theme):
             print(f"wrote {path}", file=sys.stderr)
 
 
@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--metric", default="val/loss", help="a number of summary.json (default: %(default)s)")
     p.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: %(default)s")
     p.add_argument("--figures", metavar="DIR", help="also draw PNG figures into this folder")
+    p.add_argument("--theme", choices=("light", "dark"), default="light", help="paper of the figures (default: light)")
     opening.add_imports(p)
     p.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     p.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -29,6 +29,8 @@ CLASSES = {
     "eval.protocol": "microgpt.engine.trained.protocols.base.EvalProtocol",
 }
 """Knobs that choose a class by name -> the family's base class."""
+NOT_LEARNT = {"hf", "ids"}
+"""Tokenizers that cannot be chosen, because no text makes one."""
 SWEEP_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 
@@ -69,7 +71,7 @@ def print_parts(folders: Iterable[Path], sources: Sources) -> None:
         choices.setdefault(path, set(members))
     for path, family in CLASSES.items():
         choices[path] = set(sources.member_names(family))
-    choices["data.tokenizer"] = choices["data.tokenizer"] - {"hf"} | {"pretrained"}  # hf needs a pretrained model
+    choices["data.tokenizer"] = choices["data.tokenizer"] - NOT_LEARNT | {"pretrained"}
     width = max(map(len, choices))
     for group, words in sorted(choices.items()):
         print(f"  {group + '=':<{width + 1}} {' '.join(sorted(words))}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from microgpt.engine.compare.runs import RunRecord, find_runs
+from microgpt.engine.store.metrics_file import frame
 from microgpt.engine.trained.metrics import Metric
 from microgpt.errors import UsageError
 from microgpt.text import did_you_mean
@@ -89,6 +90,19 @@ class Comparison:
     knobs: tuple[str, ...]
     groups: tuple[Group, ...]
     incomplete: tuple[RunRecord, ...] = ()
+
+    def frame(self) -> Any:
+        """A row per group, best first, unrounded: a pandas DataFrame, or columns where pandas is not installed."""
+        columns: dict[str, list[Any]] = {key: [group.knobs.get(key) for group in self.groups] for key in self.knobs}
+        columns["n"] = [group.n for group in self.groups]
+        columns[f"{self.metric} mean"] = [group.mean for group in self.groups]
+        columns[f"{self.metric} std"] = [group.std for group in self.groups]
+        differences = [group.difference for group in self.groups]
+        for name in ("mean", "low", "high"):
+            columns[f"to best {name}"] = [getattr(found, name, None) for found in differences]
+        numbers = dict.fromkeys(key for group in self.groups for run in group.runs for key in run.summary)
+        averages = {key: [group.average(key) for group in self.groups] for key in numbers if key != self.metric}
+        return frame(columns | {key: found for key, found in averages.items() if any(x is not None for x in found)})
 
 
 def summarise(paths: Iterable[str | Path], metric: str = "val/loss") -> Comparison:

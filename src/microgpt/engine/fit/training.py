@@ -24,7 +24,7 @@ from microgpt.engine.machine import device as machine
 from microgpt.engine.machine import memory
 from microgpt.engine.process import signals
 from microgpt.engine.process.progress import Progress
-from microgpt.engine.resume import how_exactly
+from microgpt.engine.resume import how_exactly, rate_change
 from microgpt.engine.trained import figures
 from microgpt.engine.trained.evaluate import Score
 from microgpt.errors import MicrogptError
@@ -54,7 +54,7 @@ class Training:
         self.save = Save(setup.run_dir.checkpoints, self.clock, self.evaluation)
         dtype = machine.autocast_dtype(setup.precision)
         own = [
-            Metrics(self.clock, self.progress, setup.model.flops_per_token(), dtype),
+            Metrics(self.clock, self.progress, setup.model.flops_per_token(), dtype, setup.compiled),
             self.evaluation,
             Sample(corpus.tokenizer, self.clock, self.progress),
             self.save,
@@ -144,6 +144,8 @@ class Training:
         if start.manifest is not None:
             exactly = how_exactly(start.manifest["fingerprint"], self.fingerprint, config.trainer.deterministic)
             log.info("from step %d it %s", start.step, exactly)
+        if change := rate_change(config, start, setup.steps):
+            log.warning("warning: %s", change)
 
     def search_lr(self, device: torch.device) -> None:
         """Search for a learning rate, plot the search, and train with the rate found."""
@@ -163,7 +165,7 @@ class Training:
     def draw(self, model: GPT, score: Score, step: int) -> None:
         """Draw an evaluation's figures for the loggers."""
         board = self.runlog
-        board.add_figure("val/loss_by_position", figures.loss_by_position(score.loss_by_position), step)
+        board.add_figure("val/loss_by_position", figures.loss_by_position(score), step)
         ids = torch.as_tensor(self.setup.corpus.val[: figures.SHOWN_TOKENS]).long()
         labels = [self.setup.corpus.tokenizer.decode([i]) for i in ids.tolist()]
         board.add_figure("attention", figures.attention_maps(model, ids, labels), step)

@@ -34,8 +34,12 @@ class LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Send the package's messages to stdout, and with the time to train.log at `path`. Only rank 0 logs."""
+def logging_to(path: Path, quiet: bool = False) -> Iterator[None]:
+    """Send the package's messages to stdout, and with the time to train.log at `path`. Only rank 0 logs.
+
+    Args:
+        quiet: show only warnings on stdout.
+    """
     if not cluster.this_rank().is_first:
         log.propagate, before = False, log.propagate
         try:
@@ -44,7 +48,7 @@ def logging_to(path: Path) -> Iterator[None]:
             log.propagate = before
         return
     screen = Screen(sys.stdout)
-    screen.setLevel(logging.INFO)
+    screen.setLevel(logging.WARNING if quiet else logging.INFO)
     screen.setFormatter(logging.Formatter("%(message)s"))
     file = LogFile(path, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -33,6 +33,32 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return curves
 
 
+def read_columns(path: Path) -> dict[str, list[float | None]]:
+    """Read a metrics.csv as columns of equal length; None where a row has no finite number.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    curves = read_curves(path)
+    steps = sorted({step for curve in curves.values() for step, _ in curve})
+    row = {step: i for i, step in enumerate(steps)}
+    columns: dict[str, list[float | None]] = {"step": list(steps)}
+    for name, curve in curves.items():
+        columns[name] = [None] * len(steps)
+        for step, value in curve:
+            columns[name][row[step]] = value
+    return columns
+
+
+def frame(columns: dict[str, list[Any]]) -> Any:
+    """A pandas DataFrame of the columns; the columns themselves where pandas is not installed."""
+    try:
+        import pandas as pd
+    except ImportError:
+        return columns
+    return pd.DataFrame(columns)
+
+
 def finite(cell: Any) -> float | None:
     """The number in a cell; None if it is no finite number."""
     try:
