@@ -15,6 +15,7 @@ FLOORS = (
     ("conversion",),
     ("config",),
     ("registry",),
+    ("contract",),
     ("data", "model"),
     ("engine.process", "engine.machine", "engine.store", "engine.schedule"),
     ("engine.optim",),

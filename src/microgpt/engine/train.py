@@ -16,6 +16,7 @@ from microgpt.engine.addons import require_packages
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
 from microgpt.engine.fit import ranks
+from microgpt.engine.fit.contracts import check_parts
 from microgpt.engine.fit.finetune import Pretrained, adopt, starting_model, trained_params
 from microgpt.engine.fit.lr_search import with_lr
 from microgpt.engine.fit.module import GPTModule
@@ -148,6 +149,7 @@ def find(config: RunConfig) -> Found:
     asked_for = config
     config, pretrained = adopt(config)
     corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
+    check_parts(config, corpus.tokenizer, corpus.train)
     for prompt in config.sample.prompts:  # fail now, not at the first sample
         corpus.tokenizer.encode_counted(prompt, where=f"sample.prompts, {prompt!r}")
     windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
