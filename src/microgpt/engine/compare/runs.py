@@ -31,6 +31,7 @@ class RunRecord:
             `model.pos.name`.
         summary: the content of `summary.json`; empty if the run has not finished.
         missing: the missing files, or another reason to exclude the run; empty for an included run.
+        name, tags, notes: what the user wrote about the run.
     """
 
     path: Path
@@ -38,6 +39,9 @@ class RunRecord:
     seed: Any = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     missing: str = ""
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
 
     def number(self, key: str) -> float | None:
         """A finite number in the summary; None if it is absent or not finite."""
@@ -45,7 +49,7 @@ class RunRecord:
         return finite(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-IGNORED = ("seed", "resume", "plan", "imports", "hydra", "sweep")
+IGNORED = ("seed", "name", "tags", "notes", "resume", "plan", "imports", "hydra", "sweep")
 """Nodes that do not distinguish experiments: groups average over the seed; the others only tell how a run started."""
 
 
@@ -109,7 +113,12 @@ def _read_run(folder: Path) -> RunRecord:
     absent = [name for name, found in (("config.yaml", config), ("summary.json", summary)) if found is None]
     missing = f"no {' and no '.join(absent)}" if absent else ""
     knobs = dict(_flatten({k: v for k, v in (config or {}).items() if k not in IGNORED}))
-    return RunRecord(folder, knobs, (config or {}).get("seed"), summary or {}, missing)
+    said = config or {}
+    tags = tuple(map(str, found)) if isinstance(found := said.get("tags"), list) else ()
+    return RunRecord(
+        folder, knobs, said.get("seed"), summary or {}, missing,
+        str(said.get("name") or ""), tags, str(said.get("notes") or ""),
+    )  # fmt: skip
 
 
 def _read(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
