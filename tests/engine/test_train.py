@@ -117,7 +117,7 @@ def test_tensorboard_holds_every_figure_of_the_contract(tiny: Tiny, tmp_path: Pa
     scalars = "train/loss train/grad_norm lr val/loss val/bpc val/accuracy perf/tokens_per_second perf/mfu"
     assert set(scalars.split()) <= set(tags["scalars"])
     assert {"attention", "val/loss_by_position"} <= set(tags["images"])
-    assert {"samples/0/text_summary", "samples/1/text_summary", "parameters/text_summary"} <= set(tags["tensors"])
+    assert {"samples/0/text_summary", "samples/1/text_summary", "weights/text_summary"} <= set(tags["tensors"])
     assert [event.step for event in events.Scalars("val/loss")] == [3, 6]
 
 

@@ -14,7 +14,7 @@ from microgpt.engine.trained.evaluate import Score
 from microgpt.engine.trained.metrics import Metric
 from microgpt.engine.trained.run import Run
 from microgpt.engine.trained.sample import generate_texts
-from microgpt.engine.trained.verdict import UNIT, Verdict, bits_per_character, score_table
+from microgpt.engine.trained.verdict import UNIT, Verdict, bits_per_character, overfits, score_table
 from microgpt.text import printable
 
 log = logging.getLogger("microgpt")
@@ -26,8 +26,10 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig, total: int) -> No
     Args:
         total: optimizer steps of the whole run.
     """
-    if "val/loss" in run.summary:
+    if "val/loss" in run.summary and config.data.sampling != "repeat":
         log_score(run, corpus, total)
+    if config.data.sampling == "repeat":
+        log.info("\n%s", overfits(read_curves(RunDir(run.path).metrics).get("train/loss", [])))
     log.info("\n%s\n", printable(closing_sample(run, config).strip()))
     log.info("%d steps, %.0f s of training, %s tokens/s", run.summary["step"], run.summary["train_seconds"],
              f"{run.summary['tokens_per_second']:,.0f}")  # fmt: skip

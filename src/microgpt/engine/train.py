@@ -14,7 +14,7 @@ from microgpt.data.rng import key
 from microgpt.data.windows import Windows
 from microgpt.engine.addons import require_packages
 from microgpt.engine.compose.compose import compose_run
-from microgpt.engine.config import RunConfig, flatten
+from microgpt.engine.config import RunConfig
 from microgpt.engine.fit import ranks
 from microgpt.engine.fit.contracts import check_parts
 from microgpt.engine.fit.finetune import Pretrained, adopt, starting_model, trained_params
@@ -174,7 +174,7 @@ def set_up(found: Found, run_dir: RunDir, start: Start) -> Setup:
 
 
 def report(training: Training, module: GPTModule) -> Run:
-    """Write summary.json and TensorBoard's hparams, and print the closing words."""
+    """Write summary.json and report.png, and print the closing words."""
     setup, config, evaluation = training.setup, training.config, training.evaluation
     corpus, step = setup.corpus, training.trainer.global_step
     tokens = step * config.data.batch_size * config.model.block_size
@@ -202,7 +202,6 @@ def report(training: Training, module: GPTModule) -> Run:
         summary |= score_test(run, corpus, config)
     if "val/loss" in summary:
         summary["baselines"] = yardsticks(corpus.train, corpus.val, corpus.tokenizer.vocab_size)
-    training.runlog.add_hparams(flatten(config.to_dict()), evaluation.best_metrics)
     training.runlog.close()
     setup.run_dir.write_summary(summary)
     run.summary = summary

@@ -96,10 +96,6 @@ class RunLog(Logger):
         """Give a matplotlib figure to the loggers that take figures."""
         self._offer("add_figure", tag, figure, step)
 
-    def add_hparams(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Give the configuration and the final metrics to the loggers that tabulate them."""
-        self._offer("add_hparams", params, metrics)
-
     @rank_zero_only
     def _offer(self, method: str, *arguments: Any) -> None:
         for logger in self.loggers:

@@ -8,12 +8,12 @@ import torch
 
 from microgpt.data import unknown
 from microgpt.engine.addons import LoggedRun
-from microgpt.engine.config import flatten
 from microgpt.engine.fit.addons import build_callbacks, build_loggers
 from microgpt.engine.fit.callbacks.evaluate import Evaluate
 from microgpt.engine.fit.callbacks.metrics import Clock, Metrics
 from microgpt.engine.fit.callbacks.sample import Sample
 from microgpt.engine.fit.callbacks.save import FolderCheckpointIO, Save
+from microgpt.engine.fit.hyperparameters import hyperparameters
 from microgpt.engine.fit.loader import TextDataModule
 from microgpt.engine.fit.lr_search import find_lr, with_lr
 from microgpt.engine.fit.module import GPTModule
@@ -103,9 +103,9 @@ class Training:
         if self.config.trainer.find_lr and start.checkpoint is None:
             self.search_lr(device)
         module = GPTModule(setup.model, self.config, setup.steps, setup.compiled)
-        self.runlog.log_hyperparams(flatten(self.config.to_dict()))
+        self.runlog.log_hyperparams(hyperparameters(self.config, setup.corpus.name))
         if trainer.is_global_zero and not start.step:
-            self.runlog.add_text("parameters", parameter_table(setup.model), 0)
+            self.runlog.add_text("weights", parameter_table(setup.model), 0)
         self.progress.start(start.step)
         checkpoint = str(start.checkpoint) if start.checkpoint else None
         data = TextDataModule(windows, setup.steps, trainer.accumulate_grad_batches)

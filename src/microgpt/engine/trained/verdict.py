@@ -84,3 +84,21 @@ def score_table(bits: float, counting: Mapping[str, float]) -> list[str]:
     rows = sorted([("this model", bits), *counting.items()], key=lambda pair: pair[1])
     width = max(len(name) for name, _ in rows)
     return [f"  {name:<{width}}  {value:.4f}" for name, value in rows]
+
+
+def overfits(curve: Curve) -> str:
+    """Say whether a run on one repeated batch learnt it by heart.
+
+    Args:
+        curve: the training loss in nats per token, by step.
+    """
+    if len(curve) < 2:
+        return "one batch: too few steps are logged to tell whether the model learns it"
+    (_, first), (step, last) = curve[0], curve[-1]
+    course = f"the training loss fell from {first:.3f} to {last:.3f} nats per token in {step:.0f} steps"
+    if last < 0.05 * first:
+        return f"It overfits one batch: {course}, so that model, loss and optimizer can learn."
+    return (
+        f"It does not overfit one batch: {course} instead of near zero. Look at parts of your own first, then raise "
+        "trainer.max_steps or change optim.lr."
+    )

@@ -38,8 +38,13 @@ class Sample(StepCallback):
             ]
             for i, prompt in enumerate(config.prompts)
         ]
-        for i, text in enumerate(self.texts):
-            # Loggers render Markdown; indentation keeps the text verbatim.
-            block = "\n".join(f"    {line}" for line in printable(text).splitlines())
+        for i, (prompt, text) in enumerate(zip(config.prompts, self.texts, strict=True)):
+            new = text.removeprefix(prompt)
+            block = f"**prompt**\n\n{verbatim(prompt or '(a new line)')}\n\n**continued**\n\n{verbatim(new)}"
             trainer.logger.add_text(f"samples/{i}", block, step)  # type: ignore[union-attr]
             self.progress.say(f"--- sample {i} at step {step}\n{text.strip()}\n---")
+
+
+def verbatim(text: str) -> str:
+    """A text as a block that Markdown, which loggers render, leaves as it is."""
+    return "\n".join(f"    {line}" for line in printable(text).splitlines())
