@@ -90,6 +90,12 @@ class RunConfig(Config):
     "Seed of the weights, the data order, dropout and the samples."
     resume: Annotated[Literal["auto", "never", "must"], COURSE] = "auto"
     "If the folder has a checkpoint: continue it (auto), or refuse to (never); must requires one."
+    name: Annotated[str | None, COURSE] = None
+    "A name for people, recorded and shown by microgpt-compare."
+    tags: Annotated[tuple[str, ...], COURSE] = ()
+    "Words to find the run by: microgpt-compare runs --tag baseline."
+    notes: Annotated[str | None, COURSE] = None
+    "What the run is for, recorded and shown by microgpt-compare."
     plan: Annotated[bool, COURSE] = False
     "Print parameters, FLOPs, memory and expected time, without training."
     imports: Annotated[tuple[str, ...], MACHINE] = ()

@@ -50,7 +50,9 @@ def test_help_begins_with_the_parts_and_sets_the_nodes_apart(capsys: pytest.Capt
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert out.index("\nParts:\n") < out.index("\nKnobs:\n") < out.index("\nSweeps (-m):\n")
-    assert "  data.tokenizer=    bpe byte char pretrained\n  eval.protocol=     blocks random sliding\n" in out
+    assert "  data.tokenizer=    bpe byte char pretrained\n" in out
+    assert "  debug=             fast none overfit profile shapes\n" in out
+    assert "  eval.protocol=     blocks random sliding\n" in out
     blocks = out.split("\nKnobs:\n")[1].split("\nSweeps")[0].strip("\n").split("\n\n")
     nodes = [{line.split("=")[0].strip().rpartition(".")[0] for line in b.splitlines()[::2]} for b in blocks]
     assert [len(node) for node in nodes] == [1] * len(blocks)

@@ -27,6 +27,8 @@ microgpt-train trains a small GPT on text.
 Options: -m/--multirun, --config-dir DIR (your own YAML), --trust (that YAML may name code to run), --cfg job, --debug,
 --help. With --config-dir DIR and imports=[FILE.py], --help lists your own parts too.
 """
+NOT_LEARNT = {"hf", "ids"}
+"""Tokenizers that cannot be chosen, because no text makes one."""
 SWEEP_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 
@@ -72,7 +74,7 @@ def print_parts(folders: Iterable[Path], sources: Sources) -> None:
         choices.setdefault(path, set(members))
     for path, family in CLASSES.items():
         choices[path] = set(sources.member_names(family))
-    choices["data.tokenizer"] = choices["data.tokenizer"] - {"hf"} | {"pretrained"}  # hf needs a pretrained model
+    choices["data.tokenizer"] = choices["data.tokenizer"] - NOT_LEARNT | {"pretrained"}
     width = max(map(len, choices))
     for group, words in sorted(choices.items()):
         print(f"  {group + '=':<{width + 1}} {' '.join(sorted(words))}")

@@ -1,6 +1,6 @@
 """Generate texts from prompts, for notebooks, the command and training alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -33,6 +33,13 @@ class SampleConfig(Config):
     "Sample from the likeliest tokens that together have this probability."
     min_p: Annotated[float, Range(min=0, max=1)] | None = None
     "Sample from tokens whose probability is at least this fraction of the likeliest token's."
+
+    def params(self, seed: int) -> "GenerationParams":
+        """The settings of one sample with this seed; wherever a run samples, it takes them from here."""
+        return GenerationParams(
+            max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p,
+            min_p=self.min_p, seed=seed,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,25 +110,37 @@ def generate_texts(
         UsageError: a setting is invalid.
         MachineError: torch cannot compile.
     """
+    texts: list[GrowingText] = []
+    for piece in pieces(model, tokenizer, prompt, params, texts):
+        if on_text is not None:
+            on_text(piece)
+    return [prompt + text.finish() for text in texts]
+
+
+def pieces(
+    model: GPT, tokenizer: TextCodec, prompt: str, params: GenerationParams, texts: list[GrowingText]
+) -> Iterator[str]:
+    """Yield the pieces of the first text as they are generated, the prompt first; raises as `generate_texts` does.
+
+    Args:
+        texts: an empty list, which receives all the texts.
+    """
     ids = tokenizer.encode(prompt) or start_ids(tokenizer)
     device = next(model.parameters()).device
     idx = torch.tensor([ids] * params.num_samples, dtype=torch.int64, device=device)
     ends = params.ends(tokenizer)
-    texts = [GrowingText(tokenizer, ids, params.stop, ends) for _ in range(params.num_samples)]
-    if on_text is not None:
-        on_text(prompt)
+    texts += [GrowingText(tokenizer, ids, params.stop, ends) for _ in range(params.num_samples)]
+    yield prompt
     for tokens in stream(model, idx, params.max_new_tokens, params.sampling(device), compile=params.compile):
         signals.give_way()
         for text, token in zip(texts, tokens.tolist(), strict=True):
             text.add(token)
-        if on_text is not None and (piece := texts[0].take()):
-            on_text(piece)
+        if piece := texts[0].take():
+            yield piece
         if all(text.is_stopped for text in texts):
             break
-    finished = [text.finish() for text in texts]
-    if on_text is not None:
-        on_text(texts[0].rest())
-    return [prompt + text for text in finished]
+    texts[0].finish()
+    yield texts[0].rest()
 
 
 def seeded_generator(seed: int | None, device: torch.device) -> torch.Generator:
