@@ -107,8 +107,15 @@ class Run:
         """Continue a prompt; returns the text with the prompt before it.
 
         Args:
-            max_new_tokens, temperature, top_k, top_p, min_p, stop, stop_at_end, seed, compile: as in
-                `microgpt.engine.trained.sample.GenerationParams`.
+            max_new_tokens: the most tokens to add.
+            temperature: divides the logits; 0 always takes the likeliest token.
+            top_k: choose among this many likeliest tokens.
+            top_p: choose among the likeliest tokens that hold this share of the probability.
+            min_p: choose among tokens at least this share as likely as the likeliest.
+            stop: end just before the first of these texts.
+            stop_at_end: end at the model's end token, if it has one.
+            seed: the same seed gives the same text.
+            compile: compile the step first; pays off for long texts.
             on_text: called with each new piece of text, the prompt first.
 
         Raises:
