@@ -28,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; may be given again")
     p.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same text")
+    p.add_argument("--generator", choices=("torch", "counter"), default="torch",
+                   help="counter: the random numbers of a run's page, so that both write the same text")  # fmt: skip
     p.add_argument("--compile", action="store_true", help="up to half a minute first, then about twice as fast")
     return p
 
@@ -54,6 +56,7 @@ def generate(arguments: list[str]) -> None:
         min_p=a.min_p,
         stop=a.stop,
         seed=a.seed,
+        generator=a.generator,
         compile=a.compile,
     )
     texts = generate_texts(run.model, run.tokenizer, a.prompt, params, show if streaming else None)

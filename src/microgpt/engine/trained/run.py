@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -47,13 +47,14 @@ class Run:
         min_p: float | None = None,
         stop: Sequence[str] = (),
         seed: int | None = None,
+        generator: Literal["torch", "counter"] = "torch",
         compile: bool = False,
         on_text: Callable[[str], None] | None = None,
     ) -> str:
         """Continue a prompt; returns the text with the prompt before it.
 
         Args:
-            max_new_tokens, temperature, top_k, top_p, min_p, stop, seed, compile: as in
+            max_new_tokens, temperature, top_k, top_p, min_p, stop, seed, generator, compile: as in
                 `microgpt.engine.trained.sample.GenerationParams`.
             on_text: called with each new piece of text, the prompt first.
 
@@ -64,7 +65,7 @@ class Run:
         """
         params = GenerationParams(
             max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-            stop=stop, seed=seed, compile=compile,
+            stop=stop, seed=seed, generator=generator, compile=compile,
         )  # fmt: skip
         return generate_texts(self.model, self.tokenizer, prompt, params, on_text)[0]
 

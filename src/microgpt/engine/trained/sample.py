@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 
@@ -11,7 +11,7 @@ from microgpt.engine.process import signals
 from microgpt.engine.trained.growing_text import GrowingText, TextCodec
 from microgpt.errors import UsageError
 from microgpt.model import GPT
-from microgpt.model.generation.sampling import SamplingParams
+from microgpt.model.generation.sampling import CounterGenerator, SamplingParams
 from microgpt.model.generation.stream import stream
 
 
@@ -44,10 +44,11 @@ class GenerationParams:
         temperature, top_k, top_p, min_p: as in `SamplingParams`.
         stop: a text ends before the first of these strings in its new part.
         seed: the same seed gives the same texts; None draws one.
+        generator: `torch`'s, or `counter`: the numbers of a run's page, the same in every version and on every device.
         compile: compile the step that generates a token; takes up to half a minute once per model.
 
     Raises:
-        UsageError: `num_samples` is less than 1.
+        UsageError: `num_samples` is less than 1, or there is no such generator.
     """
 
     num_samples: int = 1
@@ -58,11 +59,14 @@ class GenerationParams:
     min_p: float | None = None
     stop: Sequence[str] = ()
     seed: int | None = None
+    generator: Literal["torch", "counter"] = "torch"
     compile: bool = False
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
             raise UsageError(f"{self.num_samples} samples", "num_samples", "ask for one or more")
+        if self.generator not in ("torch", "counter"):
+            raise UsageError(f"generator {self.generator!r}", "generator", "it is 'torch' or 'counter'")
 
     def sampling(self, device: torch.device) -> SamplingParams:
         """The sampling settings of each token, with a generator of this seed."""
@@ -71,8 +75,13 @@ class GenerationParams:
             top_k=self.top_k,
             top_p=self.top_p,
             min_p=self.min_p,
-            generator=seeded_generator(self.seed, device),
+            generator=self.seeded(device),
         )
+
+    def seeded(self, device: torch.device) -> torch.Generator | CounterGenerator:
+        """A new generator of this seed."""
+        torchs = seeded_generator(self.seed, device)
+        return torchs if self.generator == "torch" else CounterGenerator(torchs.initial_seed())
 
 
 DEFAULT = GenerationParams()
