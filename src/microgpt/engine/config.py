@@ -87,6 +87,8 @@ class RunConfig(Config):
     "If the folder has a checkpoint: continue it (auto), or refuse to (never); must requires one."
     plan: Annotated[bool, COURSE] = False
     "Print parameters, FLOPs, memory and expected time, without training."
+    html: Annotated[bool, COURSE] = False
+    "At the end write page.html into the run's folder: the run's figures, and the model itself, in one file."
     imports: Annotated[tuple[str, ...], MACHINE] = ()
     "Python files or modules that register your own parts."
     data: DataConfig = DataConfig()

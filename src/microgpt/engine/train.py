@@ -14,6 +14,7 @@ from microgpt.data.windows import Windows
 from microgpt.engine.addons import require_packages
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
+from microgpt.engine.exchange.export import export
 from microgpt.engine.fit import ranks
 from microgpt.engine.fit.finetune import Pretrained, adopt, starting_model, trained_params
 from microgpt.engine.fit.lr_search import with_lr
@@ -32,6 +33,7 @@ from microgpt.engine.resume import Start, find_start
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.engine.trained.evaluate import evaluate
 from microgpt.engine.trained.run import Run, load
+from microgpt.errors import MicrogptError
 
 log = logging.getLogger("microgpt")
 
@@ -185,7 +187,20 @@ def report(training: Training, module: GPTModule) -> Run:
     setup.run_dir.write_summary(summary)
     run.summary = summary
     closing_words(run, corpus, config)
+    if config.html:
+        write_page(run)
     return run
+
+
+def write_page(run: Run) -> None:
+    """Write page.html into the run's folder. The run is finished and stays so if its model fits no page."""
+    page = run.path / "page.html"
+    page.unlink(missing_ok=True)
+    try:
+        export(run, page, "html")
+        log.info("  open %s in a browser: the model runs there", page)
+    except MicrogptError as error:
+        log.warning("warning: no page.html: %s", error)
 
 
 def score_test(run: Run, corpus: Corpus, config: RunConfig) -> dict[str, float]:
