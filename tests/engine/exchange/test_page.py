@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from varied_models import HOSTILE, KINDS, Kind, make_run, own_scheme, words
+from varied_models import END, HOSTILE, KINDS, Kind, make_run, own_scheme, words
 
 from microgpt import train
 from microgpt.engine.commands.export import main
@@ -31,6 +31,7 @@ TEXTS = (
     "  two spaces\n\n\tand\u00a0others\u3000\u0085 end ",
     "It's we'll they'RE 1234 x2 — “naïve” café\r\n日本語 🎩🏽 a\u0301",
     HOSTILE,
+    f"the end{END}{END} the hat",
     "",
 )
 FLAGS = (

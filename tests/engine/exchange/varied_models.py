@@ -1,5 +1,6 @@
 """Small models with random weights that differ in every part, for the tests of exports."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from microgpt import ByteTokenizer, CharTokenizer
-from microgpt.data.tokenizer import BPETokenizer, Tokenizer
+from microgpt.data.tokenizer import BPETokenizer, HFTokenizer, Tokenizer
 from microgpt.engine.trained.run import Run, load
 from microgpt.model import GPT, GPTConfig, save_model
 from microgpt.model.pos import Position, PositionConfig
@@ -37,8 +38,16 @@ class Wobble(Position):
         return torch.sin(query * key * 0.3 + head)
 
 
-def words() -> BPETokenizer:
-    return BPETokenizer.from_texts([f"the cat sat on the mat {HOSTILE} the dog's hat\n" * 20], 300)
+END = "<|end|>"
+
+
+def words() -> HFTokenizer:
+    """Byte pairs of a hostile text, with a token that the library added."""
+    learnt = BPETokenizer.from_texts([f"the cat sat on the mat {HOSTILE} the dog's hat\n" * 20], 300)
+    parts = json.loads(learnt.tokenizer_json())
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    parts["added_tokens"] = [{"id": learnt.vocab_size, "content": END, "special": True, **flags}]
+    return HFTokenizer(json.dumps(parts))
 
 
 @dataclass(frozen=True)
