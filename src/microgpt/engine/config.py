@@ -98,6 +98,8 @@ class RunConfig(Config):
     "What the run is for, recorded and shown by microgpt-compare."
     plan: Annotated[bool, COURSE] = False
     "Print parameters, FLOPs, memory and expected time, without training."
+    html: Annotated[bool, COURSE] = False
+    "At the end write page.html into the run's folder: the run's figures, and the model itself, in one file."
     imports: Annotated[tuple[str, ...], MACHINE] = ()
     "Python files or modules that register your own parts."
     data: DataConfig = DataConfig()

@@ -8,6 +8,7 @@ from microgpt.data import unknown
 from microgpt.data.corpus import Corpus
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig
+from microgpt.engine.exchange.export import export
 from microgpt.engine.fit import ranks
 from microgpt.engine.fit.finetune import trained_params
 from microgpt.engine.fit.module import GPTModule
@@ -27,6 +28,7 @@ from microgpt.engine.store.corpus_file import CorpusRecord, write_record
 from microgpt.engine.store.run_folder import RunDir, claimed_run, joined_run
 from microgpt.engine.trained.evaluate import evaluate, yardsticks
 from microgpt.engine.trained.run import Run, load
+from microgpt.errors import MicrogptError
 
 log = logging.getLogger("microgpt")
 
@@ -161,7 +163,21 @@ def report(training: Training, module: GPTModule) -> Run:
     if config.eval.figures != "never":
         with optional("report.png"):
             draw_report(run, evaluation.last_score)
+    if config.html:
+        with optional("the page"):
+            write_page(run)
     return run
+
+
+def write_page(run: Run) -> None:
+    """Write page.html into the run's folder. The run is finished and stays so if its model fits no page."""
+    page = run.path / "page.html"
+    page.unlink(missing_ok=True)
+    try:
+        export(run, page, "html")
+        log.info("  open %s in a browser: the model runs there", page)
+    except MicrogptError as error:
+        log.warning("warning: no page.html: %s", error)
 
 
 def score_test(run: Run, corpus: Corpus, config: RunConfig) -> dict[str, float]:

@@ -101,6 +101,7 @@ class Run:
         stop: Sequence[str] = (),
         stop_at_end: bool = True,
         seed: int | None = None,
+        generator: Literal["torch", "counter"] = "torch",
         compile: bool = False,
         on_text: Callable[[str], None] | None = None,
     ) -> str:
@@ -115,6 +116,7 @@ class Run:
             stop: end just before the first of these texts.
             stop_at_end: end at the model's end token, if it has one.
             seed: the same seed gives the same text.
+            generator: counter draws the random numbers of a run's page, so that both write the same text.
             compile: compile the step first; pays off for long texts.
             on_text: called with each new piece of text, the prompt first.
 
@@ -125,7 +127,7 @@ class Run:
         """
         params = GenerationParams(
             max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-            stop=stop, stop_at_end=stop_at_end, seed=seed, compile=compile,
+            stop=stop, stop_at_end=stop_at_end, seed=seed, generator=generator, compile=compile,
         )  # fmt: skip
         return generate_texts(self.model, self.tokenizer, prompt, params, on_text)[0]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 
@@ -12,7 +12,7 @@ from microgpt.engine.process import signals
 from microgpt.engine.trained.growing_text import GrowingText, TextCodec
 from microgpt.errors import UsageError
 from microgpt.model import GPT
-from microgpt.model.generation.sampling import SamplingParams
+from microgpt.model.generation.sampling import CounterGenerator, SamplingParams
 from microgpt.model.generation.stream import stream
 
 
@@ -53,10 +53,11 @@ class GenerationParams:
         stop: a text ends before the first of these strings in its new part.
         stop_at_end: whether a text ends before the first end token of the model, if it has any.
         seed: the same seed gives the same texts; None draws one.
+        generator: `torch`'s, or `counter`: the numbers of a run's page, the same in every version and on every device.
         compile: compile the step that generates a token; takes up to half a minute once per model.
 
     Raises:
-        UsageError: `num_samples` is less than 1.
+        UsageError: `num_samples` is less than 1, or there is no such generator.
     """
 
     num_samples: int = 1
@@ -68,11 +69,14 @@ class GenerationParams:
     stop: Sequence[str] = ()
     stop_at_end: bool = True
     seed: int | None = None
+    generator: Literal["torch", "counter"] = "torch"
     compile: bool = False
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
             raise UsageError(f"{self.num_samples} samples", "num_samples", "ask for one or more")
+        if self.generator not in ("torch", "counter"):
+            raise UsageError(f"generator {self.generator!r}", "generator", "it is 'torch' or 'counter'")
 
     def ends(self, tokenizer: TextCodec) -> tuple[int, ...]:
         """The tokens at which a text ends."""
@@ -86,8 +90,13 @@ class GenerationParams:
             top_k=self.top_k,
             top_p=self.top_p,
             min_p=self.min_p,
-            generator=seeded_generator(self.seed, device),
+            generator=self.seeded(device),
         )
+
+    def seeded(self, device: torch.device) -> torch.Generator | CounterGenerator:
+        """A new generator of this seed."""
+        torchs = seeded_generator(self.seed, device)
+        return torchs if self.generator == "torch" else CounterGenerator(torchs.initial_seed())
 
 
 DEFAULT = GenerationParams()
