@@ -27,7 +27,7 @@ def parser(formats: Options) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     opening.add_arguments(p)
-    p.add_argument("out", metavar="OUT", type=Path, help="folder to make")
+    p.add_argument("out", metavar="OUT", type=Path, help="folder to make, or file (gguf)")
     p.add_argument("--format", default="hf", metavar="F", help=f"{', '.join(formats.members)} (default: hf)")
     formats.add_to(p)
     return p

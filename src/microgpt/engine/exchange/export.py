@@ -15,7 +15,7 @@ def export(run: Run, out: Path, format: str | dict[str, Any] | ExportFormat = "h
     """Export a model in one of the export formats.
 
     Args:
-        out: the folder to create; it must be absent or empty.
+        out: the folder to create, absent or empty, or the file of a format that is one file.
         format: a format's name, or a mapping of `name` and options: `{"name": "hf", "card": False}`.
 
     Returns:
@@ -29,8 +29,8 @@ def export(run: Run, out: Path, format: str | dict[str, Any] | ExportFormat = "h
     chosen = ExportFormat.choose(format)
     assert isinstance(chosen, ExportFormat)
     chosen.check_run(run)
-    with new_folder(out) as folder:
-        return chosen.write(run, folder)
+    with new_file(out) if chosen.is_file else new_folder(out) as hidden:
+        return chosen.write(run, hidden)
 
 
 @contextmanager
@@ -38,9 +38,26 @@ def new_folder(out: Path) -> Iterator[Path]:
     """Make a hidden folder beside `out`; rename it to `out` on success, remove it on failure."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} exists", "OUT", "name a new folder, or an empty one")
-    try:
-        with files.new_folder(out.absolute()) as hidden:
+    with as_machine_error(out), files.new_folder(out.absolute()) as hidden:
+        yield hidden
+
+
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """A hidden path beside `out`: the file written there becomes `out` on success, and is removed on failure."""
+    if out.exists():
+        raise UsageError(f"{str(out)!r} exists", "OUT", "name a new file")
+    with as_machine_error(out):
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing(out.absolute()) as hidden:
             yield hidden
+
+
+@contextmanager
+def as_machine_error(out: Path) -> Iterator[None]:
+    """Turn a full disk and the like into one error."""
+    try:
+        yield
     except OSError as error:
         fix = "make room, or choose a folder that can be written"
         raise MachineError(f"cannot write the export ({error})", str(out), fix) from error
