@@ -96,7 +96,7 @@ def huggingface_hub() -> Any:
     return extra("huggingface_hub")
 
 
-MAY_BE_SKIPPED = ("CUDA", "MPS", "the CPU has no", "a logger's package")
+MAY_BE_SKIPPED = ("CUDA", "MPS", "the CPU has no", "a logger's package", "the extra exchange")
 """Reasons for a skip that is right on a machine without that device, feature or service."""
 
 

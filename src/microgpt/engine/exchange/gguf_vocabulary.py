@@ -3,7 +3,7 @@
 llama.cpp knows a few kinds of vocabulary; these three give our tokenizers' tokens:
 
     gpt2    byte-level byte pair encoding, with the name of the pattern that cuts a text into words
-    gemma4  a vocabulary of UTF-8 characters, whose unknown characters are left out, and whose prompts begin with a token
+    gemma4  a vocabulary of characters, which leaves out unknown ones and begins every prompt with a certain token
     rwkv    a vocabulary of byte strings
 
 The kinds differ in the tokens that llama.cpp takes for the end of a text if the file names none: `gpt2` takes token 11,
@@ -173,7 +173,7 @@ def _from_subwords(header: GGUFHeader, tokens: list[str]) -> HFTokenizer:
          "special": kinds[i] == CONTROL}
         for i, token in enumerate(tokens) if kinds[i] in (CONTROL, USER_DEFINED)
     ]  # fmt: skip
-    vocab = {token: i for i, token in enumerate(tokens) if kinds[i] == NORMAL}
+    vocab = {token: i for i, token in enumerate(tokens) if kinds[i] in (NORMAL, CONTROL, USER_DEFINED)}
     known = [m for m in merges if m.replace(" ", "") in vocab]
     return HFTokenizer(json.dumps(words | {"added_tokens": added} | _bpe(vocab, known, words)), len(tokens))
 

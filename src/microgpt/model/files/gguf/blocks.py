@@ -47,12 +47,14 @@ def dequantize_q8_0(blocks: np.ndarray) -> np.ndarray:
 
 def dequantize_q4_0(blocks: np.ndarray) -> np.ndarray:
     """A scale and 32 numbers of 4 bits, from -8."""
-    return halves(blocks, 0) * (nibbles(blocks, 2) - 8)
+    numbers: np.ndarray = halves(blocks, 0) * (nibbles(blocks, 2) - 8)
+    return numbers
 
 
 def dequantize_q4_1(blocks: np.ndarray) -> np.ndarray:
     """A scale, a minimum and 32 numbers of 4 bits."""
-    return halves(blocks, 0) * nibbles(blocks, 4) + halves(blocks, 2)
+    numbers: np.ndarray = halves(blocks, 0) * nibbles(blocks, 4) + halves(blocks, 2)
+    return numbers
 
 
 FORMATS = {

@@ -106,8 +106,10 @@ class _Parser:
 
     def take(self, n: int) -> bytes:
         """The next n bytes."""
-        if n > self.size - self.at or self.at + n > HEADER_LIMIT:
-            raise damaged(self.path, f"its header ends after {self.size:,} bytes" if n <= HEADER_LIMIT else "its header is too long")
+        if n > self.size - self.at:
+            raise damaged(self.path, f"its header goes beyond its {self.size:,} bytes")
+        if self.at + n > HEADER_LIMIT:
+            raise damaged(self.path, f"a header of more than {HEADER_LIMIT:,} bytes")
         data = self.file.read(n)
         if len(data) != n:
             raise damaged(self.path, "it became shorter while it was read")

@@ -1,7 +1,6 @@
 """Build the model of a GGUF file: its metadata as a config.json, its weights under Hugging Face's names."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -78,7 +77,10 @@ class GGUFWeights(WeightSource):
 
     def __init__(self, header: GGUFHeader, architecture: Architecture, values: dict[str, Any]) -> None:
         self.folder, self.architecture = header.path, architecture
-        self.heads = {"attn_q": values.get("num_attention_heads"), "attn_k": values.get("num_key_value_heads")}
+        self.heads: dict[str, Any] = {
+            "attn_q": values.get("num_attention_heads"),
+            "attn_k": values.get("num_key_value_heads"),
+        }
         layers = values.get("num_hidden_layers") or values.get("n_layer")
         if type(layers) is not int or not 0 < layers <= min(len(header.tensors), LAYERS_LIMIT):
             raise damaged(header.path, f"{shown(layers)} layers in {len(header.tensors)} weights")
@@ -111,7 +113,7 @@ class GGUFWeights(WeightSource):
             raise damaged(self.folder, "it became shorter while it was read")
         tensor = entry.format.tensor(data, entry.shape)
         if stem.endswith(self.architecture.interleaved):
-            heads = self.heads[stem.rpartition(".")[2]] or self.heads["attn_q"]
+            heads: int = self.heads[stem.rpartition(".")[2]] or self.heads["attn_q"]
             return apart(tensor, heads)
         return tensor.T if tensor.ndim == 2 and stem.endswith(self.architecture.transposed) else tensor
 

@@ -122,7 +122,7 @@ def _config(values: Mapping[str, Any], family: Family, place: Path) -> GPTConfig
         raise damaged(place, str(error)) from None
 
 
-def _state(  # noqa: PLR0913 - a config as it is read, as it is understood, and the weights for both
+def _state(
     family: Family, config: GPTConfig, values: Mapping[str, Any], weights: WeightSource, place: Path, is_exact: bool
 ) -> dict[str, Tensor] | None:
     """Our weights by name; None if `is_exact` and a weight that our model lacks is not neutral."""
