@@ -146,6 +146,14 @@ def test_qwen3_of_transformers_is_read_unless_its_norms_have_gains(transformers,
         assert (GPT.from_pretrained(tmp_path)(x)[0] - theirs(x).logits).abs().max() <= 1e-5
 
 
+def test_gpt2s_config_names_its_context_twice(tmp_path):
+    exported(tmp_path, **GPT2_LIKE)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["n_ctx"] == config["n_positions"] == 24
+    edited(tmp_path)  # an export of an earlier version has no n_ctx
+    assert read_model(tmp_path).config.block_size == 24
+
+
 def test_greedy_tokens_equal_those_of_transformers_without_it_installed(transformers, tmp_path):
     config = transformers.GPT2Config(
         n_layer=2, n_head=4, n_embd=32, n_positions=128, vocab_size=V, bos_token_id=None, eos_token_id=None
