@@ -202,7 +202,7 @@ def test_a_reader_sees_surprisal_attention_lens_and_what_a_head_does(browser: Br
     )
     D = model.config.head_width
     with torch.no_grad():
-        model.blocks[1].attn.out.weight[:, 2 * D : 3 * D] = 0  # type: ignore[union-attr, index, operator]
+        model.blocks[1].attn.out.weight[:, 2 * D : 3 * D] = 0  # type: ignore[operator]
         without = -model(ids)[0][0].log_softmax(-1)[:-1].gather(1, ids[0, 1:, None])[:, 0]
     said = browser.run("return document.getElementById('effect').textContent")
     assert f"goes from {nats.mean():.3f} to {without.mean():.3f} nats" in said

@@ -24,7 +24,7 @@ class ExportFormat(Choice, family="export format"):
     """Base of the export formats; a subclass with `name=` adds one, and its fields are the format's options."""
 
     is_file: ClassVar[bool] = False
-    "Whether the format is one file, not a folder."
+    "Whether the format is one file; `write` then gets its path instead of a folder's."
 
     def check_run(self, run: Run) -> None:
         """Refuse a model that the format cannot express, before creating a folder.
