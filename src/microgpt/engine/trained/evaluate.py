@@ -87,8 +87,10 @@ class Tally:
         means = [float(s / n) if n else math.nan for s, n in positions]
         n = self.scored_sum.double()
         variances = (self.square_sum - self.loss_sum.square() / n).clamp(min=0) / (n - 1)
-        errors = torch.where(n > 1, (variances / n).sqrt(), math.nan)
-        return Score(protocol, tokens, values, means, tuple(errors.tolist()))
+        errors = tuple(
+            e if k > 1 else math.nan for e, k in zip((variances / n).sqrt().tolist(), n.tolist(), strict=True)
+        )
+        return Score(protocol, tokens, values, means, errors)
 
 
 @torch.no_grad()
