@@ -63,7 +63,7 @@ def log_score(run: Run, corpus: Corpus, total: int) -> None:
     """Log the score and the baselines' in one unit, and a sentence on what the score means."""
     summary, chars = run.summary, corpus.chars_per_token("val")
     bits = bits_per_character(summary["val/loss"], chars)
-    counting = {name: bits_per_character(loss, chars) for name, loss in summary["baselines"].items()}
+    counting = {name: bits_per_character(loss, chars) for name, loss in summary.get("baselines", {}).items()}
     where = f"step {summary['best_step']}, the best of the run; protocol {summary['protocol']}"
     log.info("\nscore on the validation split, in %s (%s):", UNIT, where)
     log.info("%s", "\n".join(score_table(bits, counting)))

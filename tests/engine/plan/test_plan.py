@@ -125,7 +125,7 @@ from microgpt.engine.machine import memory
 from microgpt.engine.plan import estimate
 if sys.argv.pop(1) == "parts":
     estimate.sizes_to_try = lambda share, micro, _: [(share // 8, share // 8), (share // 4, share // 4)]
-make, start = T.make_plan, T.starting_model
+make = T.make_plan
 found = {}
 def make_plan(*args):
     plan = make(*args)
