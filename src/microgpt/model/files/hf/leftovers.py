@@ -50,9 +50,15 @@ def odd_fields(values: Mapping[str, Any]) -> Iterator[str]:
             continue
         if name == "layer_types" and isinstance(value, list) and set(map(str, value)) == {"full_attention"}:
             continue
-        if name == "sliding_window" and values.get("use_sliding_window") is False:
+        if name == "sliding_window" and (values.get("use_sliding_window") is False or _is_whole(value, values)):
             continue
         yield f"{name}={shown(value)}"
+
+
+def _is_whole(window: Any, values: Mapping[str, Any]) -> bool:
+    """Whether a window of attention is no shorter than the context."""
+    context = values.get("max_position_embeddings")
+    return type(window) is int and type(context) is int and window >= context
 
 
 def refuse_leftovers(family: Family, config: GPTConfig, rules: list[Rule], weights: WeightSource) -> None:
