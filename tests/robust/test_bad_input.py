@@ -176,7 +176,7 @@ def test_a_vocabulary_over_65_535_trains_and_is_kept_whole(tiny: Tiny, book: Pat
         ("trainer.num_nodes=2", "", 2, "this process was not started on 2 nodes"),
         ("trainer.precision=bf16-mixed", "cuda", 5, "trainer.precision=bf16-mixed needs a GPU with bf16 units"),
         ("trainer.precision=bf16-true", "cuda", 5, "trainer.precision=bf16-true needs a GPU with bf16 units"),
-        ("trainer.precision=64-true", "mps", 5, "trainer.precision=64-true is not to be had on mps"),
+        ("trainer.precision=64-true", "mps", 5, "mps has no float64 for trainer.precision=64-true"),
         ("trainer.precision=16-mixed trainer.accelerator=cpu", "cuda", 5, "16-mixed needs a GPU in this machine"),
     ],
 )

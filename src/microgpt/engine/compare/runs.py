@@ -49,8 +49,9 @@ class RunRecord:
         return finite(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-IGNORED = ("seed", "name", "tags", "notes", "resume", "plan", "imports", "hydra", "sweep")
-"""Nodes that do not distinguish experiments: groups average over the seed; the others only tell how a run started."""
+IGNORED = ("seed", "name", "tags", "notes", "resume", "plan", "html", "imports", "hydra", "sweep")
+"""Nodes that do not distinguish experiments: groups average over the seed; the others are marked START where they
+are declared, which a test holds, as reading the marks would import torch."""
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[RunRecord]:

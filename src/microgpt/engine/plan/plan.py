@@ -69,7 +69,7 @@ class Plan:
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         config, e = self.config, self.estimate
-        yield "parameters", f"{self.params:,}, of them {self.non_embedding:,} outside embeddings"
+        yield "parameters", f"{self.params:,} ({self.non_embedding:,} outside the embeddings)"
         yield "steps", f"{self.steps:,} of {config.data.batch_size} x {config.model.block_size} tokens"
         yield "tokens", f"{self.tokens:,}, {self.passes:.1f} times the training text"
         yield "arithmetic", f"{self.flops_per_token:,} FLOPs a token, {self.flops_per_token * self.tokens:.3g} in all"
@@ -98,7 +98,7 @@ class Plan:
         if found is None:
             return "not computed: a part of the model asks for values, not sizes alone"
         rest = found.peak - found.weights - found.optimizer
-        eager = ", were it not compiled" if self.compiled else ""
+        eager = ", without compiling" if self.compiled else ""
         return (
             f"{mib(found.peak)} at the peak{self._each()}{eager}: weights {mib(found.weights)}, "
             f"optimizer {mib(found.optimizer)}, gradients and activations {mib(rest)}"
@@ -119,7 +119,7 @@ class Plan:
         tried = self.estimate.tried
         if not tried:
             share = hardware.of(self.accelerator).share_of_peak
-            return f"nothing: a step is too large to try here; time is reckoned at {share:.0%} of the peak"
+            return f"nothing: a step is too large to try here; the time assumes {share:.0%} of the peak"
         share = self.config.data.batch_size // self.devices
         alone = ", on one device, without what the devices send one another" if self.devices > 1 else ""
         if tried == (share,):
