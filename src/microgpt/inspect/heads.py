@@ -15,6 +15,7 @@ from microgpt.engine.trained.run import Run
 from microgpt.errors import UsageError
 from microgpt.inspect import page
 from microgpt.inspect.figures import heat
+from microgpt.inspect.text import characters
 from microgpt.model import GPT
 from microgpt.model.instruments import tapped
 from microgpt.model.patches import Patch, zero
@@ -73,8 +74,7 @@ def head_importance(run: Run, text: str, patch: Patch = zero) -> HeadScores:
     model, ids = run.model, run.tokenizer.encode(text)
     if len(ids) < 2:
         raise UsageError(f"a text of {len(ids)} tokens", "head_importance", "give it two or more")
-    lengths = run.tokenizer.token_lengths()[1]
-    characters = int(lengths[ids[1:]].sum())
+    scored = sum(characters(ids, run.tokenizer)[1:])
     windows = windows_of(torch.tensor(ids, device=model.wte.weight.device), model.config.block_size)
     layers, heads = model.config.n_layer, model.config.n_head
     was_training = model.training
@@ -87,7 +87,7 @@ def head_importance(run: Run, text: str, patch: Patch = zero) -> HeadScores:
                     values[layer, head] = loss_sum(model, windows) - whole
     finally:
         model.train(was_training)
-    bits = values / math.log(2) / max(1, characters)
+    bits = values / math.log(2) / max(1, scored)
     return HeadScores("loss rise without each head", "bits per character", bits)
 
 

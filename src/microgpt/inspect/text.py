@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,6 +12,15 @@ from microgpt.text import printable
 
 VISIBLE = {"\n": "⏎", "\t": "⇥", " ": "␣"}
 """Symbols for white space, where a token stands alone."""
+
+
+def characters(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """The number of characters that each token adds to its text; the tokens of a byte-level character count once."""
+    if type(tokenizer).token_lengths is not Tokenizer.token_lengths:
+        lengths = tokenizer.token_lengths()[1]
+        return [int(lengths[i]) for i in ids]
+    ends = [len(tokenizer.decode(ids[:n])) for n in range(len(ids) + 1)]
+    return [b - a for a, b in pairwise(ends)]
 
 
 @dataclass(frozen=True)
@@ -32,12 +42,11 @@ class Text:
     @classmethod
     def of(cls, ids: Sequence[int], tokenizer: Tokenizer) -> "Text":
         """Tokens of a tokenizer."""
-        lengths = tokenizer.token_lengths()[1]
 
         def decode(i: int) -> str:
             return tokenizer.decode([i])
 
-        return cls(tuple(map(decode, ids)), tuple(int(lengths[i]) for i in ids), decode, tokenizer.encode)
+        return cls(tuple(map(decode, ids)), tuple(characters(ids, tokenizer)), decode, tokenizer.encode)
 
     def label(self, index: int) -> str:
         """A token of the vocabulary, visible on its own."""

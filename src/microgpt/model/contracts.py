@@ -26,7 +26,8 @@ class Sizes:
 def to_try(config: Choice, made: object) -> bool:
     """Whether a part is the user's own, and has values to try it with."""
     is_foreign = is_own(config) or (is_own(made) and not type(made).__module__.startswith("torch."))
-    return is_foreign and torch.get_default_device().type != "meta"
+    has_values = not isinstance(made, nn.Module) or not any(p.is_meta for p in made.parameters())
+    return is_foreign and has_values and torch.get_default_device().type != "meta"
 
 
 @torch.no_grad()
