@@ -248,7 +248,8 @@ def test_the_model_card_can_be_left_out(
 
 def test_every_format_has_a_file_of_its_own() -> None:
     homes = {name: member.__module__ for name, member in ExportFormat.members.items()}
-    assert homes == {name: f"microgpt.engine.exchange.formats.{name}" for name in ("hf", "safetensors")}
+    names = ("gguf", "hf", "html", "onnx", "safetensors")
+    assert homes == {name: f"microgpt.engine.exchange.formats.{name}" for name in names}
 
 
 UNICODE = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
