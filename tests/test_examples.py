@@ -1,5 +1,6 @@
 """The notebooks run from the first cell to the last, solved exercises included, and hold what their sources say."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -35,16 +36,31 @@ def test_there_are_five_notebooks() -> None:
     assert sorted(path.stem for path in EXAMPLES.glob("*.ipynb")) == NAMES
 
 
+def nonsense(solution: str) -> str:
+    """An answer of the solution's form that is wrong."""
+    wrong = []
+    for node in ast.parse(solution).body:
+        if isinstance(node, ast.FunctionDef):
+            wrong.append(f"def {node.name}(*_): return -1")
+        elif isinstance(node, ast.Assign):
+            wrong += [f"{target.id} = -1" for target in node.targets if isinstance(target, ast.Name)]
+    return "\n".join(wrong)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs_and_accepts_the_solutions(name: str, builder: Any) -> None:
-    answers = builder.solutions(name)
-    assert sorted(answers) == [1, 2, 3, 4, 5]
+def test_a_notebook_runs_takes_the_solutions_and_refuses_nonsense(name: str, builder: Any) -> None:
+    solutions = builder.solutions(name)
+    assert sorted(solutions) == [1, 2, 3, 4, 5]
+    answers = {number: [nonsense(code), code] for number, code in solutions.items()}
     made = builder.execute(builder.notebook(source(name), answers), quick=True, timeout=240)
-    said = printed([output for cell in made.cells for output in cell.get("outputs", [])])
-    for number in answers:
-        assert f"Exercise {number}: not answered yet." in said
-        assert f"Exercise {number}: right." in said
+    code = [cell for cell in made.cells if cell.cell_type == "code"]
+    exercises = [i for i, cell in enumerate(code) if cell.source.startswith("# Exercise")]
+    for number, i in enumerate(exercises, start=1):
+        unsolved, wrong, right = (printed(cell.outputs) for cell in code[i : i + 3])
+        assert f"Exercise {number}: not answered yet." in unsolved
+        assert f"Exercise {number}: right." not in wrong
+        assert f"Exercise {number}: right." in right, right
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -239,10 +239,11 @@ print(tokenizer.decode(library.generate(prompt, 60, do_sample=False)[0].tolist()
 # %%
 def check(exercise, answer, is_right, hint):
     """Say whether an answer is right; None is no answer yet."""
-    if answer is None:
-        print(f"Exercise {exercise}: not answered yet.")
-    else:
-        print(f"Exercise {exercise}: {'right.' if is_right(answer) else f'not yet. {hint}'}")
+    try:
+        verdict = "not answered yet." if answer is None else "right." if is_right(answer) else f"not yet. {hint}"
+    except Exception as error:  # the answer is of another kind than asked for
+        verdict = f"not yet ({type(error).__name__}: {error}). {hint}"
+    print(f"Exercise {exercise}: {verdict}")
 
 
 # %% [markdown]

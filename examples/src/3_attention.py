@@ -149,10 +149,11 @@ for heads in ([], [0], [1], [2], [3], sorted(backs)):
 # %%
 def check(exercise, answer, is_right, hint):
     """Say whether an answer is right; None is no answer yet."""
-    if answer is None:
-        print(f"Exercise {exercise}: not answered yet.")
-    else:
-        print(f"Exercise {exercise}: {'right.' if is_right(answer) else f'not yet. {hint}'}")
+    try:
+        verdict = "not answered yet." if answer is None else "right." if is_right(answer) else f"not yet. {hint}"
+    except Exception as error:  # the answer is of another kind than asked for
+        verdict = f"not yet ({type(error).__name__}: {error}). {hint}"
+    print(f"Exercise {exercise}: {verdict}")
 
 
 # %% [markdown]
@@ -241,8 +242,8 @@ check(
 
 # %% [markdown]
 # **5.** Attribution takes a logit apart into what embeddings, heads and MLPs add to it. Which head adds most to the
-# letter that comes next, at the end of `"\n" + word + word[:4]`? Give `(layer, head)`. The table below is a part of
-# the answer.
+# letter that comes next, at the end of `"\n" + word + word[:4]`? Give `(layer, head)`. The cell prints the first
+# terms of the sum.
 
 # %%
 # Exercise 5

@@ -11,7 +11,7 @@ import argparse
 import ast
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,15 @@ def cells(source: str) -> list[tuple[str, str]]:
             lines = text.strip().splitlines()
             found.append(("markdown", "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines)))
         else:
-            found.append(("code", text.strip()))
+            found.append(("code", text.strip().replace("  # fmt: skip", "")))
     return found
 
 
-def notebook(source: str, answers: Mapping[int, str] | None = None) -> Any:
+def notebook(source: str, answers: Mapping[int, Sequence[str]] | None = None) -> Any:
     """The notebook of a source, without outputs.
 
     Args:
-        answers: code by the exercise's number; a cell with the exercise so solved follows the exercise.
+        answers: by the exercise's number, code to try: for each a cell, which may fail, follows the exercise.
     """
     made = nbformat.v4.new_notebook()
     made.metadata = {
@@ -52,8 +52,9 @@ def notebook(source: str, answers: Mapping[int, str] | None = None) -> Any:
         new = nbformat.v4.new_markdown_cell if kind == "markdown" else nbformat.v4.new_code_cell
         made.cells.append(new(text, id=f"cell-{len(made.cells)}"))
         number = re.match(r"# Exercise (\d)", text) if kind == "code" else None
-        if number and answers:
-            made.cells.append(new(solved(text, answers[int(number[1])]), id=f"cell-{len(made.cells)}"))
+        for answer in answers[int(number[1])] if number and answers else ():
+            made.cells.append(new(solved(text, answer), id=f"cell-{len(made.cells)}"))
+            made.cells[-1].metadata = {"tags": ["raises-exception"]}
     return made
 
 
@@ -114,8 +115,8 @@ def meaning(code: str) -> str:
 
 
 def kept(output: Any) -> Any:
-    """An output without the text that stands for a picture."""
-    if "image/png" in output.get("data", {}):
+    """An output without the text that stands for a picture or table."""
+    if {"image/png", "text/markdown"} & set(output.get("data", {})):
         output.data.pop("text/plain", None)
     if "metadata" in output:
         output.metadata = {}
