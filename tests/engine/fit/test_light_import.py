@@ -68,7 +68,7 @@ def test_the_first_step_comes_without_what_a_run_may_never_use(run: Path) -> Non
 
 
 def test_a_short_run_still_writes_its_events(run: Path) -> None:
-    assert RunDir(run).read_summary()["best_step"] == 2
+    assert (RunDir(run).read_summary() or {})["best_step"] == 2
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (events,) = run.glob("events.out.*")

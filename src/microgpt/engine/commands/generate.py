@@ -32,7 +32,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; may be given again")
     p.add_argument("--no-stop", action="store_true", help="go on past the model's end token")
     p.add_argument("--seed", type=common.whole_number, metavar="S", help="the same seed gives the same text")
-    p.add_argument("--compile", action="store_true", help="up to half a minute first, then about twice as fast")
+    p.add_argument(
+        "--compile", action="store_true", help="up to half a minute first, then one text comes about twice as fast"
+    )
+    opening.add_weights(p)
     return p
 
 

@@ -135,6 +135,7 @@ class ParentFirst(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Run the package's code; the submodule itself is for the other finders, unless the package imports it."""
         if not isinstance(self.package, Deferred):
             with contextlib.suppress(ValueError):
                 sys.meta_path.remove(self)
