@@ -107,7 +107,7 @@ def test_a_step_recorded_once_makes_every_token(
         steps.append(compiled.StaticStep(compiled.next_logits, recorded))
         return steps[-1]
 
-    monkeypatch.setattr(generate, "compiled_next_logits", static_step)
+    monkeypatch.setattr(compiled, "compiled_next_logits", static_step)
     model = make_gpt(pos=scheme, **parts)
     for length, count in ((4, 30), (1, 15), (2, 15), (12, 5)):
         x = ids(2, length)
