@@ -50,8 +50,22 @@ def test_one_command_runs_them_and_holds_them_against_their_goals(tmp_path: Path
     command = [sys.executable, str(SCRIPTS / "run.py"), str(tmp_path), "--quick", "--only", "generate"]
     done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "tokens equal to the uncached ones, fp32" in done.stdout.splitlines()[-1]
+    verdict, value, *_, what = done.stdout.splitlines()[-1].split(maxsplit=4)
+    assert (verdict, value) == ("pass", "1")
+    assert what == "generate: tokens equal to the uncached ones, fp32"
     assert (tmp_path / "generate.json").is_file()
+
+
+def test_a_quick_run_that_is_out_of_time_says_what_has_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = import_module("run")
+    monkeypatch.setattr(run, "QUICK_SECONDS", 0.5)
+    assert run.main([str(tmp_path), "--quick", "--only", "data", "train", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[-2:]] == [
+        ["not", "run", f"{name}:", "out", "of", "time"] for name in ("data", "train")
+    ]
 
 
 def test_ratios_are_those_of_the_rounds_and_turns_alternate() -> None:

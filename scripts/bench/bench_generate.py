@@ -21,6 +21,8 @@ from bench_nanogpt import nanogpt_module
 from bench_rig import Bench, alternate
 from microgpt import GPT, CharTokenizer, GPTConfig
 from microgpt.engine.trained.run import Run
+from microgpt.model.kernels import torch_private
+from microgpt.model.kernels.int8 import quantize
 
 SIZES = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256}
 TINY = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16}
@@ -104,6 +106,10 @@ def main(argv: Sequence[str] | None = None) -> Bench:
             for name, model in models.items()
             for compiled in ((False, True) if compiles else (False,))
         }
+        if bench.device == "cpu" and torch_private.has_fbgemm():
+            rough = ours(bench, torch.float32)
+            quantize(rough)
+            own["microgpt int8"] = run_generate(rough, False)
         peers: dict[str, Generate] = {}
         if bench.args.nanogpt is not None:
             peers["nanoGPT"] = nanogpt_generate(bench, dtypes["bf16" if bench.device == "cuda" else "fp32"])

@@ -69,16 +69,25 @@ def main(argv: Sequence[str] | None = None) -> Bench:
             "from microgpt import GPT": partial(finished, "-c", "from microgpt import GPT"),
             "microgpt-train --help": partial(finished, "-m", TRAIN, "--help"),
             "microgpt-train, first step": partial(first_step, bench, *default),
+            "small and eager, first step": partial(first_step, bench, *tiny, "trainer.compile=false"),
             "microgpt-generate, 1 token": partial(
                 finished, "-m", "microgpt.engine.commands.generate", str(run), "--max-new-tokens", "1"
             ),
+            "microgpt-evaluate": partial(finished, "-m", "microgpt.engine.commands.evaluate", str(run)),
         }
         if bench.quick:
-            turns = {name: turns[name] for name in ("microgpt-train --help", "microgpt-train, first step")}
+            for name in ("python, nothing", "import microgpt", "from microgpt import GPT"):
+                del turns[name]
         found = alternate(turns, bench.rounds)
         bench.table("seconds from start", [{"what": name, "s": seconds} for name, seconds in found.items()])
         bench.claim("microgpt-train --help, s", found["microgpt-train --help"].median, at_most=0.5)
         bench.claim("first step of a run, s", found["microgpt-train, first step"].median, at_most=6)
+        torch = found["import torch"]
+        bench.claim(
+            "first step, eager, times import torch", found["small and eager, first step"].over(torch), at_most=1.7
+        )
+        for name in ("microgpt-generate, 1 token", "microgpt-evaluate"):
+            bench.claim(f"{name}, times import torch", found[name].over(torch), at_most=1)
     return bench
 
 

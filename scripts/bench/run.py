@@ -2,17 +2,21 @@
 
     python scripts/bench/run.py results/ [--nanogpt DIR] [--mingpt DIR] [--litgpt DIR] [--only train ...]
 
-Each benchmark runs in a process of its own; on two CPU cores all of them take about an hour and a half. Quote a
-figure with its file, which says the machine, the date and the load.
+Each benchmark runs in a process of its own; on two CPU cores all of them take about an hour and a half. `--quick` takes
+tiny sizes and at most five minutes: what has not run by then is in the table as not run. Quote a figure with its file,
+which says the machine, the date and the load.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+QUICK_SECONDS = 290.0
+"""What `--quick` takes at most, all benchmarks together."""
 BENCHES = ("startup", "data", "overhead", "train", "generate", "page", "peers", "scaling", "speed")
 
 
@@ -29,29 +33,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = {f"--{name}": value for name, value in vars(a).items() if name not in ("folder", "only", "quick")}
     shared = [word for name, value in given.items() if value is not None for word in (name, value)]
     shared += ["--quick"] * a.quick
-    failed = []
+    failed, unfinished, end = [], [], time.monotonic() + QUICK_SECONDS
     for name in a.only:
         script, out = Path(__file__).with_name(f"bench_{name}.py"), a.folder / f"{name}.json"
         out.unlink(missing_ok=True)
-        done = subprocess.run([sys.executable, str(script), *shared, "--out", str(out)], check=False)
-        failed += [name] if done.returncode else []
+        left = max(0.1, end - time.monotonic()) if a.quick else None
+        command = [sys.executable, str(script), *shared, "--out", str(out)]
+        try:
+            failed += [name] if subprocess.run(command, check=False, timeout=left).returncode else []
+        except subprocess.TimeoutExpired:
+            unfinished.append(name)
         print(flush=True)
-    summarise(a.folder)
+    summarise(a.folder, unfinished)
     if failed:
         print(f"did not end well: {', '.join(failed)}", file=sys.stderr)
     return len(failed)
 
 
-def summarise(folder: Path) -> None:
-    """Every claim of the files in a folder, held against its goal."""
-    for path in sorted(folder.glob("*.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
+def summarise(folder: Path, unfinished: Sequence[str] = ()) -> None:
+    """One table: every claim of the files in a folder, `pass` or `short` of its goal."""
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    for found in files:
         facts = found["machine"]
         print(f"{found['bench']}: {facts['date']}, {facts['device']}, {facts['threads']} threads, "
               f"load {facts['load before']} to {facts['load after']}, {facts['seconds']:.0f} s")  # fmt: skip
+    print(f"\n{'':7} {'found':>12}  {'goal':>9}  what")
+    for name in unfinished:
+        print(f"{'not run':7} {'':>12}  {'':>9}  {name}: out of time")
+    for found in files:
         for claim in found["claims"]:
-            verdict = "ok  " if claim["ok"] else "MISS"
-            print(f"  {verdict} {claim['value']:>12,.4g}  {claim['goal']:>9}  {claim['what']}")
+            verdict = "pass" if claim["ok"] else "short"
+            print(f"{verdict:7} {claim['value']:>12,.4g}  {claim['goal']:>9}  {found['bench']}: {claim['what']}")
 
 
 if __name__ == "__main__":

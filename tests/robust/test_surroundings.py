@@ -53,8 +53,11 @@ def test_figures_are_drawn_whatever_backend_is_named_and_a_valid_one_stays(named
 
 
 def test_lightning_is_imported_whatever_backend_is_named() -> None:
-    """It imports torchmetrics, which imports matplotlib."""
-    code = "from microgpt.engine.fit import loop; import sys; assert 'matplotlib' in sys.modules"
+    """It imports torchmetrics, which imports matplotlib once it is to draw."""
+    code = (
+        "from microgpt.engine.fit import loop; import sys; assert 'matplotlib' not in sys.modules; "
+        "import torchmetrics.utilities.plot as plot; plot.plot_curve; assert 'matplotlib' in sys.modules"
+    )
     env = {**os.environ, "MPLBACKEND": "inline"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

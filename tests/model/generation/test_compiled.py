@@ -16,6 +16,7 @@ from microgpt.model import PositionConfig
 from microgpt.model.generation import compiled
 from microgpt.model.generation import stream as generate
 from microgpt.model.generation.sampling import SamplingParams
+from microgpt.model.kernels import hardware
 from microgpt.model.kernels.linear import linear
 
 needs_compiler = pytest.mark.skipif(not compiled.can_compile("cpu"), reason="needs a C++ compiler")
@@ -33,7 +34,8 @@ CASES = [
 
 
 @pytest.fixture(autouse=True)
-def compiled_anew() -> Iterator[None]:
+def compiled_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(hardware, "COMPILED_ROWS", dict.fromkeys(hardware.CPU_FLOPS, 100))
     torch.compiler.reset()
     counters.clear()
     yield
@@ -105,7 +107,7 @@ def test_a_step_recorded_once_makes_every_token(
         steps.append(compiled.StaticStep(compiled.next_logits, recorded))
         return steps[-1]
 
-    monkeypatch.setattr(generate, "compiled_next_logits", static_step)
+    monkeypatch.setattr(compiled, "compiled_next_logits", static_step)
     model = make_gpt(pos=scheme, **parts)
     for length, count in ((4, 30), (1, 15), (2, 15), (12, 5)):
         x = ids(2, length)
@@ -170,3 +172,19 @@ def test_without_a_compiler_it_says_so_before_the_first_token(
     monkeypatch.setattr(compiled.shutil, "which", lambda name: None)  # type: ignore[attr-defined]
     with pytest.raises(MachineError, match=r"cannot compile here in generation on cpu; install g\+\+"):
         make_gpt().generate(ids(1, 3), 4, compile=True)
+
+
+@pytest.mark.parametrize("kind", hardware.CPU_FLOPS)
+def test_so_many_texts_that_a_compiled_step_is_slower_are_not_compiled_and_it_says_so(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], kind: str,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.undo()
+    monkeypatch.setattr(hardware, "_CPU", hardware.Hardware("cpu", has_bf16=False, kind=kind))
+    monkeypatch.setattr(compiled, "compiled_next_logits", lambda device: pytest.fail("compiled"))
+    model, x = make_gpt(), ids(16, 3)
+    made = model.generate(x, 4, generator=seeded(), compile=True)
+    assert torch.equal(made, model.generate(x, 4, generator=seeded()))
+    assert caplog.messages == ["warning: 16 texts at once are faster without compiling, which is left out"]
+    with pytest.raises(pytest.fail.Exception, match="compiled"):
+        model.generate(x[:1], 4, compile=True)

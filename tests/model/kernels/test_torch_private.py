@@ -15,10 +15,13 @@ from microgpt.model.kernels import hardware, linear, packed, torch_private
 
 ONEDNN = {"ops.mkldnn._linear_pointwise.default", "ops.mkldnn._reorder_linear_weight"}
 FOREACH = ("lerp", "lerp_", "sign_", "mul_", "add_", "copy_", "norm")
+INT8 = {"ops.quantized.linear_prepack", "ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default"}
 FAKE = ("FakeTensorMode", "DataDependentOutputException", "DynamicOutputShapeException")
 NAMES = [
     *sorted(ONEDNN),
     "compiler.config.patch",
+    "_make_per_channel_quantized_tensor",
+    *sorted(INT8),
     *(f"_foreach_{name}" for name in FOREACH),
     *(f"_subclasses.fake_tensor.{name}" for name in FAKE),
 ]

@@ -45,6 +45,7 @@ def parser(sources: Sources | None = None) -> argparse.ArgumentParser:
     p.add_argument("--data", metavar="FILE", help="a text of your own (default: the run's corpus)")
     p.add_argument("--encoding", default="utf-8", metavar="E", help="encoding of FILE")
     p.add_argument("--split", choices=("val", "test", "train"), default="val", help="which split of the run's corpus")
+    opening.add_weights(p)
     p.add_argument("--protocol", default="blocks", metavar="P",
                    help=f"{protocols} (default: %(default)s), or one that --import defines")  # fmt: skip
     return p

@@ -34,7 +34,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=common.whole_number, metavar="S", help="the same seed gives the same text")
     p.add_argument("--generator", choices=("torch", "counter"), default="torch",
                    help="counter: the random numbers of a run's page, so that both write the same text")  # fmt: skip
-    p.add_argument("--compile", action="store_true", help="up to half a minute first, then about twice as fast")
+    p.add_argument(
+        "--compile", action="store_true", help="up to half a minute first, then one text comes about twice as fast"
+    )
+    opening.add_weights(p)
     return p
 
 

@@ -29,6 +29,12 @@ def add_imports(p: argparse.ArgumentParser) -> None:
                    help="Python file or module that defines parts of your own")  # fmt: skip
 
 
+def add_weights(p: argparse.ArgumentParser) -> None:
+    """Add --weights, which `open_run` reads."""
+    p.add_argument("--weights", default="stored", metavar="W",
+                   help="stored, or int8: less exact, faster for large models on CPUs")  # fmt: skip
+
+
 def import_parts(a: argparse.Namespace) -> None:
     """Import the files and modules that --import names.
 
@@ -55,4 +61,7 @@ def open_run(a: argparse.Namespace) -> "Run":
     from microgpt.engine.trained.run import load
 
     import_parts(a)
-    return load(a.run, resolve_accelerator(a.device))
+    weights: str = getattr(a, "weights", "stored")
+    # int8 is for CPUs: where nothing else is asked for, the model stays there.
+    device = "cpu" if weights == "int8" and a.device == "auto" else resolve_accelerator(a.device)
+    return load(a.run, device, weights)

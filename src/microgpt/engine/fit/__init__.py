@@ -1,5 +1,5 @@
 """The training loop, its callbacks and its loggers; the only package that imports Lightning."""
 
-from microgpt.engine.process.drawing import import_matplotlib
+from microgpt.engine.fit.light_import_private import import_lightning
 
-import_matplotlib()  # before Lightning does
+import_lightning()

@@ -4,18 +4,20 @@ its gradient and its optimizer state, and gathers a block's weights only while c
 Checkpoints hold whole tensors, as without sharding: a run can resume with any strategy and number of devices.
 """
 
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from lightning.pytorch.strategies.strategy import Strategy
 from torch import Tensor
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from microgpt.engine.fit.lightning_private import StartedRanksStrategy
 from microgpt.model import GPT
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 class ShardedStrategy(StartedRanksStrategy):
@@ -59,20 +61,29 @@ class ShardedStrategy(StartedRanksStrategy):
 
 def shard(model: GPT, mesh: Any) -> None:
     """Shard a model that is identical on every rank: block by block, then the rest."""
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     register_fsdp_forward_method(model, "loss")
 
 
+def is_sharded(value: Any) -> "TypeGuard[DTensor]":
+    """Whether this is a tensor of which each rank holds a part. torch's module of them takes half a second to import,
+    and there are none without it."""
+    sharded = sys.modules.get("torch.distributed.tensor")
+    return sharded is not None and isinstance(value, sharded.DTensor)
+
+
 def is_shared(model: torch.nn.Module) -> bool:
     """Whether the weights are sharded across ranks."""
-    return any(isinstance(weight, DTensor) for weight in model.parameters())
+    return any(is_sharded(weight) for weight in model.parameters())
 
 
 def whole(tree: Any) -> Any:
     """Gather every sharded tensor in a nested state. All ranks must call it together."""
-    if isinstance(tree, DTensor):
+    if is_sharded(tree):
         return tree.full_tensor()
     if isinstance(tree, Mapping):
         return {key: whole(value) for key, value in tree.items()}
@@ -83,8 +94,10 @@ def whole(tree: Any) -> Any:
 
 def part_of(value: Any, like: Any) -> Any:
     """This rank's shard of a whole tensor, laid out like `like`; other values unchanged. All ranks must call it."""
-    if not isinstance(like, DTensor) or not isinstance(value, Tensor) or value.shape != like.shape:
+    if not is_sharded(like) or not isinstance(value, Tensor) or value.shape != like.shape:
         return value
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
 
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import threading
+import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ LAYOUT = {
 """The run's scalars in groups, under TensorBoard's tab Custom Scalars."""
 NOT_SHOWN = ("step", "tokens", "seconds")
 """Metrics that TensorBoard shows as an axis or not at all."""
+DELAY = 5.0
+"""Seconds for which the first events are kept: importing TensorBoard holds up no first step, and no short run."""
 
 
 class TensorBoardLog(Logger):
@@ -31,6 +34,8 @@ class TensorBoardLog(Logger):
         self.folder, self.resume_step = folder, resume_step
         self._writer: Any = None
         self._end: Any = None
+        self._began = time.monotonic()
+        self._kept: list[Callable[[Any], object]] = []
         self._excepthook = threading.excepthook
 
     @property
@@ -50,7 +55,16 @@ class TensorBoardLog(Logger):
             purge = self.resume_step + 1 if self.resume_step else None
             self._excepthook, threading.excepthook = threading.excepthook, self._quietly
             self._writer = SummaryWriter(str(self.folder), purge_step=purge)
+        kept, self._kept = self._kept, []
+        for write in kept:
+            write(self._writer)
         return self._writer
+
+    def _write(self, write: Callable[[Any], object]) -> None:
+        """Call `write` with the writer, in order, now or later."""
+        self._kept.append(write)
+        if self._writer is not None or time.monotonic() - self._began > DELAY:
+            _ = self.experiment
 
     def _quietly(self, failure: threading.ExceptHookArgs) -> None:
         """Print no traceback when a full disk ends TensorBoard's thread: the next call here raises the error."""
@@ -60,34 +74,45 @@ class TensorBoardLog(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write all metrics in one event; `add_scalar` would write one event each."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        shown, now = {name: x for name, x in metrics.items() if name not in NOT_SHOWN}, time.time()
 
-        points = [Summary.Value(tag=name, simple_value=x) for name, x in metrics.items() if name not in NOT_SHOWN]
-        self.experiment.file_writer.add_summary(Summary(value=points), step)
+        def write(writer: Any) -> None:
+            from tensorboard.compat.proto.summary_pb2 import Summary
+
+            points = [Summary.Value(tag=name, simple_value=x) for name, x in shown.items()]
+            writer.file_writer.add_summary(Summary(value=points), step, now)
+
+        self._write(write)
 
     def add_text(self, tag: str, text: str, step: int) -> None:
         """Show a Markdown text."""
-        self.experiment.add_text(tag, text, step)
+        now = time.time()
+        self._write(lambda writer: writer.add_text(tag, text, step, now))
 
     def add_figure(self, tag: str, figure: Any, step: int) -> None:
         """Show a matplotlib figure."""
-        self.experiment.add_figure(tag, figure, step)
+        now = time.time()
+        self._write(lambda writer: writer.add_figure(tag, figure, step, walltime=now))
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Write the hyperparameters and the layout of the scalars as training begins, so that an interrupted run has
         them too. The table's figures are the run's own scalars."""
-        from torch.utils.tensorboard import summary
-
         values = vars(params) if isinstance(params, Namespace) else params
         shown = {
             key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in values.items()
         }
         scores = {f"val/{name}": 0.0 for name in Metric.members} | {"train/loss": 0.0}
-        experiment, start, self._end = summary.hparams(shown, scores)  # type: ignore[no-untyped-call]
-        for entry in (experiment, start):
-            self.experiment.file_writer.add_summary(entry)
-        self.experiment.add_custom_scalars(LAYOUT)
+
+        def write(writer: Any) -> None:
+            from torch.utils.tensorboard import summary
+
+            experiment, start, self._end = summary.hparams(shown, scores)  # type: ignore[no-untyped-call]
+            for entry in (experiment, start):
+                writer.file_writer.add_summary(entry)
+            writer.add_custom_scalars(LAYOUT)
+
+        self._write(write)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -96,7 +121,8 @@ class TensorBoardLog(Logger):
         Raises:
             OSError: TensorBoard's thread could not write.
         """
-        writer, self._writer = self._writer, None
+        writer = self.experiment if self._kept else self._writer
+        self._writer = None
         if writer is not None:
             try:
                 if status == "success" and self._end is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import lightning as L
+import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.profilers import Profiler
@@ -101,7 +102,7 @@ def build_trainer(
             max_steps=setup.steps,
             max_epochs=1,
             accumulate_grad_batches=micro_batches(setup.config, world.size),
-            deterministic=knobs.deterministic,
+            deterministic=deterministic(knobs.deterministic),
             plugins=plugins,
             profiler=NoProfiler(),
             logger=runlog,
@@ -127,6 +128,12 @@ def build_strategy(knob: str, world_size: int) -> Strategy | str:
     if knob == "fsdp":
         return ShardedStrategy(world_size)
     return DDPStrategy(gradient_as_bucket_view=True)
+
+
+def deterministic(knob: bool) -> bool | None:
+    """`trainer.deterministic` for Lightning: None where nothing is to change, because torch imports its compiler to set
+    it."""
+    return knob if knob or torch.are_deterministic_algorithms_enabled() else None
 
 
 def micro_batches(config: RunConfig, world_size: int) -> int:

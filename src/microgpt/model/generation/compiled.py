@@ -1,6 +1,7 @@
 """Compile or record the generation of one token, so that Python no longer calls every operation of every layer."""
 
 import functools
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from microgpt.errors import MachineError
+from microgpt.errors import MachineError, UsageError
 from microgpt.model.generation.decoder import Decoder
 from microgpt.model.generation.kv_cache import KVCache, StaticCache
-from microgpt.model.kernels import compiling, torch_private
+from microgpt.model.kernels import compiling, hardware, torch_private
+
+log = logging.getLogger("microgpt")
 
 NextLogits = Callable[[Decoder, Tensor, KVCache | None], Tensor]
 """(model, tokens (B, T), cache of earlier tokens) -> float32 logits (B, V) of the next token."""
@@ -29,6 +32,21 @@ def can_compile(accelerator: str) -> bool:
     if accelerator == "cpu":
         return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
     return accelerator == "cuda" and find_spec("triton") is not None
+
+
+def faster_step(device: torch.device, rows: int, is_quantized: bool = False) -> NextLogits | None:
+    """`compiled_next_logits`, or None, with a warning, for so many texts that a compiled step is slower.
+
+    Raises:
+        MachineError: torch cannot compile here.
+        UsageError: the model has int8 weights, whose products are not compiled.
+    """
+    if is_quantized:
+        raise UsageError("int8 weights are not compiled", "compile", "leave one of the two out")
+    if rows > hardware.of(device.type).compiled_rows:
+        log.warning("warning: %d texts at once are faster without compiling, which is left out", rows)
+        return None
+    return compiled_next_logits(device)
 
 
 def compiled_next_logits(device: torch.device) -> NextLogits:

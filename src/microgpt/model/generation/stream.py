@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from microgpt.errors import NonFiniteError
-from microgpt.model.generation.compiled import NextLogits, compiled_next_logits, next_logits
+from microgpt.model.generation.compiled import NextLogits, faster_step, next_logits
 from microgpt.model.generation.decoder import Decoder
 from microgpt.model.generation.kv_cache import KVCache
 from microgpt.model.generation.sampling import SamplingParams, choose, refuse
+from microgpt.model.kernels.int8 import is_quantized
 from microgpt.model.kernels.packed import PACKING_PAYS, packed
 
 DEFAULT = SamplingParams()
@@ -40,7 +41,8 @@ def stream(
         max_new_tokens: the most tokens to generate.
         params: how to choose each token.
         use_cache: False recomputes the whole window for each token: the same tokens, slower.
-        compile: compile the generation of one token; see `compiled.compiled_next_logits`. Logits differ by rounding.
+        compile: compile the generation of one token, unless that is slower for so many texts; see
+            `compiled.faster_step`. Logits differ by rounding.
 
     Raises:
         UsageError: an argument is out of range; raised by the call itself, before the first token.
@@ -52,7 +54,7 @@ def stream(
         refuse(f"max_new_tokens {max_new_tokens}", "it must be 0 or more")
     params.check(model.vocab_size)
     device = model.wte.weight.device
-    step = compiled_next_logits(device) if compile and use_cache else None
+    step = faster_step(device, len(idx), is_quantized(model)) if compile and use_cache else None
     return tokens(model, idx.to(device), max_new_tokens, params, use_cache, step)
 
 

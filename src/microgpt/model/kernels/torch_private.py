@@ -6,6 +6,7 @@ test fails.
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -67,3 +68,34 @@ def dynamic_sources(names: str) -> contextlib.AbstractContextManager[None]:
     """Within the context, torch.compile treats these numbers, such as `L['cache'].length`, as variable."""
     patched: contextlib.AbstractContextManager[None] = find("compiler.config.patch")(dynamic_sources=names)
     return patched
+
+
+def has_fbgemm() -> bool:
+    """Whether this torch and this CPU have FBGEMM's int8 products."""
+    return "fbgemm" in find("backends.quantized.supported_engines")
+
+
+def pack_int8(weight: Tensor, scale: Tensor) -> Any:
+    """int8 weights (outputs, inputs) with a float scale (outputs,) for each row, packed for `int8_product`."""
+    engines = find("backends.quantized")
+    before = engines.engine
+    engines.engine = "fbgemm"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*quantized tensor|.*quantiz", category=UserWarning)
+            zeros = torch.zeros(len(weight), dtype=torch.int64)
+            quantized = find("_make_per_channel_quantized_tensor")(weight, scale.double(), zeros, 0)
+            return find("ops.quantized.linear_prepack")(quantized, None)
+    finally:
+        engines.engine = before
+
+
+@functools.cache
+def _int8_product() -> Callable[..., Tensor]:
+    operation: Callable[..., Tensor] = find("ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default")
+    return operation
+
+
+def int8_product(x: Tensor, scale: float, zero: int, packed: Any) -> Tensor:
+    """x W^T in float32 of a float32 x (..., inputs), rounded to the integers x / scale + zero of 0 to 255."""
+    return _int8_product()(x, scale, zero, packed)
