@@ -38,18 +38,28 @@ class DataConfig(Config):
     "Vocabulary size for tokenizer=bpe: the 256 bytes and the subwords merged from them."
     unknown: Annotated[Literal["error", "skip", "replace"], MACHINE] = "error"
     "Characters outside the vocabulary of a model that is evaluated on this text: stop, leave out, or put a stand-in."
+    documents: Literal["lines", "files", "separator", "jsonl"] | None = None
+    "Read documents, each between a start and an end token: lines, files, between separators, or a JSON object a line."
+    separator: str = "<|endoftext|>"
+    "What stands between two documents, for documents=separator."
+    jsonl_key: str = "text"
+    "Name of the text in each line's object, for documents=jsonl."
+    document_windows: Literal["within", "across"] = "within"
+    "Training windows: within one document, so that neither loss nor attention crosses its ends, or across documents."
     batch_size: Count = 64
     "Sequences per optimizer step, over all devices and micro-batches."
     val_fraction: Fraction = 0.1
-    "Share of the text for validation: its end, before the test share."
+    "Share of the text for validation: its end, before the test share; of documents, as many drawn at random."
     test_fraction: Fraction = 0.0
-    "Share of the text for testing: its very end."
+    "Share of the text for testing: its very end; of documents, as many drawn at random."
     sampling: Literal["random", "shuffle"] = "random"
     "Order of the training windows: drawn with replacement, or each window once an epoch."
     cache_dir: Annotated[str | None, MACHINE] = None
     "Folder for downloads and encoded texts; null: $MICROGPT_CACHE, else ~/.cache/microgpt."
 
     def check(self) -> Iterator[Fault]:
+        if not self.separator:
+            yield Fault("separator", "an empty separator", "name what stands between two documents")
         if self.path == "":
             yield Fault("path", "an empty path", "name a file, folder or glob, or null for the corpus")
         if self.val_fraction + self.test_fraction >= 1:

@@ -57,7 +57,7 @@ class Source:
             DataError: a file is unreadable, or not in the encoding (with the byte's offset in the file).
         """
         for part in self.parts:
-            yield from _decoded(part, encoding, errors)
+            yield from decoded(part, encoding, errors)
 
 
 def find_source(config: DataConfig, downloads: Path) -> Source:
@@ -99,12 +99,12 @@ def _own_text(name: str, encoding: str, cache: Path) -> Source:
             files = [p for p in _files_below(path, cache) if _is_text(p, encoding)]
             if not files:
                 fix = "name a folder that holds texts, or a single file; what runs write is no corpus"
-                raise DataError("no text file", _shown(path), fix)
-            return Source(_shown(path), tuple(files))
+                raise DataError("no text file", shown_part(path), fix)
+            return Source(shown_part(path), tuple(files))
         if path.is_file():
-            return Source(_shown(path), (path,))
+            return Source(shown_part(path), (path,))
         if path.exists():
-            raise DataError("neither a file nor a folder", _shown(path), "name a text with data.path=")
+            raise DataError("neither a file nor a folder", shown_part(path), "name a text with data.path=")
     except (
         OSError,
         ValueError,
@@ -113,7 +113,7 @@ def _own_text(name: str, encoding: str, cache: Path) -> Source:
         raise _unreadable(error, path) from error
     if glob.has_magic(name):
         return _matching(str(path), encoding, cache)
-    raise DataError("no such file or folder", _shown(path), _near(path))
+    raise DataError("no such file or folder", shown_part(path), _near(path))
 
 
 def _matching(pattern: str, encoding: str, cache: Path) -> Source:
@@ -124,8 +124,8 @@ def _matching(pattern: str, encoding: str, cache: Path) -> Source:
     files = sorted(texts, key=Path.as_posix)
     if not files:
         fix = "quote the pattern, or name a file or folder; what runs write is no corpus"
-        raise DataError("no text file matches", _shown(Path(pattern)), fix)
-    return Source(_shown(Path(pattern)), tuple(files))
+        raise DataError("no text file matches", shown_part(Path(pattern)), fix)
+    return Source(shown_part(Path(pattern)), tuple(files))
 
 
 def _files_below(folder: Path, cache: Path) -> list[Path]:
@@ -177,7 +177,12 @@ def _chunks(part: Path | bytes) -> Iterator[bytes]:
             yield chunk
 
 
-def _decoded(part: Path | bytes, encoding: str, errors: str) -> Iterator[str]:
+def decoded(part: Path | bytes, encoding: str, errors: str) -> Iterator[str]:
+    """Yield a file's text, a chunk at a time.
+
+    Raises:
+        DataError: the file is unreadable, or not in the encoding.
+    """
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     read, at_start = 0, True
 
@@ -199,7 +204,7 @@ def _decoded(part: Path | bytes, encoding: str, errors: str) -> Iterator[str]:
 
 
 def _undecodable(error: UnicodeError, part: Path | bytes, encoding: str, read: int) -> DataError:
-    where, fix = _shown(part), "name the file's encoding with data.encoding="
+    where, fix = shown_part(part), "name the file's encoding with data.encoding="
     if not isinstance(error, UnicodeDecodeError):  # a missing byte order mark
         fix = "name the encoding with its byte order, for example data.encoding=utf-16-le"
         return DataError(f"not {encoding} ({error})", where, fix)
@@ -213,9 +218,9 @@ def _undecodable(error: UnicodeError, part: Path | bytes, encoding: str, read: i
 
 def _unreadable(error: Exception, path: Path | bytes) -> DataError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return DataError(f"cannot read: {reason}", _shown(path), "check the path and its permissions")
+    return DataError(f"cannot read: {reason}", shown_part(path), "check the path and its permissions")
 
 
-def _shown(path: Path | bytes) -> str:
+def shown_part(path: Path | bytes) -> str:
     """A part's name, safe to print."""
     return escaped(str(path)) if isinstance(path, Path) else "the corpus"

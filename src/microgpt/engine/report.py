@@ -22,7 +22,8 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig) -> None:
         figures = ", ".join(f"{key} {metric.quantity(summary[key])}" for key, metric in shown.items() if key in summary)
         log.info("\n%s at step %d (%s, best of the run)", figures, summary["best_step"], summary["protocol"])
         with optional("the comparison with n-grams"):
-            for name, loss in yardsticks(corpus.train, corpus.val, corpus.tokenizer.vocab_size).items():
+            baselines = yardsticks(corpus.scored("train"), corpus.scored("val"), corpus.tokenizer.vocab_size)
+            for name, loss in baselines.items():
                 log.info("  for comparison, %s: %.4f nats per token", name, loss)
     prompt = config.sample.prompts[0] if config.sample.prompts else ""
     with optional("the sample"):

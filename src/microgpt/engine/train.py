@@ -10,7 +10,6 @@ import torch
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
 from microgpt.data.tokenizer.base import unknown_text
-from microgpt.data.windows import Windows
 from microgpt.engine.addons import require_packages
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig, flatten
@@ -168,7 +167,7 @@ def find(config: RunConfig, arguments: Sequence[str] = ()) -> Found:
     config, pretrained = adopt(config, arguments)
     corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
     check_uses(config, corpus)
-    windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
+    windows = corpus.windows(config.data, config.model.block_size, config.seed)
     steps = total_steps(config, len(windows))
     return Found(asked_for, config, accelerator, world, corpus, pretrained, steps)
 
@@ -236,7 +235,7 @@ def score_test(run: Run, corpus: Corpus, config: RunConfig) -> dict[str, float]:
     """Score the best weights on the test split, which nothing else uses."""
     score = evaluate(
         run.model,
-        corpus.test,
+        corpus.scored("test"),
         protocol=config.eval.protocol,
         batch_size=config.eval.batch_size,
         chars_per_token=corpus.chars_per_token("test"),

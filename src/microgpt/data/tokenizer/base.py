@@ -155,6 +155,10 @@ class Tokenizer(Part, ABC, family="tokenizer"):
         indices: list[int] = self.encode_array(text).tolist()
         return indices
 
+    def prompt(self, text: str) -> list[int]:
+        """The tokens from which a model continues a text: `encode`, after the token that starts a text, if any."""
+        return self.encode(text)
+
     def encode_array(self, text: str) -> np.ndarray:
         """Encode `text` as an array (n,) of the smallest integer type that holds the vocabulary."""
         return self.encode_counted(text)[0]
