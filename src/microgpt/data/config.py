@@ -33,9 +33,11 @@ class DataConfig(Config):
     encoding: str = "utf-8"
     "Encoding of the text: utf-8 (with or without BOM), latin-1, utf-16, ... any that Python knows."
     tokenizer: Annotated[str, OneOf(_tokenizers)] = "char"
-    "What a token is: a character, a UTF-8 byte, a subword learnt from the text, or as in model.pretrained."
-    vocab_size: Annotated[int, Range(min=256)] = 1024
-    "Vocabulary size for tokenizer=bpe: the 256 bytes and the subwords merged from them."
+    "What a token is: a character, a UTF-8 byte, a subword learnt from the text, a number, or as in model.pretrained."
+    vocab_size: Annotated[int, Range(min=1)] | None = 1024
+    "Vocabulary size for tokenizer=bpe: the 256 bytes and subwords merged from them; of tokens, null: the largest's."
+    dtype: Literal["uint8", "uint16", "int16", "uint32", "int32", "int64"] = "uint16"
+    "Type of each number in a .bin file of tokens; nanoGPT's is uint16."
     unknown: Annotated[Literal["error", "skip", "replace"], MACHINE] = "error"
     "Characters outside the vocabulary of a model that is evaluated on this text: stop, leave out, or put a stand-in."
     documents: Literal["lines", "files", "separator", "jsonl"] | None = None
@@ -58,6 +60,8 @@ class DataConfig(Config):
     "Folder for downloads and encoded texts; null: $MICROGPT_CACHE, else ~/.cache/microgpt."
 
     def check(self) -> Iterator[Fault]:
+        if self.tokenizer == "bpe" and (self.vocab_size is None or self.vocab_size < 256):
+            yield Fault("vocab_size", f"{self.vocab_size} where tokenizer=bpe needs 256 at least", "raise it")
         if not self.separator:
             yield Fault("separator", "an empty separator", "name what stands between two documents")
         if self.path == "":

@@ -16,15 +16,18 @@ from torch import Tensor
 
 from microgpt.data.cache import Cache, cache_folder
 from microgpt.data.config import DataConfig
+from microgpt.data.dataset import as_ids
 from microgpt.data.decoded_text import DecodedText
 from microgpt.data.document_format import DocumentFormat
 from microgpt.data.document_windows import training_windows
 from microgpt.data.documents import Documents, encode_documents
 from microgpt.data.encoded_text import EncodedText, code_hash, encode, fit_tokenizer
 from microgpt.data.sources import Source, find_source
+from microgpt.data.token_files import SUFFIXES, checked_size, read_tokens
 from microgpt.data.tokenizer import Tokenizer, Unknown
 from microgpt.data.tokenizer.base import PRETRAINED
 from microgpt.data.tokenizer.documents import DocumentTokenizer
+from microgpt.data.tokenizer.tokens import TokenIds
 from microgpt.data.windows import Windows
 from microgpt.errors import DataError, UsageError
 
@@ -103,7 +106,10 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
     """
     source = source_of(config)
     is_documents = config.documents is not None or isinstance(tokenizer, DocumentTokenizer)
-    parts = (document_parts if is_documents else text_parts)(config, source, tokenizer)
+    if isinstance(tokenizer, TokenIds) or (tokenizer is None and config.tokenizer == TokenIds.name):
+        parts = token_parts(config, source, tokenizer)
+    else:
+        parts = (document_parts if is_documents else text_parts)(config, source, tokenizer)
     path = None if config.path is None else str(Path(config.path).expanduser().absolute())
     splits = dict(zip(SPLITS, parts.splits, strict=True))
     return Corpus(source.name, parts.sha256, parts.tokenizer, parts.unknown, splits, sum(parts.sizes), path)
@@ -160,6 +166,25 @@ def document_parts(config: DataConfig, source: Source, tokenizer: Tokenizer | No
     encoded = [encode_documents(part, tokenizer, cache) for part in splits]
     unknown = sum((part.unknown for part in encoded), Counter[str]())
     return Parts(documents.sha256, documents.sizes, tokenizer, unknown, encoded)
+
+
+def token_parts(config: DataConfig, source: Source, tokenizer: Tokenizer | None) -> Parts:
+    """A file of tokens in three parts: the training split first, the test split last."""
+    if config.documents is not None:
+        raise UsageError("documents of tokens", "data.documents", "leave it out: a file of tokens is one sequence")
+    path = Path(config.path).expanduser() if config.path else None
+    if path is None or not path.is_file():
+        raise DataError("no file of tokens", source.name, f"name one with data.path=: {', '.join(SUFFIXES)}")
+    ids = read_tokens(path, config.dtype)
+    if tokenizer:
+        checked_size(ids, tokenizer.vocab_size, source.name, "name tokens of the model's own vocabulary")
+    else:
+        fix = "raise data.vocab_size, or null for the largest token's; is data.dtype right?"
+        tokenizer = TokenIds(checked_size(ids, config.vocab_size, source.name, fix))
+    whole = EncodedText(as_ids(ids), tokenizer, Counter())
+    bounds = split_bounds(len(whole), config.val_fraction, config.test_fraction)
+    sha256, sizes = source.digest()
+    return Parts(sha256, sizes, tokenizer, Counter(), [whole.part(*pair) for pair in itertools.pairwise(bounds)])
 
 
 def document_format(config: DataConfig) -> DocumentFormat | None:

@@ -71,6 +71,9 @@ def find_source(config: DataConfig, downloads: Path) -> Source:
     if config.url is not None:
         path = fetch(config.corpus, config.url, downloads, config.size, config.sha256)
         return Source(config.corpus, (path,))
+    if config.tokenizer == "tokens":
+        fix = "name one with data.path=: .npy, .safetensors or .bin"
+        raise DataError("no file of tokens", "data.path", fix)
     if config.corpus not in BUILT_IN:
         fix = f"{did_you_mean(config.corpus, BUILT_IN)}, or give data.url or data.path"
         raise DataError(f"no corpus {config.corpus!r} and no address to download it from", "data.corpus", fix)

@@ -25,7 +25,7 @@ class FitKnobs(Protocol):
     """The knobs of `data` that `Tokenizer.fit` may use."""
 
     @property
-    def vocab_size(self) -> int:
+    def vocab_size(self) -> int | None:
         """The most tokens that a tokenizer of subwords may learn."""
 
     @property
