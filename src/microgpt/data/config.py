@@ -21,7 +21,7 @@ class DataConfig(Config):
     """The text and how to decode, encode, split and sample it; by default Python's manual."""
 
     path: Annotated[str | None, MACHINE] = None
-    "A file, folder or glob of your own text; wins over the corpus."
+    "A file, folder or glob of your own text, also compressed (.gz, .zst); wins over the corpus."
     corpus: Annotated[str, MACHINE] = "manual"
     "Name of the corpus: `manual` comes with Python, others are downloaded from `url`."
     url: Annotated[str | None, MACHINE] = None
@@ -45,7 +45,7 @@ class DataConfig(Config):
     separator: str = "<|endoftext|>"
     "What stands between two documents, for documents=separator."
     jsonl_key: str = "text"
-    "Name of the text in each line's object, for documents=jsonl."
+    "Name of the text in each line's object, or of a parquet file's column, for documents=jsonl."
     document_windows: Literal["within", "across"] = "within"
     "Training windows: within one document, so that neither loss nor attention crosses its ends, or across documents."
     batch_size: Count = 64

@@ -131,7 +131,7 @@ def text_parts(config: DataConfig, source: Source, tokenizer: Tokenizer | None) 
     text = DecodedText.of(source, config.encoding, kind.decoding_errors)
     if text.is_empty:
         raise DataError("an empty text", source.name, "name a file with text in it")
-    cache = _cache(config, kind, text.sizes)
+    cache = _cache(config, kind, source, text.sizes)
 
     shares = config.val_fraction, config.test_fraction
     texts = text.excerpts(split_bounds(len(text), *shares)) if kind.spans_characters else [text]
@@ -157,7 +157,7 @@ def document_parts(config: DataConfig, source: Source, tokenizer: Tokenizer | No
     if bounds[1] == 0:
         what = f"no document to train on: there are {len(documents)} in all (data.documents={form.kind})"
         raise DataError(what, source.name, "take more documents, or data.val_fraction=0")
-    cache = _cache(config, kind, documents.sizes)
+    cache = _cache(config, kind, source, documents.sizes)
     splits = [documents.split(pair) for pair in itertools.pairwise(bounds)]
     if tokenizer is None:
         learnt_from = splits[0] if kind.spans_characters else documents
@@ -194,9 +194,9 @@ def document_format(config: DataConfig) -> DocumentFormat | None:
     return DocumentFormat(config.documents, config.separator, config.jsonl_key)
 
 
-def _cache(config: DataConfig, kind: type[Tokenizer], sizes: Sequence[int]) -> Cache:
+def _cache(config: DataConfig, kind: type[Tokenizer], source: Source, sizes: Sequence[int]) -> Cache:
     """The cache for encoded texts, if encoding takes longer than reading it."""
-    takes_long = kind.spans_characters or sum(sizes) >= CACHED_FROM
+    takes_long = kind.spans_characters or source.is_packed or sum(sizes) >= CACHED_FROM
     is_usable = takes_long and code_hash(kind) is not None
     return Cache(cache_folder(config.cache_dir) / "encoded" if is_usable else None)
 

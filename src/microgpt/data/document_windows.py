@@ -29,12 +29,13 @@ class DocumentWindows(Windows):
             raise DataError("no document", "the training text", "take more documents, or lower data.val_fraction")
         longest = int(text.lengths.max())
         T = min(block_size, longest - 1)
-        counts = -(-(text.lengths - 1) // T)  # windows of each document
-        owner = np.repeat(np.arange(len(counts)), counts)
-        number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        n_targets = text.lengths[owner] - 1
-        self.targets = np.minimum(n_targets, T)
-        self.starts = text.starts[owner] + np.minimum(number * T, np.maximum(0, n_targets - T))
+        self.starts, self.targets = text.starts, text.lengths - 1
+        if longest - 1 > T:  # some documents have several windows
+            counts = -(-self.targets // T)
+            number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            n_targets = np.repeat(self.targets, counts)
+            self.starts = np.repeat(self.starts, counts) + np.minimum(number * T, np.maximum(0, n_targets - T))
+            self.targets = np.minimum(n_targets, T)
         super().__init__(text.ids, T, **knobs)
 
     def __len__(self) -> int:

@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from microgpt.data import rng
 from microgpt.data.cache import Cache, Ids, IdsEntry, key
+from microgpt.data.compressed import is_parquet, rows
 from microgpt.data.dataset import as_ids
 from microgpt.data.document_format import DocumentFormat
 from microgpt.data.encoded_text import EncodedText, code_hash, encoded_piece, in_memory, utf8_bytes
@@ -100,6 +102,9 @@ class Documents:
 
     def _all(self) -> Iterator[str]:
         for part in self.source.parts:
+            if isinstance(part, Path) and is_parquet(part) and self.form.kind == "jsonl":
+                yield from filter(None, rows(part, self.form.jsonl_key))
+                continue
             yield from self.form.divided(decoded(part, self.encoding, self.errors), shown_part(part))
 
     def _chosen(self) -> Iterator[bool]:
@@ -165,8 +170,10 @@ def encode_documents(documents: Documents, tokenizer: DocumentTokenizer, cache: 
     code = code_hash(type(tokenizer.inner))
     facts = (*documents.facts, tokenizer.to_dict(), tokenizer.unknown, *([code] if code else []))
     entry = IdsEntry(key(*facts), tokenizer.dtype)
-    found = cache.get(entry) if len(documents) else None
-    if found is None and len(documents) and cache.put(entry, encoded_batches(documents, tokenizer, documents.name)):
+    if not len(documents):
+        return EncodedDocuments(as_ids(np.empty(0, tokenizer.dtype)), tokenizer, Counter(), (0, 0))
+    found = cache.get(entry)
+    if found is None and cache.put(entry, encoded_batches(documents, tokenizer, documents.name)):
         found = cache.get(entry)
     whole = found or in_memory(encoded_batches(documents, tokenizer, documents.name), tokenizer)
     return EncodedDocuments(as_ids(whole.ids), tokenizer, whole.unknown, (whole.utf8_bytes, whole.characters))
