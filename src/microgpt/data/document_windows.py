@@ -1,5 +1,6 @@
 """Training windows that lie within one document. Needs only torch and numpy."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from microgpt.data.documents import EncodedDocuments
 from microgpt.data.encoded_text import EncodedText
 from microgpt.data.windows import Windows, part_bounds
 from microgpt.errors import DataError
+
+_AT_ONCE = 1 << 16
 
 
 class DocumentWindows(Windows):
@@ -29,13 +32,13 @@ class DocumentWindows(Windows):
             raise DataError("no document", "the training text", "take more documents, or lower data.val_fraction")
         longest = int(text.lengths.max())
         T = min(block_size, longest - 1)
-        self.starts, self.targets = text.starts, text.lengths - 1
-        if longest - 1 > T:  # some documents have several windows
-            counts = -(-self.targets // T)
-            number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            n_targets = np.repeat(self.targets, counts)
-            self.starts = np.repeat(self.starts, counts) + np.minimum(number * T, np.maximum(0, n_targets - T))
-            self.targets = np.minimum(n_targets, T)
+        n_windows = sum(int((-(-(part - 1) // T)).sum()) for part in _parts(text.lengths))
+        self.starts, self.targets = np.empty(n_windows, np.int64), np.empty(n_windows, np.int32)
+        high = 0
+        for begins, lengths in zip(_parts(text.starts), _parts(text.lengths), strict=True):
+            starts, targets = _cut(begins, lengths - 1, T)
+            low, high = high, high + len(starts)
+            self.starts[low:high], self.targets[low:high] = starts, targets
         super().__init__(text.ids, T, **knobs)
 
     def __len__(self) -> int:
@@ -56,6 +59,19 @@ class DocumentWindows(Windows):
         places = starts[:, None] + torch.arange(T + 1).clamp(max=targets[:, None])  # (b, T + 1), repeats its last token
         rows = self._ids.index_select(0, places.flatten().to(self._ids.device)).view(places.shape)
         return rows, torch.arange(T) >= targets[:, None]
+
+
+def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """The array in slices, so that millions of documents need no temporary array of all."""
+    return (array[low : low + _AT_ONCE] for low in range(0, len(array), _AT_ONCE))
+
+
+def _cut(begins: np.ndarray, n_targets: np.ndarray, T: int) -> tuple[np.ndarray, np.ndarray]:
+    """Windows of T targets that cover documents: the start of each, and its number of targets."""
+    counts = -(-n_targets // T)
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    n_targets = np.repeat(n_targets, counts)
+    return np.repeat(begins, counts) + np.minimum(number * T, np.maximum(0, n_targets - T)), np.minimum(n_targets, T)
 
 
 def training_windows(text: EncodedText, within: bool, block_size: int, **knobs: Any) -> Windows:
