@@ -96,7 +96,14 @@ def huggingface_hub() -> Any:
     return extra("huggingface_hub")
 
 
-MAY_BE_SKIPPED = ("CUDA", "MPS", "the CPU has no", "a logger's package", "the optional package transformer_lens")
+MAY_BE_SKIPPED = (
+    "CUDA",
+    "MPS",
+    "the CPU has no",
+    "a logger's package",
+    "the extra exchange",
+    "the optional package transformer_lens",
+)
 """Reasons for a skip that is right on a machine without that device, feature or service."""
 
 

@@ -17,6 +17,7 @@ TABLES = {
     "overhead": "reliability in a default run",
     "data": "batches of 128 x 128",
     "scaling": "plan=true against a run",
+    "page": "pages in Chromium",
     "startup": "seconds from start",
     "speed": "time to quality",
 }

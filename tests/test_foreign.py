@@ -71,22 +71,23 @@ def pickled(folder: Path) -> Path:
     return folder / "pytorch_model.bin"
 
 
+GGUF, HF = "microgpt-import gguf", "microgpt-import hf"
 ADAPTER = json.dumps({"peft_type": "LORA", "base_model_name_or_path": "openai-community/gpt2"})
 GIVEN: dict[str, tuple[Make, str, str]] = {
     "adapter": (folder_of(file("adapter_config.json", ADAPTER), file("adapter_model.safetensors")),
-                "a PEFT adapter, which holds only changes of openai-community/gpt2", "merge_and_unload"),
+                "a PEFT adapter, which holds only changes of openai-community/gpt2", "microgpt-import peft"),
     "adapter without base": (folder_of(file("adapter_config.json", "{"), file("adapter_model.bin")),
-                             "a PEFT adapter, which holds only changes in", "merge_and_unload"),
-    "adapter file": (file("adapter_model.safetensors"), "a PEFT adapter", "merge_and_unload"),
-    "gguf": (file("model.gguf", b"GGUF\3\0\0\0"), "a GGUF file, as llama.cpp has (model.gguf)", "gguf_file="),
-    "gguf by another name": (file("model-q4", b"GGUF\3\0\0\0"), "a GGUF file", "gguf_file="),
-    "gguf in a folder": (folder_of(file("README.md"), file("a.gguf")), "llama.cpp has (a.gguf)", "gguf_file="),
-    "pytorch_model.bin": (pickled, "pickled weights, which can run code (pytorch_model.bin)", "save_pretrained("),
-    "folder with a .bin": (torch_bin, "pickled weights, which can run code (pytorch_model.bin)", "as safetensors"),
+                             "a PEFT adapter, which holds only changes in", "microgpt-import peft"),
+    "adapter file": (file("adapter_model.safetensors"), "a PEFT adapter", "microgpt-import peft"),
+    "gguf": (file("model.gguf", b"GGUF\3\0\0\0"), "a GGUF file, as llama.cpp has (model.gguf)", GGUF),
+    "gguf by another name": (file("model-q4", b"GGUF\3\0\0\0"), "a GGUF file", GGUF),
+    "gguf in a folder": (folder_of(file("README.md"), file("a.gguf")), "llama.cpp has (a.gguf)", GGUF),
+    "pytorch_model.bin": (pickled, "pickled weights, which can run code (pytorch_model.bin)", HF),
+    "folder with a .bin": (torch_bin, "pickled weights, which can run code (pytorch_model.bin)", HF),
     "folder with shards": (folder_of(file("pytorch_model-00001-of-00002.bin"), file("pytorch_model.bin.index.json")),
-                           "pickled weights", "as safetensors"),
+                           "pickled weights", HF),
     "ckpt.pt": (file("ckpt.pt"), "pickled weights", "microgpt-import nanogpt"),
-    "lightning": (file("last.ckpt"), "pickled weights", "as safetensors"),
+    "lightning": (file("last.ckpt"), "pickled weights", HF),
     "tensorflow": (folder_of(file("tf_model.h5")), "weights of another framework (tf_model.h5)", "as safetensors"),
     "flax": (folder_of(file("flax_model.msgpack")), "weights of another framework", "as safetensors"),
     "onnx": (file("model.onnx"), "weights of another framework", "as safetensors"),
@@ -97,13 +98,13 @@ GIVEN: dict[str, tuple[Make, str, str]] = {
     "config file": (file("config.json", "{}"), "one file of a model (config.json)", "the folder that holds it"),
     "runs": (run_folder, "a folder of 1 runs, such as mine", "name one of them"),
     "text": (file("book.txt", "the cat"), "a text (book.txt)", "microgpt-train data.path=FILE"),
-    "name that drives a terminal": (file("a\x1b[2J.gguf"), "(a\\x1b[2J.gguf)", "gguf_file="),
+    "name that drives a terminal": (file("a\x1b[2J.gguf"), "(a\\x1b[2J.gguf)", GGUF),
 }  # fmt: skip
 VOCAB = "GPT-2's vocabulary and merges, without a tokenizer.json"
 TOKENS: dict[str, tuple[Make, str, str]] = {
-    "gpt2": (folder_of(file("vocab.json", '{"a": 0}'), file("merges.txt", "#version: 0.2\n")), VOCAB, "AutoTokenizer"),
-    "vocab.json": (file("vocab.json", '{"a": 0}'), VOCAB, "AutoTokenizer"),
-    "merges.txt": (file("merges.txt", "#version: 0.2\n"), VOCAB, "AutoTokenizer"),
+    "gpt2": (folder_of(file("vocab.json", '{"a": 0}'), file("merges.txt", "#version: 0.2\n")), VOCAB, HF),
+    "vocab.json": (file("vocab.json", '{"a": 0}'), VOCAB, HF),
+    "merges.txt": (file("merges.txt", "#version: 0.2\n"), VOCAB, HF),
     "sentencepiece": (folder_of(file("tokenizer.model")), "a SentencePiece model", "AutoTokenizer"),
     "spiece": (file("spiece.model"), "a SentencePiece model", "AutoTokenizer"),
     "tiktoken": (file("o200k_base.tiktoken"), "tiktoken's ranks", "AutoTokenizer"),

@@ -38,6 +38,8 @@ def test_the_wheel_holds_code_configuration_and_type_marker(wheel: Path) -> None
         assert f"microgpt/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in names
     for path in (ROOT / "src" / "microgpt").rglob("*.py"):
         assert path.relative_to(ROOT / "src").as_posix() in names
+    for path in (ROOT / "src" / "microgpt" / "engine" / "exchange" / "page").iterdir():
+        assert path.is_dir() or path.relative_to(ROOT / "src").as_posix() in names
     assert "microgpt/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-import microgpt.engine.train as engine
+import microgpt.engine.prepare as finding
 from bench_contestants import NANOGPT, QUIET, Shape, enough_steps, log_every, ours, pace, timed_rows
 from bench_machine import child, seconds_of
 from bench_rig import Bench, alternate
@@ -87,11 +87,11 @@ def trained_on(ids: np.ndarray) -> Iterator[None]:
     parts = {"train": ids[:-2000], "val": ids[-2000:], "test": ids[:0]}
     splits = {name: EncodedText(as_ids(part), tokenizer, Counter()) for name, part in parts.items()}
     corpus = Corpus("synthetic", "0" * 64, tokenizer, Counter(), splits)
-    prepare, engine.prepare = engine.prepare, lambda *_: corpus
+    prepare, finding.prepare = finding.prepare, lambda *_: corpus
     try:
         yield
     finally:
-        engine.prepare = prepare
+        finding.prepare = prepare
 
 
 def corpus(bench: Bench) -> None:

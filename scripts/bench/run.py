@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-BENCHES = ("startup", "data", "overhead", "train", "generate", "peers", "scaling", "speed")
+BENCHES = ("startup", "data", "overhead", "train", "generate", "page", "peers", "scaling", "speed")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

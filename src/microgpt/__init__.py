@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from microgpt.data.dataset import TextDataset
     from microgpt.data.tokenizer import ByteTokenizer, CharTokenizer
-    from microgpt.engine.train import train
+    from microgpt.engine.compare.compare import summarise as compare
+    from microgpt.engine.notebook import fit, train
     from microgpt.engine.trained.evaluate import evaluate
     from microgpt.engine.trained.run import Run, load
     from microgpt.errors import MicrogptError
@@ -25,9 +26,11 @@ _HOMES = {
     "MicrogptError": "errors",
     "Run": "engine.trained.run",
     "TextDataset": "data.dataset",
+    "compare": "engine.compare.compare:summarise",
     "evaluate": "engine.trained.evaluate",
+    "fit": "engine.notebook",
     "load": "engine.trained.run",
-    "train": "engine.train",
+    "train": "engine.notebook",
 }
 
 __all__ = [
@@ -38,7 +41,9 @@ __all__ = [
     "MicrogptError",
     "Run",
     "TextDataset",
+    "compare",
     "evaluate",
+    "fit",
     "load",
     "train",
 ]
@@ -47,7 +52,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    module, _, own_name = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), own_name or name)
     globals()[name] = value
     return value
 

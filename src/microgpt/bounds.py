@@ -42,3 +42,5 @@ MACHINE = Mark("says only how fast or where")
 """Marks a knob of speed or place: a run may resume with another value and learns the same."""
 COURSE = Mark("says how long, and what is watched and kept")
 """Marks a knob or node that changes no single step: a run may resume with another value."""
+START = Mark("says how a run is started or described")
+"""Marks a knob or node that a run may resume with another value of, and that does not tell experiments apart."""

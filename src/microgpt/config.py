@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Self, dataclass_transform
 
 from microgpt.bounds import COURSE as COURSE
 from microgpt.bounds import MACHINE as MACHINE
+from microgpt.bounds import START as START
 from microgpt.bounds import Mark
 from microgpt.bounds import OneOf as OneOf
 from microgpt.bounds import Range as Range

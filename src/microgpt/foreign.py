@@ -105,15 +105,13 @@ def _runs(path: Path) -> str | None:
 
 
 MODELS = (
-    Foreign("peft", _adapter, "merge it into its base model with PEFT's merge_and_unload(), "
-            "then save_pretrained(FOLDER), and give that folder"),
-    Foreign("gguf", _gguf, "take the model's safetensors, or make them: transformers' "
-            "from_pretrained(FOLDER, gguf_file=FILE), then save_pretrained(OUT)"),
+    Foreign("peft", _adapter, "merge it into its base model: microgpt-import peft ADAPTER OUT --base FOLDER"),
+    Foreign("gguf", _gguf, "convert it: microgpt-import gguf FILE OUT"),
     Foreign("checkpoint", _checkpoint, "name the folder of its run"),
     Foreign("pickle", _named("pickled weights, which can run code", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl",
                              unless=_SAFETENSORS),
-            "save the model as safetensors where you trust it, with transformers' save_pretrained(FOLDER); "
-            "for nanoGPT's ckpt.pt: microgpt-import nanogpt"),
+            "convert them, which reads weights alone: microgpt-import hf FOLDER OUT; "
+            "for nanoGPT's ckpt.pt microgpt-import nanogpt, for minGPT's model.pt microgpt-import mingpt"),
     Foreign("other", _named("weights of another framework", "*.h5", "*.msgpack", "*.onnx", "*.pb", "*.tflite", "*.npz",
                             unless=_SAFETENSORS),
             "take the model as safetensors with config.json and tokenizer.json"),
@@ -131,7 +129,7 @@ MODELS = (
 _CONVERT = "make a tokenizer.json of it: transformers' AutoTokenizer.from_pretrained(FOLDER), then save_pretrained(OUT)"
 TOKENIZERS = (
     Foreign("bpe", _named("GPT-2's vocabulary and merges, without a tokenizer.json", "vocab.json", "merges.txt",
-                          unless=("tokenizer.json",)), _CONVERT),
+                          unless=("tokenizer.json",)), "convert the model with it: microgpt-import hf FOLDER OUT"),
     Foreign("sentencepiece", _named("a SentencePiece model, without a tokenizer.json", "*.model", "*.spm",
                                     unless=("tokenizer.json",)), _CONVERT),
     Foreign("tiktoken", _named("tiktoken's ranks, without a tokenizer.json", "*.tiktoken",

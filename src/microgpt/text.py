@@ -6,11 +6,11 @@ Text from a model, a file or an error is untrusted: it must neither control the 
     one_line(error)     an exception or message in one line of limited length
     escaped(name)       a name or path, with unprintable characters escaped
     shown(value)        an untrusted value, quoted
-    drawable(text)      text in a figure, on one line, with line ends and tabs as signs
     brief(value)        a knob's value in a list of differences
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _DROPPED = [c for c in (*range(0x20), *range(0x7F, 0xA0)) if c not in (0x0A, 0x09)]
@@ -40,12 +40,6 @@ def shown(value: object, most: int = 40) -> str:
     return cut(ascii(value), most)
 
 
-def drawable(text: str) -> str:
-    """`text` on one line of a figure: line ends and tabs as arrows, other control characters and halves replaced."""
-    signs = text.translate({0x0A: "\u21b5", 0x09: "\u2192", 0x0D: None})
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in signs)
-
-
 def brief(value: object) -> str:
     """A knob's value in a list of differences: long lists and mappings as their size, hashes cut short."""
     if isinstance(value, (dict, list)):
@@ -57,6 +51,20 @@ def brief(value: object) -> str:
 def cut(text: str, most: int) -> str:
     """`text`, with its end replaced by `...` if it is longer than `most` characters."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar reads it: bare if it is a plain word or path, else in quotes."""
+    is_word = re.fullmatch(r"[A-Za-z_./][\w./:@+-]*", text, re.ASCII)
+    if is_word and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
+
+
+def sentence(*clauses: str) -> str:
+    """Join clauses with semicolons, capitalised and with a full stop; empty clauses are left out."""
+    text = "; ".join(clause for clause in clauses if clause)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from microgpt.config import ConfigError
 from microgpt.data.config import DataConfig
 from microgpt.data.corpus import prepare
 from microgpt.data.tokenizer import tokenizer_from_dict
-from microgpt.data.tokenizer.tokens import TokenIds
+from microgpt.data.tokenizer.ids import IdsTokenizer
 from microgpt.engine.commands import evaluate as evaluate_command
 from microgpt.engine.commands import generate as generate_command
 from microgpt.errors import CheckpointError, DataError, UsageError
@@ -24,7 +24,7 @@ IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
 
 
 def prepared(path: Path, **knobs: Any) -> Any:
-    return prepare(DataConfig.from_dict({"path": str(path), "tokenizer": "tokens", "vocab_size": None, **knobs}))
+    return prepare(DataConfig.from_dict({"path": str(path), "tokenizer": "ids", "vocab_size": None, **knobs}))
 
 
 def saved(path: Path, array: np.ndarray) -> Path:
@@ -111,7 +111,7 @@ def test_raw_files_need_their_type_and_tokens_within_the_vocabulary(tmp_path: Pa
     with pytest.raises(DataError, match=fix):
         prepared(path, vocab_size=1024)
     with pytest.raises(DataError, match="name tokens of the model's own vocabulary"):
-        prepare(DataConfig(path=str(path)), TokenIds(50_256))
+        prepare(DataConfig(path=str(path)), IdsTokenizer(50_256))
 
 
 def test_other_uses_are_refused(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_other_uses_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file of tokens: .txt in .*; name one of .npy, .bin, .safetensors"):
         prepared(text)
     with pytest.raises(DataError, match=r"no file of tokens in data\.path"):
-        prepare(DataConfig(corpus="tokens", tokenizer="tokens", vocab_size=None))
+        prepare(DataConfig(corpus="tokens", tokenizer="ids", vocab_size=None))
     with pytest.raises(UsageError, match="documents of tokens"):
         prepared(text, documents="lines")
     for size in (None, 255):
@@ -129,7 +129,7 @@ def test_other_uses_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_tokenizer_writes_and_reads_numbers() -> None:
-    tokenizer = TokenIds(300)
+    tokenizer = IdsTokenizer(300)
     assert tokenizer.encode(" 17 4\n0 299 ") == [17, 4, 0, 299]
     assert tokenizer.decode([17, 4, 299]) == "17 4 299"
     assert tokenizer_from_dict(tokenizer.to_dict()) == tokenizer
@@ -138,7 +138,7 @@ def test_the_tokenizer_writes_and_reads_numbers() -> None:
             tokenizer.encode(f"1 {word}")
     for size in (0, None, 1 << 30, True):
         with pytest.raises(CheckpointError):
-            tokenizer_from_dict({**tokenizer.to_dict(), "size": size})
+            tokenizer_from_dict({**tokenizer.to_dict(), "vocab_size": size})
 
 
 def test_a_model_of_tokens_trains_scores_and_prints_tokens(

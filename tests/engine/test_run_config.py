@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import pytest
 
-from microgpt.config import COURSE, MACHINE, Config, ConfigError, Count, fields, marked
+from microgpt.config import COURSE, MACHINE, START, Config, ConfigError, Count, fields, marked
 from microgpt.engine import config as module
+from microgpt.engine.compare.runs import IGNORED
 from microgpt.engine.config import RunConfig, flatten, science_differences
 
 
@@ -24,6 +25,7 @@ def test_marked_knobs_may_change_on_resume_and_no_others() -> None:
         assert bool(science_differences(tree, changed(tree, knob))) != is_free, knob
     assert marks["trainer.devices"] is MACHINE
     assert marks["eval"] is COURSE
+    assert marks["resume"] is START
     assert not {"seed", "data.batch_size", "model", "optim", "trainer.gradient_clip_val"} & marks.keys()
 
 
@@ -90,3 +92,8 @@ def test_no_float_knob_takes_a_number_that_is_not_finite(value: float) -> None:
             cls(**{key: [0.5, value] if is_list else value})
         (fault,) = error.value.faults
         assert fault.what == f"{value!r} is not a finite number", (cls, key)
+
+
+def test_a_comparison_ignores_the_seed_and_what_is_marked_as_the_start() -> None:
+    started = {path for path, mark in marked(RunConfig).items() if mark is START}
+    assert set(IGNORED) == started | {"seed", "hydra"}

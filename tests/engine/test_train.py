@@ -38,7 +38,7 @@ def test_a_run_writes_the_folder_of_the_contract_and_returns_the_run(tiny: Tiny,
     folder = tmp_path / "run"
     assert isinstance(run, Run)
     names = {path.name.split(".tfevents")[0] for path in folder.iterdir()}
-    files = "config.yaml corpus.json checkpoints model summary.json metrics.csv events.out train.log"
+    files = "config.yaml corpus.json checkpoints model summary.json metrics.csv events.out train.log report.png"
     assert names == set(files.split())
     assert {path.name for path in (folder / "model").iterdir()} == {
         "model.safetensors",
@@ -116,7 +116,7 @@ def test_tensorboard_holds_every_figure_of_the_contract(tiny: Tiny, tmp_path: Pa
     scalars = "train/loss train/grad_norm lr val/loss val/bpc val/accuracy perf/tokens_per_second perf/mfu"
     assert set(scalars.split()) <= set(tags["scalars"])
     assert {"attention", "val/loss_by_position"} <= set(tags["images"])
-    assert {"samples/0/text_summary", "samples/1/text_summary", "parameters/text_summary"} <= set(tags["tensors"])
+    assert {"samples/0/text_summary", "samples/1/text_summary", "weights/text_summary"} <= set(tags["tensors"])
     assert [event.step for event in events.Scalars("val/loss")] == [3, 6]
 
 

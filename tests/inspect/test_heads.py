@@ -61,17 +61,15 @@ def planted() -> Run:
     """Attention by hand: head 0 of layer 0 looks at the token before and writes it beside the present one; head 1 of
     layer 1 looks for the place before which the present token stood, and head 0 of layer 1 does nothing."""
     C, D = 4 * V, 2 * V
-    model = GPT(
-        GPTConfig(n_layer=2, n_head=2, n_embd=C, block_size=2 * N, pos="none", norm="none", attention="reference"),  # type: ignore[arg-type]
-        V,
-    )
+    sizes = {"n_layer": 2, "n_head": 2, "n_embd": C, "block_size": 2 * N}
+    model = GPT(GPTConfig.from_dict({**sizes, "pos": "none", "norm": "none", "attention": "reference"}), V)
     with torch.no_grad():
         for p in model.parameters():
             p.zero_()
         eye = torch.eye(V)
         model.wte.weight[:, :V] = eye
         second = model.blocks[1].attn
-        q, k, v = (second.qkv.weight[i * C + D : (i + 1) * C] for i in range(3))  # of head 1  # type: ignore[index]
+        q, k, v = (second.qkv.weight[i * C + D : (i + 1) * C] for i in range(3))  # type: ignore[index]
         q[:V, :V] = 100 * math.sqrt(D) * eye  # the present token
         k[:V, V : 2 * V] = eye  # meets the token before
         v[:V, :V] = eye  # and brings the token there

@@ -110,4 +110,4 @@ def test_characters_that_the_font_lacks_are_drawn_as_a_stand_in() -> None:
     from microgpt.inspect.figures import drawable
 
     assert drawable("a$b⏎␣") == "a\\$b⏎␣"
-    assert drawable("日") == "\N{REPLACEMENT CHARACTER}"
+    assert drawable("日") == "\N{WHITE SQUARE}"

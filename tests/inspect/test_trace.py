@@ -3,6 +3,8 @@
 import doctest
 import importlib
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +163,14 @@ def test_the_examples_of_the_docstrings_run(module: str) -> None:
     found = doctest.testmod(importlib.import_module(f"microgpt.inspect.{module}"))
     assert found.failed == 0
     assert found.attempted > 0
+
+
+def test_inspecting_imports_neither_lightning_nor_hydra_nor_matplotlib() -> None:
+    code = (
+        "import sys; from microgpt import GPT, GPTConfig; from microgpt.inspect import inspect; "
+        "inspect(GPT(GPTConfig(), 5), [1, 2]).attribution()._repr_html_(); "
+        "bad = {'lightning', 'hydra', 'matplotlib', 'transformers', 'torch._dynamo'} & set(sys.modules); "
+        "assert not bad, bad"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

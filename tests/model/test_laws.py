@@ -16,7 +16,14 @@ MACHINES = re.compile(
     re.IGNORECASE,
 )
 PRIVATE = re.compile(r"torch\.ops\.\w+\._|torch\._[a-zA-Z]\w*\.|torch\._foreach|torch\.compiler\.config")
-IMPORTS_GPT = {"__init__.py", "lora.py", "files/folder.py", "files/hf/read.py", "files/hf/write.py"}
+IMPORTS_GPT = {
+    "__init__.py",
+    "lora.py",
+    "files/folder.py",
+    "files/hf/read.py",
+    "files/hf/write.py",
+    "files/gguf/read.py",
+}
 """What lies above the model: its files on disk, and what changes a whole model."""
 
 

@@ -48,7 +48,9 @@ def test_a_killed_rank_and_a_stopped_one_are_named_and_the_run_goes_on(tmp_path:
     campaign_rig.write_text(tmp_path / "text.txt")
     saved = 0
     for number, said in NAMES.items():
-        with training(tmp_path, "trainer.max_steps=100000", "trainer.rank_timeout=3") as process:
+        with training(
+            tmp_path, "trainer.max_steps=100000", "optim.schedule=constant", "trainer.rank_timeout=3"
+        ) as process:
             while newest_step(tmp_path / "run") <= saved:
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.1)
@@ -63,7 +65,7 @@ def test_a_killed_rank_and_a_stopped_one_are_named_and_the_run_goes_on(tmp_path:
         assert f"to go on from step {saved}" in errors
         assert seconds < 60, "it has waited for ever"  # 3 s where nothing else runs
         assert not list((tmp_path / "run").glob(".alive-*"))
-    with training(tmp_path, f"trainer.max_steps={saved + 3}") as process:
+    with training(tmp_path, f"trainer.max_steps={saved + 3}", "optim.schedule=constant") as process:
         output, errors = process.communicate(timeout=200)
     assert (process.returncode, errors) == (0, "")
     assert f"from step {saved} it continues" in output

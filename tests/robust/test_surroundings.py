@@ -38,8 +38,8 @@ def test_a_run_that_cannot_be_written_where_we_stand_is_one_line_and_5(tmp_path:
 @pytest.mark.parametrize("named", ["inline", "module://matplotlib_inline.backend_inline", "nonsense", "svg"])
 def test_figures_are_drawn_whatever_backend_is_named_and_a_valid_one_stays(named: str, tmp_path: Path) -> None:
     code = (
-        "import os, sys; from microgpt.engine.process.drawing import agg_figure; "
-        "agg_figure(1, 1).savefig(sys.argv[1]); import matplotlib; "
+        "import os, sys; from microgpt.engine.trained.drawing import new_figure; "
+        "new_figure(1, 1)[0].savefig(sys.argv[1]); import matplotlib; "
         "print(os.environ['MPLBACKEND'], matplotlib.rcParams['backend'])"
     )
     env = {**os.environ, "MPLBACKEND": named}

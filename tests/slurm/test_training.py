@@ -149,7 +149,8 @@ def test_a_job_preempted_requeued_and_ended_by_its_time_limit_three_times_ends_a
     assert len(list((tmp_path / "runs").iterdir())) == 1
     folder = tmp_path / "reference"
     reference = train(
-        [*TINY, *common, "trainer.devices=2", f"data.path={book}", f"hydra.run.dir={folder}"], tmp_path / "mine"
+        [*TINY, *common, "trainer.devices=2", f"data.path={book}", f"hydra.run.dir={folder}"],
+        tmp_path / "mine",  # type: ignore[arg-type]
     )
     assert reference is not None
     weights = load(run).model.state_dict()

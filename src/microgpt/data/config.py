@@ -54,8 +54,8 @@ class DataConfig(Config):
     "Share of the text for validation: its end, before the test share; of documents, as many drawn at random."
     test_fraction: Fraction = 0.0
     "Share of the text for testing: its very end; of documents, as many drawn at random."
-    sampling: Literal["random", "shuffle"] = "random"
-    "Order of the training windows: drawn with replacement, or each window once an epoch."
+    sampling: Literal["random", "shuffle", "repeat"] = "random"
+    "Order of the training windows: drawn with replacement, each window once an epoch, or the first batch for ever."
     cache_dir: Annotated[str | None, MACHINE] = None
     "Folder for downloads and encoded texts; null: $MICROGPT_CACHE, else ~/.cache/microgpt."
 

@@ -27,7 +27,7 @@ from microgpt.data.token_files import SUFFIXES, checked_size, read_tokens
 from microgpt.data.tokenizer import Tokenizer, Unknown
 from microgpt.data.tokenizer.base import PRETRAINED
 from microgpt.data.tokenizer.documents import DocumentTokenizer
-from microgpt.data.tokenizer.tokens import TokenIds
+from microgpt.data.tokenizer.ids import IdsTokenizer
 from microgpt.data.windows import Windows
 from microgpt.errors import DataError, UsageError
 
@@ -106,7 +106,7 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
     """
     source = source_of(config)
     is_documents = config.documents is not None or isinstance(tokenizer, DocumentTokenizer)
-    if isinstance(tokenizer, TokenIds) or (tokenizer is None and config.tokenizer == TokenIds.name):
+    if isinstance(tokenizer, IdsTokenizer) or (tokenizer is None and config.tokenizer == IdsTokenizer.name):
         parts = token_parts(config, source, tokenizer)
     else:
         parts = (document_parts if is_documents else text_parts)(config, source, tokenizer)
@@ -180,7 +180,7 @@ def token_parts(config: DataConfig, source: Source, tokenizer: Tokenizer | None)
         checked_size(ids, tokenizer.vocab_size, source.name, "name tokens of the model's own vocabulary")
     else:
         fix = "raise data.vocab_size, or null for the largest token's; is data.dtype right?"
-        tokenizer = TokenIds(checked_size(ids, config.vocab_size, source.name, fix))
+        tokenizer = IdsTokenizer(checked_size(ids, config.vocab_size, source.name, fix))
     whole = EncodedText(as_ids(ids), tokenizer, Counter())
     bounds = split_bounds(len(whole), config.val_fraction, config.test_fraction)
     sha256, sizes = source.digest()

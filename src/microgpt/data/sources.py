@@ -71,7 +71,7 @@ def find_source(config: DataConfig, downloads: Path) -> Source:
     if config.url is not None:
         path = fetch(config.corpus, config.url, downloads, config.size, config.sha256)
         return Source(config.corpus, (path,))
-    if config.tokenizer == "tokens":
+    if config.tokenizer == "ids":
         fix = "name one with data.path=: .npy, .safetensors or .bin"
         raise DataError("no file of tokens", "data.path", fix)
     if config.corpus not in BUILT_IN:

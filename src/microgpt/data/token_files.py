@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from microgpt.data.tokenizer.tokens import MOST
+from microgpt.data.tokenizer.ids import LARGEST
 from microgpt.errors import DataError
 from microgpt.text import escaped, one_line
 
@@ -59,7 +59,7 @@ def checked_size(ids: np.ndarray, size: int | None, where: str, fix: str) -> int
     Raises:
         DataError: a token is outside the vocabulary; says the first.
     """
-    limit, largest = MOST if size is None else size, 0
+    limit, largest = LARGEST if size is None else size, 0
     for low in range(0, len(ids), _AT_ONCE):
         part = ids[low : low + _AT_ONCE]
         if int(part.min()) < 0:

@@ -30,7 +30,8 @@ class Windows:
         block_size: T, the length of a window.
         batch_size: B, the sequences of one optimizer step over all ranks and micro-batches.
         seed: the run's.
-        sampling: "random" draws windows with replacement, "shuffle" takes each window once an epoch.
+        sampling: "random" draws windows with replacement, "shuffle" takes each window once an epoch, "repeat" takes
+            random's first batch in every step.
         device: the batches' device; the corpus moves there too if it fits.
         stream: name of the random stream; each stream is an independent order.
 
@@ -44,7 +45,7 @@ class Windows:
         block_size: int,
         batch_size: int,
         seed: int,
-        sampling: Literal["random", "shuffle"] = "random",
+        sampling: Literal["random", "shuffle", "repeat"] = "random",
         device: torch.device | str | None = None,
         stream: str = "data",
     ) -> None:
@@ -52,7 +53,7 @@ class Windows:
         check_length(len(ids), block_size, "training text")
         if batch_size < 1:
             raise UsageError(f"batch_size {batch_size}", "batch_size", "it must be at least 1")
-        draws = {"random": self._random, "shuffle": self._shuffled}
+        draws = {"random": self._random, "shuffle": self._shuffled, "repeat": self._repeated}
         if sampling not in draws:
             raise UsageError(f"no such choice {sampling!r}", "sampling", did_you_mean(sampling, draws))
         self._draw = draws[sampling]
@@ -115,6 +116,9 @@ class Windows:
 
     def _random(self, start: int, count: int) -> np.ndarray:
         return rng.integers(self.seed, self.stream, start, count, below=len(self))
+
+    def _repeated(self, start: int, count: int) -> np.ndarray:
+        return self._random(0, self.batch_size)[np.arange(start, start + count) % self.batch_size]
 
     def _shuffled(self, start: int, count: int) -> np.ndarray:
         samples = np.arange(start, start + count)

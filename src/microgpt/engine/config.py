@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from microgpt.config import COURSE, MACHINE, Config, ConfigError, Count, Fault, NonNegative, Positive, marked
+from microgpt.config import COURSE, MACHINE, START, Config, ConfigError, Count, Fault, NonNegative, Positive, marked
 from microgpt.config import flatten as flatten
 from microgpt.data.config import DataConfig
 from microgpt.engine.addons import CallbackConfig, LoggerConfig, training_callbacks
@@ -88,11 +88,19 @@ class RunConfig(Config):
 
     seed: int = 1337
     "Seed of the weights, the data order, dropout and the samples."
-    resume: Annotated[Literal["auto", "never", "must"], COURSE] = "auto"
+    resume: Annotated[Literal["auto", "never", "must"], START] = "auto"
     "If the folder has a checkpoint: continue it (auto), or refuse to (never); must requires one."
-    plan: Annotated[bool, COURSE] = False
+    name: Annotated[str | None, START] = None
+    "A name for people, recorded and shown by microgpt-compare."
+    tags: Annotated[tuple[str, ...], START] = ()
+    "Words to find the run by: microgpt-compare runs --tag baseline."
+    notes: Annotated[str | None, START] = None
+    "What the run is for, recorded and shown by microgpt-compare."
+    plan: Annotated[bool, START] = False
     "Print parameters, FLOPs, memory and expected time, without training."
-    imports: Annotated[tuple[str, ...], MACHINE] = ()
+    html: Annotated[bool, START] = False
+    "At the end write page.html into the run's folder: the run's figures, and the model itself, in one file."
+    imports: Annotated[tuple[str, ...], START] = ()
     "Python files or modules that register your own parts."
     data: DataConfig = DataConfig()
     model: GPTConfig = GPTConfig()
@@ -103,7 +111,7 @@ class RunConfig(Config):
     sample: Annotated[SampleConfig, COURSE] = SampleConfig()
     inspect: Annotated[InspectConfig, COURSE] = InspectConfig()
     checkpoint: Annotated[CheckpointConfig, COURSE] = CheckpointConfig()
-    sweep: Annotated[SweepConfig, MACHINE] = SweepConfig()
+    sweep: Annotated[SweepConfig, START] = SweepConfig()
     logger: Annotated[Mapping[str, LoggerConfig], COURSE] = field(default_factory=dict)
     callbacks: Mapping[str, CallbackConfig] = field(default_factory=dict)
 

@@ -1,37 +1,95 @@
-"""Print the last lines of a run: the score beside baselines, a sample, and the next commands."""
+"""Print the last lines of a run: the score beside baselines and what it means, a sample, and the next commands."""
 
 import logging
+import math
+from pathlib import Path
 
 from microgpt.data.corpus import Corpus
 from microgpt.engine.config import RunConfig
+from microgpt.engine.process.notebook import is_notebook
 from microgpt.engine.process.optional import optional
-from microgpt.engine.trained.evaluate import yardsticks
-from microgpt.engine.trained.metrics import Loss, Metric
+from microgpt.engine.store.metrics_file import read_curves
+from microgpt.engine.store.run_folder import RunDir
+from microgpt.engine.trained import figures
+from microgpt.engine.trained.evaluate import Score
+from microgpt.engine.trained.metrics import Metric
 from microgpt.engine.trained.run import Run
+from microgpt.engine.trained.sample import generate_texts
+from microgpt.engine.trained.verdict import UNIT, Verdict, bits_per_character, overfits, score_table
 from microgpt.text import printable
 
 log = logging.getLogger("microgpt")
 
 
-def closing_words(run: Run, corpus: Corpus, config: RunConfig) -> None:
-    """Log the model's score beside simple baselines, a sample, and the next commands."""
-    summary = run.summary
-    if "val/loss" in summary:
-        shown = {f"val/{metric.name}": metric for metric in Metric.members.values() if metric.headline}
-        shown["val/loss"] = Loss
-        figures = ", ".join(f"{key} {metric.quantity(summary[key])}" for key, metric in shown.items() if key in summary)
-        log.info("\n%s at step %d (%s, best of the run)", figures, summary["best_step"], summary["protocol"])
-        with optional("the comparison with n-grams"):
-            baselines = yardsticks(corpus.scored("train"), corpus.scored("val"), corpus.tokenizer.vocab_size)
-            for name, loss in baselines.items():
-                log.info("  for comparison, %s: %.4f nats per token", name, loss)
-    prompt = config.sample.prompts[0] if config.sample.prompts else ""
+def closing_words(run: Run, corpus: Corpus, config: RunConfig, total: int) -> None:
+    """Log the model's score beside simple baselines, its meaning, a sample, and the next commands.
+
+    Args:
+        total: optimizer steps of the whole run.
+    """
+    if "val/loss" in run.summary and config.data.sampling != "repeat":
+        with optional("the comparison with counting"):
+            log_score(run, corpus, total)
+    if config.data.sampling == "repeat":
+        log.info("\n%s", overfits(read_curves(RunDir(run.path).metrics).get("train/loss", [])))
     with optional("the sample"):
-        text = run.generate(prompt, max_new_tokens=config.sample.max_new_tokens, seed=config.seed)
-        log.info("\n%s\n", printable(text.strip()))
-    log.info("%d steps, %.0f s of training, %s tokens/s", summary["step"], summary["train_seconds"],
-             f"{summary['tokens_per_second']:,.0f}")  # fmt: skip
+        log.info("\n%s\n", printable(closing_sample(run, config).strip()))
+    log.info("%d steps, %.0f s of training, %s tokens/s", run.summary["step"], run.summary["train_seconds"],
+             f"{run.summary['tokens_per_second']:,.0f}")  # fmt: skip
     log.info("next:")
-    log.info('  microgpt-generate %s --prompt "..."', run.path)
-    log.info("  microgpt-evaluate %s", run.path)
-    log.info("  tensorboard --logdir %s", run.path.parent)
+    for line in next_calls(run.path) if is_notebook() else next_commands(run.path):
+        log.info("  %s", line)
+
+
+def next_commands(path: Path) -> list[str]:
+    """What to type next in a terminal."""
+    return [
+        f'microgpt-generate {path} --prompt "..."',
+        f"microgpt-evaluate {path}",
+        f"tensorboard --logdir {path.parent}",
+    ]
+
+
+def next_calls(path: Path) -> list[str]:
+    """What to type next in a notebook."""
+    return [
+        'print(run.generate("..."))   # or: for piece in run.stream("..."): print(piece, end="")',
+        "run.plot()   run.metrics   run.summary",
+        f"run = microgpt.load({str(path)!r})   # later, or in another notebook",
+    ]
+
+
+def log_score(run: Run, corpus: Corpus, total: int) -> None:
+    """Log the score and the baselines' in one unit, and a sentence on what the score means."""
+    summary, chars = run.summary, corpus.chars_per_token("val")
+    bits = bits_per_character(summary["val/loss"], chars)
+    counting = {name: bits_per_character(loss, chars) for name, loss in summary.get("baselines", {}).items()}
+    where = f"step {summary['best_step']}, the best of the run; protocol {summary['protocol']}"
+    log.info("\nscore on the validation split, in %s (%s):", UNIT, where)
+    log.info("%s", "\n".join(score_table(bits, counting)))
+    guessing = bits_per_character(math.log(corpus.tokenizer.vocab_size), chars)
+    log.info("%s", Verdict(bits, counting, guessing, read_curves(RunDir(run.path).metrics).get("val/loss", []), total))
+    own = [metric for metric in Metric.members.values() if metric.headline and metric.unit != UNIT]
+    for metric in own:
+        if (name := f"val/{metric.name}") in summary:
+            log.info("%s %s", name, metric.quantity(summary[name]))
+
+
+def closing_sample(run: Run, config: RunConfig) -> str:
+    """Continue the first prompt as `sample.*` says."""
+    prompt = config.sample.prompts[0] if config.sample.prompts else ""
+    return generate_texts(run.model, run.tokenizer, prompt, config.sample.params(config.seed))[0]
+
+
+def draw_report(run: Run, score: Score | None) -> None:
+    """Draw report.png in the run folder.
+
+    Args:
+        score: the last evaluation; None draws none.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    curves = read_curves(RunDir(run.path).metrics)
+    figure = figures.report(curves, run.summary.get("baselines", {}), score, run.path.name)
+    figure.savefig(run.path / "report.png", dpi=110)

@@ -91,7 +91,10 @@ def why_finished(config: RunConfig, summary: dict[str, Any] | None, steps: int) 
     patience = config.trainer.early_stopping_patience
     score = f"val/loss {summary['val/loss']:.4f}" if "val/loss" in summary else "no validation split"
     if summary["step"] >= steps:
-        return f"{summary['step']} steps, {score}; more with a higher trainer.max_steps"
+        return (
+            f"{summary['step']} steps, {score}; more with a higher trainer.max_steps, "
+            "which stretches the learning-rate schedule"
+        )
     if patience is not None and summary.get("stopped_early") == patience:
         return f"stopped early at step {summary['step']}, {score}; more with a higher trainer.early_stopping_patience"
     return ""
@@ -123,3 +126,25 @@ def how_exactly(old: dict[str, Any], new: dict[str, Any], deterministic: bool) -
     if new["compiled"] and not deterministic:
         return "continues correctly, not bit for bit (compiled kernels; trainer.deterministic=true makes them exact)"
     return "continues bit for bit"
+
+
+def rate_change(config: RunConfig, start: Start, steps: int) -> str:
+    """Say what the learning rate will do if a continued run has another number of steps than before.
+
+    A schedule is a function of the step and the total, so another total changes the rate at once.
+
+    Args:
+        steps: optimizer steps of the whole run now.
+
+    Returns:
+        One line; empty if the total is the same or not recorded.
+    """
+    before = (start.manifest or {}).get("fingerprint", {}).get("total_steps")
+    if type(before) is not int or before in (0, steps) or not 0 < start.step < steps:
+        return ""
+    updates = ((start.step - 1, before), (start.step, steps), (steps - 1, steps))
+    was, now, last = (f"{config.optim.lr_factor(*update):.1%}" for update in updates)
+    return (
+        f"{before} steps were planned and {steps} are now: the learning rate, at {was} of its peak in step "
+        f"{start.step}, goes on at {now} and ends at {last} (schedule {config.optim.schedule.name})"
+    )

@@ -1,41 +1,34 @@
 """Train a model: compose, prepare, fit, report. `microgpt-train` calls `train`."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
-from microgpt.data.corpus import Corpus, prepare
-from microgpt.data.rng import key
-from microgpt.data.tokenizer.base import unknown_text
-from microgpt.engine.addons import require_packages
+from microgpt.data import unknown
+from microgpt.data.corpus import Corpus
 from microgpt.engine.compose.compose import compose_run
-from microgpt.engine.config import RunConfig, flatten
+from microgpt.engine.config import RunConfig
+from microgpt.engine.exchange.export import export
 from microgpt.engine.fit import ranks
-from microgpt.engine.fit.checks import check_uses
-from microgpt.engine.fit.finetune import Pretrained, adopt, starting_model, trained_params
-from microgpt.engine.fit.lr_search import with_lr
+from microgpt.engine.fit.finetune import trained_params
 from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.fit.remake import remake_model
-from microgpt.engine.fit.setup import Setup
 from microgpt.engine.fit.training import Training
-from microgpt.engine.fit.world import World, find_world
 from microgpt.engine.machine import device as machine
-from microgpt.engine.plan.least_memory import require_memory
-from microgpt.engine.plan.length import total_steps, will_compile
 from microgpt.engine.plan.plan import make_plan
+from microgpt.engine.prepare import Found, find, set_up
 from microgpt.engine.process import signals
 from microgpt.engine.process.logs import logging_to, quiet_lightning
+from microgpt.engine.process.notebook import is_notebook
 from microgpt.engine.process.optional import optional
 from microgpt.engine.process.stopping import ResumeHint, located
-from microgpt.engine.report import closing_words
-from microgpt.engine.resume import Start, find_start
+from microgpt.engine.report import closing_words, draw_report
+from microgpt.engine.resume import find_start
 from microgpt.engine.store.corpus_file import CorpusRecord, write_record
 from microgpt.engine.store.run_folder import RunDir, claimed_run, joined_run
-from microgpt.engine.trained.evaluate import evaluate
+from microgpt.engine.trained.evaluate import evaluate, yardsticks
 from microgpt.engine.trained.run import Run, load
+from microgpt.errors import MicrogptError
 
 log = logging.getLogger("microgpt")
 
@@ -46,7 +39,7 @@ def train(
     began: float | None = None,
     trust: bool = False,
 ) -> Run | None:
-    """Train like `microgpt-train`, from the same overrides.
+    """Train like `microgpt-train`, from the same overrides; `microgpt.train` takes more forms of them.
 
     Args:
         overrides: such as `["data.path=book.txt", "model.pos=alibi", "trainer.max_steps=200"]`.
@@ -74,6 +67,7 @@ def run(
     arguments: Sequence[str] = (),
     began: float | None = None,
     must_be_new: bool = False,
+    finder: Callable[[RunConfig], Found] | None = None,
 ) -> Run | None:
     """Train the run that `config` describes, in the folder `path`.
 
@@ -81,11 +75,12 @@ def run(
         arguments: the command line, to print how to resume after a signal.
         began: as for `train`.
         must_be_new: if the folder exists, train in another, with a number behind its name.
+        finder: finds the text and the starting model; default: `find`.
     """
     products = machine.float32_matmul_precision(config.trainer.float32_matmul_precision)
     hint = ResumeHint(arguments, None if must_be_new else path)
     with signals.handled(hint), products, machine.threads(config.trainer.threads):
-        found = find(config, arguments)
+        found = finder(config) if finder is not None else find(config, arguments)
         config, world = found.config, found.world
         if config.plan:
             if world.rank.is_first:
@@ -101,12 +96,13 @@ def run(
             return train_here(found, run_dir)
 
 
-def train_here(found: "Found", run_dir: RunDir) -> Run | None:
+def train_here(found: Found, run_dir: RunDir) -> Run | None:
     """Train in this process, alone or as one rank of several."""
     config, is_first = found.config, found.world.rank.is_first
     together = ranks.together(found.world, run_dir.path, config.trainer.rank_timeout)
+    is_silent = config.trainer.progress == "none" and is_notebook()
     # Handle signals here as well, so that train.log also gets the farewell.
-    with logging_to(run_dir.log), quiet_lightning(), signals.handled(), together:
+    with logging_to(run_dir.log, is_silent), quiet_lightning(), signals.handled(), together:
         start = find_start(config, run_dir, found.corpus, found.steps)
         if is_first:
             remake_model(config, found.corpus.tokenizer, found.pretrained, run_dir, start)
@@ -125,73 +121,8 @@ def train_here(found: "Found", run_dir: RunDir) -> Run | None:
                 return report(training, module) if is_first else None
 
 
-@dataclass(frozen=True)
-class Found:
-    """The resources of a run on this machine, found before writing anything.
-
-    Attributes:
-        asked_for: the configuration as composed; in `config`, the architecture of `model.pretrained` wins.
-        accelerator: the torch device type to compute on.
-        steps: optimizer steps of the whole run.
-    """
-
-    asked_for: RunConfig
-    config: RunConfig
-    accelerator: str
-    world: World
-    corpus: Corpus
-    pretrained: Pretrained | None
-    steps: int
-
-
-def find(config: RunConfig, arguments: Sequence[str] = ()) -> Found:
-    """Find a run's devices, text and pretrained model, and check that they fit together.
-
-    Args:
-        arguments: the command line, whose knobs outrank those of a pretrained model where both are possible.
-
-    Raises:
-        MachineError: the machine lacks a device or a precision.
-        DataError: the text cannot be used.
-        CheckpointError: the pretrained model cannot be used.
-        ConfigError: the devices cannot share the batch.
-    """
-    require_memory(config)
-    accelerator = machine.resolve_accelerator(config.trainer.accelerator)
-    world = find_world(config, accelerator)
-    machine.resolve_precision(config.trainer.precision, accelerator)
-    for node, parts in (("logger", config.logger), ("callbacks", config.callbacks)):
-        for name, part in parts.items():
-            require_packages(f"{node}.{name}", part)
-    asked_for = config
-    config, pretrained = adopt(config, arguments)
-    corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
-    check_uses(config, corpus)
-    windows = corpus.windows(config.data, config.model.block_size, config.seed)
-    steps = total_steps(config, len(windows))
-    return Found(asked_for, config, accelerator, world, corpus, pretrained, steps)
-
-
-def set_up(found: Found, run_dir: RunDir, start: Start) -> Setup:
-    """Make the starting model; on resume, take a found learning rate and `auto` knobs from the checkpoint."""
-    config, corpus, steps = found.config, found.corpus, found.steps
-    if corpus.unknown:
-        log.warning("warning: %s, %s", corpus.name, unknown_text(corpus.unknown, corpus.tokenizer))
-    if config.trainer.find_lr and start.manifest is not None:
-        config = with_lr(config, start.manifest.get("lr"))
-    knobs, accelerator = config.trainer, found.accelerator
-    precision = machine.resolve_precision(start.recorded("precision", knobs.precision), accelerator)
-    torch.manual_seed(key(config.seed, "init", 0))
-    model = starting_model(config, corpus.tokenizer.vocab_size, found.pretrained)
-    compile_knob = start.recorded("compiled", knobs.compile)
-    compiled = will_compile(compile_knob, config, steps, model.flops_per_token(), accelerator, precision)
-    return Setup(
-        config, accelerator, precision, found.world, steps, run_dir.path, corpus, model, run_dir, start, compiled
-    )
-
-
 def report(training: Training, module: GPTModule) -> Run:
-    """Write summary.json and TensorBoard's hparams, and print the closing words."""
+    """Write summary.json and report.png, and print the closing words."""
     setup, config, evaluation = training.setup, training.config, training.evaluation
     corpus, step = setup.corpus, training.trainer.global_step
     tokens = step * config.data.batch_size * config.model.block_size
@@ -202,11 +133,13 @@ def report(training: Training, module: GPTModule) -> Run:
         "best_step": evaluation.best_step or step,
         "tokens": tokens,
         "train_seconds": round(seconds, 3),
+        "compile_seconds": round(training.clock.compile_seconds, 3),
         "tokens_per_second": round(tokens / max(1e-9, seconds), 1),
         "params": setup.model.num_params(),
         "trained_params": trained_params(setup.model),
         "vocab_size": corpus.tokenizer.vocab_size,
         "train_tokens": len(corpus.train),
+        **unknown.recorded(corpus),
         "protocol": config.eval.protocol,
         "skipped_steps": module.skipped_steps,
         "stopped_early": config.trainer.early_stopping_patience if step < setup.steps else None,
@@ -218,17 +151,33 @@ def report(training: Training, module: GPTModule) -> Run:
     if run is not None and len(corpus.test) > 1:
         with optional("the score of the test split"):
             summary |= score_test(run, corpus, config)
-    if corpus.unknown:
-        summary["unknown_characters"] = corpus.unknown.total()
-    with optional("a logger's table of hyperparameters"):
-        training.runlog.add_hparams(flatten(config.to_dict()), evaluation.best_metrics)
+    if "val/loss" in summary:
+        with optional("the scores of counting"):
+            summary["baselines"] = yardsticks(corpus.scored("train"), corpus.scored("val"), corpus.tokenizer.vocab_size)
     with optional("closing the loggers"):
         training.runlog.close()
     setup.run_dir.write_summary(summary)
     run = run or Run(setup.run_dir.path, setup.model.eval(), corpus.tokenizer)
     run.summary = summary
-    closing_words(run, corpus, config)
+    closing_words(run, corpus, config, setup.steps)
+    if config.eval.figures != "never":
+        with optional("report.png"):
+            draw_report(run, evaluation.last_score)
+    if config.html:
+        with optional("the page"):
+            write_page(run)
     return run
+
+
+def write_page(run: Run) -> None:
+    """Write page.html into the run's folder. The run is finished and stays so if its model fits no page."""
+    page = run.path / "page.html"
+    page.unlink(missing_ok=True)
+    try:
+        export(run, page, "html")
+        log.info("  open %s in a browser: the model runs there", page)
+    except MicrogptError as error:
+        log.warning("warning: no page.html: %s", error)
 
 
 def score_test(run: Run, corpus: Corpus, config: RunConfig) -> dict[str, float]:

@@ -1,14 +1,13 @@
 """Figures of inspected texts; drawing one imports matplotlib."""
 
-import functools
 import importlib.util
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from microgpt.engine.trained.figures import new_figure
+from microgpt.engine.trained.drawing import drawable as drawable
+from microgpt.engine.trained.drawing import new_figure
 from microgpt.errors import MachineError
 
 MOST_LABELS = 64
@@ -23,16 +22,7 @@ def canvas(width: float, height: float) -> tuple[Any, Any]:
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise MachineError("plot needs the package matplotlib", "this environment", "pip install matplotlib")
-    figure, axes = new_figure(width, height)
-    figure._repr_png_ = functools.partial(png, figure)
-    return figure, axes
-
-
-def png(figure: Any) -> bytes:
-    """The figure as a PNG, which a notebook shows without pyplot."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
-    return file.getvalue()
+    return new_figure(width, height)
 
 
 def token_axis(labels: Sequence[str], height: float) -> tuple[Any, Any]:
@@ -67,16 +57,3 @@ def ticks(setter: Any, labels: Sequence[str]) -> None:
     every = -(-len(labels) // MOST_LABELS) or 1
     places = list(range(0, len(labels), every))
     setter(places, [drawable(labels[i]) for i in places], fontsize=8)
-
-
-def drawable(text: str) -> str:
-    """Text that matplotlib draws as it stands: no formulas, and a stand-in for characters that its font lacks."""
-    known = _glyphs()
-    return "".join(c if ord(c) in known else "\N{REPLACEMENT CHARACTER}" for c in text).replace("$", r"\$")
-
-
-@functools.cache
-def _glyphs() -> frozenset[int]:
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    return frozenset(get_font(findfont(FontProperties())).get_charmap())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from microgpt.engine.store.curves import read_curves
+from microgpt.engine.store.metrics_file import read_curves
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.engine.trained.run import Run
 from microgpt.errors import UsageError

@@ -43,7 +43,7 @@ class GPT(nn.Module, Patchable):
         self.wte = nn.Embedding(vocab_size, C)
         self.ngram = NgramEmbedding(config, vocab_size) if config.ngram_embed else None
         self.prev = PreviousEmbedding(config, vocab_size) if config.prev_embed else None
-        self.pos = config.pos.build(C, config.n_head, config.block_size)
+        self.pos = config.build_pos()
         self.blocks = nn.ModuleList(Block(config, layer, vocab_size) for layer in range(L))
         self.norm = nn.Identity() if config.norm_place == "post" else config.build_norm()
         self.head = None if config.tie_weights else Linear(C, vocab_size, bias=False)

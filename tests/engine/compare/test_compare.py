@@ -233,9 +233,10 @@ def test_figures_are_drawn_for_curves_knobs_and_time(sweep: Path, capsys: pytest
         "quality-by-time.png",
         "score-by-model.pos.png",
         "score-by-optim.lr.png",
+        "score-by-two-knobs.png",
     ]
     assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000 for path in drawn)
-    assert capsys.readouterr().err.count("wrote ") == 4
+    assert capsys.readouterr().err.count("wrote ") == 5
 
 
 def test_figures_that_cannot_be_written_are_an_error_of_the_machine(

@@ -18,7 +18,7 @@ SAID = {
     "pretrained=gpt2": "pretrained: unknown key; did you mean 'model.pretrained'?",
     "trainer.seed=3": "trainer.seed: unknown key; did you mean 'seed'?",
     "model.theta=3": "model.theta: unknown key; did you mean 'model.pos.theta'?",
-    "every_n_steps=3": "did you mean 'eval.every_n_steps' or 'sample.every_n_steps' or 'checkpoint.every_n_steps'?",
+    "every_n_steps=3": "did you mean 'eval.every_n_steps' or 'sample.every_n_steps' or 'inspect.every_n_steps'?",
     "data.file=a.txt": "data.file: unknown key; here that is: data.path=a.txt",
     "model.dim=64": "model.dim: unknown key; here that is: model.n_embd=64",
     "optim.name=adamw": "optim.name: a part is chosen by its group; write optim=adamw",
@@ -82,4 +82,4 @@ def test_no_foreign_name_hides_a_knob_of_ours() -> None:
     ours = {knob for knob in knob_names(run_config()) if "." not in knob}
     assert not ours & ANSWERS.keys()
     hidden = {knob for knob in knob_names(run_config()) if knob.rpartition(".")[2] in ANSWERS}
-    assert hidden <= {"data.batch_size", "eval.batch_size", "data.size"}
+    assert hidden <= {"data.batch_size", "eval.batch_size", "data.size", "callbacks.steps"}

@@ -55,6 +55,14 @@ def test_a_typed_corpus_wins_over_a_files_path_and_a_typed_rate_over_its_search(
     assert (config.data.path, config.trainer.find_lr, config.optim.lr) == (None, False, 0.1)
 
 
+def test_a_typed_precision_wins_over_a_files(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ntrainer: {precision: 32-true}\n")
+    assert compose_run(["experiment=mine"], tmp_path).config.trainer.precision == "32-true"
+    words = ["experiment=mine", "trainer.precision=bf16-mixed"]
+    assert compose_run(words, tmp_path).config.trainer.precision == "bf16-mixed"
+
+
 def test_a_typed_tokenizer_for_a_files_pretrained_model_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"data\.tokenizer: model\.pretrained decides the tokenizer too"):
         compose_run(["experiment=finetune-gpt2", "data.tokenizer=byte"])

@@ -217,7 +217,7 @@ def test_what_a_pretrained_tokenizer_cannot_represent_is_said_and_recorded(
     run = train(tiny(f"model.pretrained={folder}", "data.val_fraction=0.5", "data.unknown=replace"))
     assert run is not None
     assert run.summary["unknown_characters"] == 3
-    assert "3 characters outside the vocabulary were replaced by a stand-in: '日' U+65E5 x2, '本' U+672C x1" in (
+    assert "are not in the model's vocabulary and were replaced by a stand-in: '日' U+65E5 x2, '本' U+672C x1" in (
         (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
     )
     tokens_per_character = run.summary["val/bpc"] / (run.summary["val/loss"] / math.log(2))

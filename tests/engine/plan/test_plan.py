@@ -125,7 +125,7 @@ from microgpt.engine.machine import memory
 from microgpt.engine.plan import estimate
 if sys.argv.pop(1) == "parts":
     estimate.sizes_to_try = lambda share, micro, _: [(share // 8, share // 8), (share // 4, share // 4)]
-make, start = T.make_plan, T.starting_model
+make = T.make_plan
 found = {}
 def make_plan(*args):
     plan = make(*args)
@@ -175,7 +175,7 @@ def test_a_plan_prints_its_table_and_leaves_nothing(
     assert torch.equal(torch.random.get_rng_state(), state)
     model = GPT(compose_run(overrides, None).config.model, len(set(book.read_text())))
     n, flops = model.num_params(), model.flops_per_token()
-    assert table["parameters"].startswith(f"{n:,}, of them {model.num_params(non_embedding=True):,} outside")
+    assert table["parameters"].startswith(f"{n:,} ({model.num_params(non_embedding=True):,} outside")
     assert table["arithmetic"].startswith(f"{flops:,} FLOPs a token, {flops * 6 * 8 * 16:.3g} in all")
     assert table["tokens"].startswith("768, ")
     for row in ("tensors", "memory", "time", "to start", "to train", "beside it"):
@@ -200,7 +200,7 @@ def test_a_model_that_is_too_large_to_try_is_reckoned(
     train(tiny("plan=true"))
     table = rows(capsys.readouterr().out)
     share = hardware.of("cpu").share_of_peak
-    said = f"nothing: a step is too large to try here; time is reckoned at {share:.0%} of the peak"
+    said = f"nothing: a step is too large to try here; the time assumes {share:.0%} of the peak"
     assert table["measured"].startswith(said)
     assert table["memory"] == "more than the tensors: a step was not tried"
     assert "at the peak" in table["tensors"]

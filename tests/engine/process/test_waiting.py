@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from microgpt import train
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.fit.callbacks.metrics import Slowdown
 from microgpt.engine.machine import device as machine
@@ -100,3 +101,19 @@ def test_whether_to_compile_depends_on_the_kind_of_machine_and_never_on_a_timing
     config = compose_run(tiny()).config
     found = [will_compile("auto", config, steps, 1e6, "cpu", "32-true") for steps in (10, 10**9)]
     assert found == [False, can_compile("cpu")]
+
+
+def test_a_busy_machine_is_said_in_cores() -> None:
+    assert waiting.busy_text(1.72) == f"other processes keep 1.7 of {os.cpu_count()} cores busy"
+    assert waiting.busy_text(0.3) == waiting.busy_text(None) == ""
+
+
+@pytest.mark.parametrize(("others", "is_said"), [(1.7, True), (0.1, False), (None, False)])
+def test_a_plan_on_a_busy_machine_says_that_it_cannot_predict(
+    tiny: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    others: float | None, is_said: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(waiting.Load, "others", lambda self, watch=True: others)
+    train(tiny("plan=true"))
+    said = "other processes keep 1.7 of" in capsys.readouterr().out
+    assert said is is_said

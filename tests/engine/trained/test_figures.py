@@ -1,66 +1,135 @@
-"""Figures show any text: nothing is mathematics, nothing unprintable is drawn, no script ends in an error."""
+"""Figures answer their question: what is drawn, on which scale, with which names and units, on both papers."""
 
-import io
-import warnings
-from collections.abc import Callable
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from microgpt import train
-from microgpt.engine.trained.any_script import any_script
-from microgpt.engine.trained.figures import attention_maps
-from microgpt.model import GPT, GPTConfig
+from microgpt import GPT, GPTConfig
+from microgpt.engine.trained import figures
+from microgpt.engine.trained.drawing import COLOURS, PAPER, draw_baselines, mark, new_figure, smoothed, token_label
+from microgpt.engine.trained.evaluate import evaluate
 
-MODEL = GPT(GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=8), 8)
-
-
-def drawn(labels: list[str]) -> str:
-    """Draw a figure with these tokens; returns the text below it."""
-    figure = attention_maps(MODEL, torch.arange(len(labels)), labels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with any_script():
-            figure.savefig(io.BytesIO(), dpi=20)
-    return str(figure.axes[0].get_xlabel())
+CURVES = {
+    "train/loss": [(float(s), 3 - s / 100) for s in range(0, 101, 10)],
+    "val/loss": [(50.0, 2.6), (100.0, 2.2)],
+    "lr": [(0.0, 0.1), (100.0, 0.0)],
+}
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    st.lists(
-        st.text(st.characters(exclude_categories=()), max_size=4) | st.sampled_from("\0 \x1b $ ${ \\ \n"),
-        min_size=2,
-        max_size=8,
-    )
-)
-def test_any_tokens_are_drawn_as_they_are(labels: list[str]) -> None:
-    text = drawn(labels)
-    assert text.isprintable()
-    assert len(text) == len("".join(labels).replace("\r", ""))
+@pytest.fixture
+def model() -> GPT:
+    torch.manual_seed(0)
+    return GPT(GPTConfig(n_layer=2, n_head=3, n_embd=24, block_size=16, pos="rope"), vocab_size=11)  # type: ignore[arg-type]
 
 
-def test_control_characters_and_mathematics_are_signs() -> None:
-    assert (
-        drawn(["$\\frac{", "$", "a\0", "\x1b[2J", "\ud800", "\n", "\t"])
-        == "$\\frac{$a\ufffd\ufffd[2J\ufffd\u21b5\u2192"
-    )
+def texts(figure: Any) -> list[str]:
+    from matplotlib.text import Text
+
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
-@pytest.mark.parametrize("tokenizer", ["char", "byte"])
-def test_a_text_of_control_characters_drives_no_terminal(
-    tokenizer: str, tiny: Callable[..., list[str]], book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    book.write_text(
-        "the \0 cat \x1b[2J sat $\\frac{ on \x9b2J \u202e $ 日本\x07\x08\r\n" * 100, encoding="utf-8", newline=""
-    )
-    name = "a\x1b]0;title\x07b"
-    run = train(tiny(f"data.tokenizer={tokenizer}", "eval.figures=always", "sample.every_n_steps=3",
-                     "trainer.progress=lines", "logger=tensorboard", f"hydra.run.dir='{tmp_path / name}'"))  # fmt: skip
-    assert run is not None
-    said = capsys.readouterr()
-    for text in (said.out, said.err, (tmp_path / name / "train.log").read_text(encoding="utf-8")):
-        assert not set(text) & set(map(chr, (*range(9), *range(11, 32), 0x7F, 0x9B, 0x202E)))
-    assert "title" in said.out
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_figure_is_drawn_on_either_paper_in_its_ink(theme: Any, model: GPT, tmp_path: Path) -> None:
+    from matplotlib.colors import to_hex
+    from matplotlib.text import Text
+
+    ids = torch.arange(60) % 11
+    score = evaluate(model, ids)
+    drawn = [
+        figures.learning_curves(CURVES, "run", {"5-gram counts": 2.5}, theme),
+        figures.loss_by_position(score, theme),
+        figures.report(CURVES, {}, score, "run $5", theme),
+        figures.attention_maps(model, ids, ["\n", " ", "$", "\u4e2d", "\x07", *"abcdefghijk"], theme),
+        figures.lr_search([1e-4, 1e-3, 1e-2], [3.0, 2.0, 4.0], 1e-3, theme),
+    ]
+    paper, ink = PAPER[theme]
+    for i, figure in enumerate(drawn):
+        figure.savefig(tmp_path / f"{i}.png")  # warnings, as for a glyph that is missing, are errors
+        assert to_hex(figure.get_facecolor()) == to_hex(paper)
+        colours = {to_hex(text.get_color()) for text in figure.findobj(Text) if text.get_text()}
+        assert colours == {to_hex(ink)}
+        assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_attention_has_a_scale_per_head_token_names_and_a_bar(model: GPT) -> None:
+    ids = torch.arange(12) % 11
+    figure = figures.attention_maps(model, ids, list("abcdefghijkl"))
+    axes, bar = figure.axes
+    (image,) = axes.get_images()
+    tiles = image.get_array().filled(math.nan) if hasattr(image.get_array(), "filled") else image.get_array()
+    with torch.no_grad():
+        _, _, attention = model.eval()(ids[None], return_attention=True)
+    for layer in range(2):
+        for head in range(3):
+            tile = torch.as_tensor(tiles[layer * 15 : layer * 15 + 12, head * 13 : head * 13 + 12])
+            weights = attention[layer][0, head]
+            largest = float(weights[3:].max())
+            assert torch.isnan(tile[torch.ones(12, 12).triu(1).bool()]).all()  # the future is paper, not zero
+            assert float(tile[3:].nan_to_num().max()) == pytest.approx(1.0)
+            assert float(tile[8, 2]) == pytest.approx(min(1.0, float(weights[8, 2]) / largest), rel=1e-5)
+            assert f"layer {layer} head {head}, largest {largest:.2f}" in texts(figure)
+    assert [label.get_text() for label in axes.get_yticklabels()] == list("abcdefghijkl") * 2
+    assert [label.get_text() for label in axes.get_xticklabels()] == list("abcdefghijkl") * 3
+    assert "share of the head's largest" in bar.get_ylabel()
+    assert "attention: 3 of 3 heads, 2 of 2 layers, 12 tokens" in texts(figure)
+
+
+def test_the_band_of_the_loss_by_position_is_the_interval_of_the_mean(model: GPT) -> None:
+    torch.manual_seed(1)
+    ids = torch.randint(11, (16 * 40 + 1,))
+    score = evaluate(model, ids)
+    with torch.no_grad():
+        logits, _ = model.eval()(ids[:-1].view(40, 16))
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[1:], reduction="none").view(40, 16).double()
+    expected = losses.std(0) / math.sqrt(40)
+    torch.testing.assert_close(torch.tensor(score.position_errors, dtype=torch.float64), expected, rtol=1e-4, atol=0)
+    (axes,) = figures.loss_by_position(score).axes
+    low = axes.collections[0].get_paths()[0].get_extents().y0
+    assert low == pytest.approx(float((losses.mean(0) - 1.96 * expected).min()), rel=1e-4)
+    assert "n = 640 tokens" in axes.get_title()
+
+
+def test_learning_curves_show_training_validation_best_and_baselines() -> None:
+    (axes,) = figures.learning_curves(CURVES, "run", {"5-gram counts": 2.5, "token frequencies": 9.0}).axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == [
+        "training, 11 batches", "training, mean of 1", "validation, 2 times", "best: 2.2000 at step 100",
+        "token frequencies: 9.000 (above)", "5-gram counts: 2.500",
+    ]  # fmt: skip
+    assert axes.get_ylim()[1] < 3.5  # a far baseline does not flatten the curves
+    assert axes.get_ylabel() == "loss (nats per token)"
+
+
+def test_series_differ_by_more_than_colour() -> None:
+    looks = [(m["marker"], m["linestyle"]) for m in map(mark, range(10))]
+    assert len(set(looks)) == 10
+    assert len({(m["color"], m["marker"], m["linestyle"]) for m in map(mark, range(40))}) == 40
+
+
+def test_colours_are_seen_on_white_and_on_black() -> None:
+    from matplotlib.colors import to_rgb
+
+    def luminance(colour: str) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for colour in COLOURS:
+        assert 1.05 / (luminance(colour) + 0.05) >= 2.0
+        assert (luminance(colour) + 0.05) / (luminance(PAPER["dark"][0]) + 0.05) >= 3.0
+
+
+def test_tokens_have_labels_that_can_be_seen() -> None:
+    assert [token_label(token) for token in (" ", "\n", "a", "", "\u4e2d", "$")] == ["␣", "↵", "a", "∅", "□", r"\$"]
+
+
+def test_smoothing_is_the_mean_of_what_came_before() -> None:
+    assert smoothed([1.0, 2.0, 3.0, 4.0], 2) == [1.0, 1.5, 2.5, 3.5]
+
+
+def test_a_near_baseline_is_inside_the_axes() -> None:
+    _, axes = new_figure(3, 2)
+    draw_baselines(axes, [1.0, 2.0], {"near": 2.5}, "light")
+    assert axes.get_ylim()[1] > 2.5

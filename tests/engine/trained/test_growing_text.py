@@ -100,3 +100,11 @@ def test_a_token_costs_the_same_however_long_the_text(tokenizers: Any) -> None:
     ids = tokenizer.encode(TEXT * 4)
     grown(tokenizer, ids[:9], ids[9:], ["never there"], 1)
     assert longest[0] < 24
+
+
+@pytest.mark.parametrize("prompt", ["日", "本語", "🙂語", "a語🙃", "日本語 🙂🙃"])
+def test_the_context_of_a_prompt_begins_with_a_whole_character(codec: TextCodec, prompt: str) -> None:
+    """A decoder that falls back to bytes made U+FFFD of all bytes after half of a character."""
+    given, both = codec.encode(prompt), codec.encode(prompt + ".q")
+    assert both[: len(given)] == given
+    assert grown(codec, given, both[len(given) :], [], 1)[0] == ".q"

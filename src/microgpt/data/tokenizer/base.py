@@ -219,14 +219,6 @@ def tokenizer_from_dict(values: Any, unknown: Unknown = "error") -> Tokenizer:
     return Tokenizer.named(kind).from_dict(values).with_unknown(unknown)
 
 
-def unknown_text(unknown: Mapping[str, int], tokenizer: Tokenizer) -> str:
-    """A sentence: `80 characters outside the vocabulary were left out: 'x' U+0078 x40, ...`, most frequent first."""
-    total, most = sum(unknown.values()), sorted(unknown.items(), key=lambda item: -item[1])[:10]
-    fate = "left out" if tokenizer.leaves_out_unknown else "replaced by a stand-in"
-    listed = ", ".join(f"{c!r} U+{ord(c):04X} x{n}" for c, n in most)
-    return f"{total:,} characters outside the vocabulary were {fate}: {listed}"
-
-
 def unknown_error(characters: Iterable[str], position: int, where: str) -> DataError:
     """The error for characters outside the vocabulary, in their order of appearance."""
     known = list(dict.fromkeys(characters))

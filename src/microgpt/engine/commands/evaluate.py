@@ -53,7 +53,7 @@ def parser(sources: Sources | None = None) -> argparse.ArgumentParser:
 def evaluate_command(arguments: list[str]) -> None:
     """Load the model, score it, print the metrics."""
     a = parser(imported_sources(arguments)).parse_args(arguments)
-    from microgpt.data.tokenizer.base import unknown_text
+    from microgpt.data.unknown import unknown_text
     from microgpt.engine.trained.evaluate import evaluate, yardsticks
     from microgpt.engine.trained.protocols import EvalProtocol
 
@@ -72,7 +72,7 @@ def evaluate_command(arguments: list[str]) -> None:
         facts = {"data": name, "protocol": score.protocol, "tokens": score.tokens}
         print(json.dumps({**facts, **score.values, "unknown_characters": dict(text.unknown), "baselines": baselines}))
     else:
-        print_score(name, score, baselines)
+        print_score(name, score, baselines, text.chars_per_token)
         if text.unknown:
             print(f"  {unknown_text(text.unknown, text.tokenizer)}")
 
@@ -100,10 +100,11 @@ def text_to_score(
     return f"{corpus.path or corpus.name} ({a.split})", text, corpus.scored("train")
 
 
-def print_score(name: str, score: "Score", baselines: dict[str, float]) -> None:
-    """Print the metrics, the ones with a unit first, then the baselines."""
+def print_score(name: str, score: "Score", baselines: dict[str, float], chars_per_token: float) -> None:
+    """Print the metrics, the ones with a unit first, then the score beside the baselines."""
     from microgpt.engine.trained.evaluate import PER_DOCUMENT
     from microgpt.engine.trained.metrics import Metric
+    from microgpt.engine.trained.verdict import UNIT, bits_per_character, score_table
 
     print(f"{escaped(name)}: {score.tokens:,} tokens, protocol {score.protocol}")
     for has_unit in (True, False):
@@ -111,8 +112,10 @@ def print_score(name: str, score: "Score", baselines: dict[str, float]) -> None:
         print("  " + "   ".join(metric.text(score.values[metric.name]) for metric in metrics))
     if PER_DOCUMENT in score.values:
         print(f"  {score.values[PER_DOCUMENT]:.4f} nats per document")
-    for what, loss in baselines.items():
-        print(f"  for comparison, {what}: {loss:.4f} nats per token")
+    if baselines:
+        bits = {what: bits_per_character(loss, chars_per_token) for what, loss in baselines.items()}
+        print(f"beside counting, in {UNIT}:")
+        print("\n".join(score_table(bits_per_character(score.loss, chars_per_token), bits)))
 
 
 if __name__ == "__main__":

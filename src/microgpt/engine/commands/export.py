@@ -23,12 +23,12 @@ def parser(formats: Options) -> argparse.ArgumentParser:
     """Build the argument parser."""
     p = common.Parser(
         prog="microgpt-export",
-        description="Write a trained model for other programs, open what was written and compare its logits.",
+        description="Write a trained model for other programs, or as a page; open what was written and compare.",
         epilog=f"formats:\n{formats.summary()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     opening.add_arguments(p)
-    p.add_argument("out", metavar="OUT", type=Path, help="folder to make")
+    p.add_argument("out", metavar="OUT", type=Path, help="folder to make, or file")
     p.add_argument("--format", default="hf", metavar="F", help=f"{', '.join(formats.members)} (default: hf)")
     formats.add_to(p)
     return p

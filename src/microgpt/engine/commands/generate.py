@@ -34,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; may be given again")
     p.add_argument("--no-stop", action="store_true", help="go on past the model's end token")
     p.add_argument("--seed", type=common.whole_number, metavar="S", help="the same seed gives the same text")
+    p.add_argument("--generator", choices=("torch", "counter"), default="torch",
+                   help="counter: the random numbers of a run's page, so that both write the same text")  # fmt: skip
     p.add_argument("--compile", action="store_true", help="up to half a minute first, then about twice as fast")
     return p
 
@@ -62,6 +64,7 @@ def generate(arguments: list[str]) -> None:
         stop=a.stop,
         stop_at_end=not a.no_stop,
         seed=a.seed,
+        generator=a.generator,
         compile=a.compile,
     )
     texts = generate_texts(run.model, run.tokenizer, a.prompt, params, show if streaming else None)

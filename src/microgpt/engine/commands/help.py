@@ -27,6 +27,7 @@ microgpt-train trains a small GPT on text.
 Options: -m/--multirun, --config-dir DIR (your own YAML), --trust (that YAML may name code to run), --cfg job, --debug,
 --help. With --config-dir DIR and imports=[FILE.py], --help lists your own parts too.
 """
+"""Tokenizers that cannot be chosen, because no text makes one."""
 SWEEP_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 

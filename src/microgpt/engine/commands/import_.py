@@ -1,4 +1,7 @@
-"""`microgpt-import nanogpt CKPT OUT`: convert another project's checkpoint to our model folder."""
+"""`microgpt-import nanogpt CKPT OUT`: convert another project's checkpoint to our model folder.
+
+`microgpt-import nanogpt-config CONFIG.py` prints the command line of a nanoGPT configuration.
+"""
 
 import argparse
 import sys
@@ -11,6 +14,8 @@ from microgpt.engine.commands import common, opening
 from microgpt.engine.commands.options import Options, as_flags
 from microgpt.errors import UsageError
 
+CONFIG = "nanogpt-config"
+"""The word that asks for a command line instead of a model."""
 FAMILY = "microgpt.engine.exchange.importers.base.Importer"
 
 
@@ -24,7 +29,8 @@ def parser(projects: Options) -> argparse.ArgumentParser:
     p = common.Parser(
         prog="microgpt-import",
         description="Make a model folder of another project's checkpoint. No code in it is run.",
-        epilog=f"projects:\n{projects.summary()}",
+        epilog=f"projects:\n{projects.summary()}\n\n"
+        f"microgpt-import {CONFIG} CONFIG.py prints the command line that trains like a configuration of nanoGPT.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("project", metavar="PROJECT", help=f"whose checkpoint it is: {', '.join(projects.members)}")
@@ -36,8 +42,25 @@ def parser(projects: Options) -> argparse.ArgumentParser:
     return p
 
 
+def print_command(arguments: list[str]) -> None:
+    """Print the command line of a nanoGPT configuration, and as comments what differs."""
+    p = common.Parser(
+        prog=f"microgpt-import {CONFIG}",
+        description="Print the command line that trains like a configuration of nanoGPT. The file is not run.",
+    )
+    p.add_argument("config", metavar="CONFIG", type=Path, help="a file such as config/train_shakespeare_char.py")
+    p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    from microgpt.engine.exchange.nanogpt_config import command_line
+
+    command, remarks = command_line(p.parse_args(arguments).config)
+    print("\n".join([command, *(f"# {remark}" for remark in remarks)]))
+
+
 def import_(arguments: list[str]) -> None:
     """Read the checkpoint and its tokenizer, write the folder, print the next commands."""
+    if arguments[:1] == [CONFIG]:
+        print_command(arguments[1:])
+        return
     projects = Options(FAMILY, arguments)
     a = parser(projects).parse_args(arguments)
     chosen = projects.chosen(a.project, a, "PROJECT")

@@ -21,9 +21,10 @@ from microgpt.engine.commands import common
 from microgpt.engine.commands.early import check_early
 from microgpt.engine.commands.help import print_help
 from microgpt.engine.process import signals
-from microgpt.engine.process.stopping import ResumeHint, as_hydra_reads
+from microgpt.engine.process.stopping import ResumeHint
 from microgpt.engine.process.waiting import Load, give_way_if_busy
 from microgpt.errors import UsageError
+from microgpt.text import quoted
 
 if TYPE_CHECKING:
     from microgpt.engine.compose.compose import Folders
@@ -122,7 +123,7 @@ def hand_to_hydra(arguments: list[str], args: argparse.Namespace) -> None:
         if (place := folders.sweep_dir) is not None:
             claim = stack.enter_context(claimed(place, folders.sweep_must_be_new, "hydra.sweep.dir"))
             if folders.sweep_must_be_new:
-                words.append(f"hydra.sweep.dir={as_hydra_reads(claim.path)}")
+                words.append(f"hydra.sweep.dir={quoted(str(claim.path))}")
         call_hydra(words, sweep)
     if sweep.points and not sweep.points[0].config.sweep.detach:
         sweep.report()

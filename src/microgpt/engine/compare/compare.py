@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from microgpt.engine.compare.runs import RunRecord, find_runs
+from microgpt.engine.store.metrics_file import frame
 from microgpt.engine.trained.metrics import Metric
 from microgpt.errors import UsageError
 from microgpt.text import did_you_mean
@@ -90,19 +91,41 @@ class Comparison:
     groups: tuple[Group, ...]
     incomplete: tuple[RunRecord, ...] = ()
 
+    def frame(self) -> Any:
+        """A row per group, best first, unrounded: a pandas DataFrame, or columns where pandas is not installed."""
+        columns: dict[str, list[Any]] = {key: [group.knobs.get(key) for group in self.groups] for key in self.knobs}
+        columns["n"] = [group.n for group in self.groups]
+        columns[f"{self.metric} mean"] = [group.mean for group in self.groups]
+        columns[f"{self.metric} std"] = [group.std for group in self.groups]
+        differences = [group.difference for group in self.groups]
+        for name in ("mean", "low", "high"):
+            columns[f"to best {name}"] = [getattr(found, name, None) for found in differences]
+        numbers = dict.fromkeys(key for group in self.groups for run in group.runs for key in run.summary)
+        averages = {key: [group.average(key) for group in self.groups] for key in numbers if key != self.metric}
+        return frame(columns | {key: found for key, found in averages.items() if any(x is not None for x in found)})
 
-def summarise(paths: Iterable[str | Path], metric: str = "val/loss") -> Comparison:
+
+def summarise(
+    paths: Iterable[str | Path], metric: str = "val/loss", tags: Sequence[str] = (), names: Sequence[str] = ()
+) -> Comparison:
     """Read runs and compare them by a number in their summaries.
 
     Args:
         paths: run folders, sweep folders, or folders of these.
         metric: a key of `summary.json`; `val/loss` is the run's best.
+        tags: keep the runs that have all these tags.
+        names: keep the runs with one of these names.
 
     Raises:
         CheckpointError: a path holds no run, or a file of a run cannot be read.
-        UsageError: no run has the metric.
+        UsageError: no run has the metric, or none has the tags and name.
     """
-    runs = find_runs(paths)
+    found = find_runs(paths)
+    runs = [run for run in found if set(tags) <= set(run.tags) and (not names or run.name in names)]
+    if not runs:
+        known = sorted({word for run in found for word in (*run.tags, run.name) if word})
+        fix = did_you_mean((*tags, *names)[0], known) if known else "give runs tags=[...] or name=... when they train"
+        raise UsageError(f"no run has {', '.join((*tags, *names))}", f"{len(found)} runs", fix)
     complete = [run for run in runs if not run.missing and run.number(metric) is not None]
     incomplete = [
         run if run.missing else replace(run, missing=f"no finite {metric} in summary.json")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from microgpt.engine.store import curves
+from microgpt.engine.store import metrics_file
 from microgpt.engine.store.config_file import read_config
+from microgpt.engine.store.metrics_file import finite
 from microgpt.errors import CheckpointError
 from microgpt.files import read_json
 from microgpt.text import one_line
@@ -30,6 +31,7 @@ class RunRecord:
             `model.pos.name`.
         summary: the content of `summary.json`; empty if the run has not finished.
         missing: the missing files, or another reason to exclude the run; empty for an included run.
+        name, tags, notes: what the user wrote about the run.
     """
 
     path: Path
@@ -37,15 +39,19 @@ class RunRecord:
     seed: Any = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     missing: str = ""
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
 
     def number(self, key: str) -> float | None:
         """A finite number in the summary; None if it is absent or not finite."""
         value = self.summary.get(key)
-        return curves.finite(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        return finite(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-IGNORED = ("seed", "resume", "plan", "imports", "hydra", "sweep")
-"""Nodes that do not distinguish experiments: groups average over the seed; the others only tell how a run started."""
+IGNORED = ("seed", "name", "tags", "notes", "resume", "plan", "html", "imports", "hydra", "sweep")
+"""Nodes that do not distinguish experiments: groups average over the seed; the others are marked START where they
+are declared, which a test holds, as reading the marks would import torch."""
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
@@ -69,13 +75,13 @@ def find_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
     return list(runs.values())
 
 
-def read_curves(run: RunRecord) -> dict[str, list[tuple[float, float]]]:
+def read_curves(run: RunRecord) -> dict[str, metrics_file.Curve]:
     """Read the finite values in a run's `metrics.csv`: column -> [(step, value), ...].
 
     Raises:
         CheckpointError: the file cannot be read.
     """
-    return curves.read_curves(run.path / "metrics.csv")
+    return metrics_file.read_curves(run.path / "metrics.csv")
 
 
 def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
@@ -108,7 +114,12 @@ def _read_run(folder: Path) -> RunRecord:
     absent = [name for name, found in (("config.yaml", config), ("summary.json", summary)) if found is None]
     missing = f"no {' and no '.join(absent)}" if absent else ""
     knobs = dict(_flatten({k: v for k, v in (config or {}).items() if k not in IGNORED}))
-    return RunRecord(folder, knobs, (config or {}).get("seed"), summary or {}, missing)
+    said = config or {}
+    tags = tuple(map(str, found)) if isinstance(found := said.get("tags"), list) else ()
+    return RunRecord(
+        folder, knobs, said.get("seed"), summary or {}, missing,
+        str(said.get("name") or ""), tags, str(said.get("notes") or ""),
+    )  # fmt: skip
 
 
 def _read(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
@@ -139,5 +150,5 @@ def _flatten(tree: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, An
 
 def _number_or_same(value: Any) -> Any:
     """Convert numbers that YAML 1.1 reads as text, such as 1e-4, so that they equal 0.0001."""
-    number = curves.finite(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else None
+    number = finite(value) if isinstance(value, str) and value[:1] in "+-.0123456789" else None
     return value if number is None else number

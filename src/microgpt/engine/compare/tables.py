@@ -15,7 +15,7 @@ from rich.text import Text
 
 from microgpt.engine.compare.compare import Comparison, Difference, Group
 from microgpt.engine.trained.metrics import Metric
-from microgpt.text import count_text, escaped
+from microgpt.text import count_text, cut, escaped
 
 DASH = "-"
 "An empty cell."
@@ -103,8 +103,22 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
 }
 
 
+def described(comparison: Comparison) -> list[str]:
+    """Lines with the name, tags and notes of each run that has any, best group first."""
+    lines = []
+    for run in (run for group in comparison.groups for run in group.runs):
+        tags = f"[{', '.join(run.tags)}]" if run.tags else ""
+        said = "  ".join(escaped(part) for part in (run.name, tags, cut(run.notes, 200)) if part)
+        lines += [f"  {escaped(str(run.path))}: {said}"] if said else []
+    return ["", "Described:", *lines] if lines else []
+
+
 def left_out(comparison: Comparison) -> list[str]:
-    """Lines that list the excluded runs with their reasons; empty if every run counts."""
+    """Lines that describe runs, and list the excluded ones with their reasons; empty if there are none."""
+    return [*described(comparison), *_excluded(comparison)]
+
+
+def _excluded(comparison: Comparison) -> list[str]:
     if not comparison.incomplete:
         return []
     lines = [f"  {escaped(str(run.path))}: {run.missing}" for run in comparison.incomplete]
@@ -206,4 +220,9 @@ def _group_json(group: Group, extras: Sequence[str]) -> dict[str, Any]:
         "difference": d and {"n": d.n, "mean": d.mean, "std": d.std, "low": d.low, "high": d.high},
         "scores": dict(group.scores),
         "runs": [str(run.path) for run in group.runs],
+        "described": {
+            str(run.path): {"name": run.name, "tags": run.tags, "notes": run.notes}
+            for run in group.runs
+            if run.name or run.tags or run.notes
+        },
     }

@@ -31,12 +31,12 @@ from microgpt.engine.compose.hydra_private import sweep_points
 from microgpt.engine.compose.overrides import as_hydra_takes_them, explain
 from microgpt.engine.compose.schema import register_schemas
 from microgpt.engine.compose.secret_values import secret_faults, secrets_unresolved
-from microgpt.engine.compose.texts import quoted
 from microgpt.engine.compose.words import fold_knobs
 from microgpt.engine.process import cluster
 from microgpt.engine.process.secret_variables import references
 from microgpt.errors import UsageError
 from microgpt.registry import import_part
+from microgpt.text import quoted
 
 if TYPE_CHECKING:
     from microgpt.engine.config import RunConfig

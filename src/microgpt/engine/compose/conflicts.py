@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from microgpt.config import ConfigError, Fault
 from microgpt.engine.compose.consent import key_of
+from microgpt.engine.compose.groups import config_groups, shipped_yaml
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ CONFLICTS = (
 def settle(tree: DictConfig, overrides: Sequence[str]) -> None:
     """Switch off, in a composed tree, what a file says and a typed knob contradicts.
 
+    A group's YAML comes before an experiment's, so a typed choice of a group that is a knob is set again.
+
     Raises:
         ConfigError: two typed knobs contradict each other, or a typed one and what the run is about.
     """
@@ -52,6 +55,9 @@ def settle(tree: DictConfig, overrides: Sequence[str]) -> None:
         raise ConfigError([Fault(pair.loser, f"{pair.winner} decides {pair.about} too", fix) for pair in refused])
     for pair in silencing:
         OmegaConf.update(tree, pair.winner, pair.off)
+    for group in config_groups(shipped_yaml()).keys() & typed.keys():  # trainer.precision: a group that sets one knob
+        if isinstance(OmegaConf.select(tree, group), str):
+            OmegaConf.update(tree, group, typed[group])
 
 
 def typed_values(overrides: Sequence[str]) -> dict[str, str]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from microgpt.config import Config, ConfigError, Fault
 from microgpt.engine.compose.advice import refuse_foreign
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
-from microgpt.engine.compose.texts import as_texts, is_readable, quoted, text_knobs
+from microgpt.engine.compose.texts import as_texts, is_readable, text_knobs
 from microgpt.engine.compose.words import beside_its_word
 from microgpt.errors import UsageError
-from microgpt.text import did_you_mean
+from microgpt.text import did_you_mean, quoted
 
 
 def as_hydra_takes_them(overrides: Sequence[str], root: type[Config], is_sweep: bool = False) -> list[str]:

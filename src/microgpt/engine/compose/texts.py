@@ -18,6 +18,7 @@ from microgpt.bounds import OneOf
 from microgpt.config import Config, fields
 from microgpt.engine.compose.schema import config_classes
 from microgpt.registry import Choice
+from microgpt.text import quoted
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Hydra's own knobs that hold a path. They name folders to make, so that a comma in one is its own."""
@@ -52,11 +53,6 @@ def as_texts(override: str, kinds: Mapping[str, str], is_sweep: bool = False) ->
     if _KEPT.fullmatch(value) or (is_sweep and ("," in value or _FUNCTION.fullmatch(value))) or is_several:
         return f"{key}={value}"
     return f"{key}={quoted(value)}"
-
-
-def quoted(value: str) -> str:
-    """A text in Hydra's quotes, which a backslash escapes."""
-    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
 
 
 def is_readable(override: str) -> bool:

@@ -24,8 +24,7 @@ def compare_logits(model: GPT, logits: Logits) -> float:
     Raises:
         CheckpointError: the difference is larger than rounding explains.
     """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randint(model.vocab_size, (2, model.config.block_size), generator=generator)  # (B, T)
+    x = random_tokens(model)
     expected = model(x)[0].float()
     difference = float((expected - logits(x).float()).abs().max())
     bound = TOLERANCE * max(1.0, float(expected.abs().max()))
@@ -34,6 +33,18 @@ def compare_logits(model: GPT, logits: Logits) -> float:
         what = f"the exported model's logits differ by {difference:.3g}, more than {bound:.3g}"
         raise CheckpointError(what, "the export", "nothing was written; report this with the model's config.json")
     return difference
+
+
+@torch.no_grad()
+def largest_difference(model: GPT, logits: Logits) -> float:
+    """The largest difference of logits over random tokens, of a format that rounds the weights."""
+    x = random_tokens(model)
+    return float((model(x)[0].float() - logits(x).float()).abs().max())
+
+
+def random_tokens(model: GPT) -> Tensor:
+    """Tokens (2, T) that fill the context, always the same."""
+    return torch.randint(model.vocab_size, (2, model.config.block_size), generator=torch.Generator().manual_seed(0))
 
 
 def compare_tokens(tokenizer: Tokenizer, encode: Encode) -> None:

@@ -16,7 +16,7 @@ def export(run: Run, out: Path, format: str | dict[str, Any] | ExportFormat = "h
     """Export a model in one of the export formats.
 
     Args:
-        out: the folder to create; it must be absent or empty.
+        out: the folder to create, which must be absent or empty, or the file, which must be absent.
         format: a format's name, or a mapping of `name` and options: `{"name": "hf", "card": False}`.
 
     Returns:
@@ -30,8 +30,8 @@ def export(run: Run, out: Path, format: str | dict[str, Any] | ExportFormat = "h
     chosen = ExportFormat.choose(format)
     assert isinstance(chosen, ExportFormat)
     chosen.check_run(run)
-    with new_folder(out) as folder:
-        return chosen.write(run, folder)
+    with (new_file if chosen.is_file else new_folder)(out) as hidden:
+        return chosen.write(run, hidden)
 
 
 @contextmanager
@@ -40,11 +40,29 @@ def new_folder(out: Path) -> Iterator[Path]:
     exists = UsageError(f"{str(out)!r} exists", "OUT", "name a new folder, or an empty one")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise exists
-    try:
-        with files.new_folder(out.absolute()) as hidden:
+    with disk_errors(out, exists), files.new_folder(out.absolute()) as hidden:
+        yield hidden
+
+
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """A hidden path beside `out`, which takes its name on success and is removed on failure."""
+    exists = UsageError(f"{str(out)!r} exists", "OUT", "name a new file")
+    if out.exists():
+        raise exists
+    with disk_errors(out, exists):
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing(out.absolute()) as hidden:
             yield hidden
+
+
+@contextmanager
+def disk_errors(out: Path, exists: UsageError) -> Iterator[None]:
+    """Turn the disk's errors within the context into a MachineError, or into `exists` if another command was sooner."""
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and out.exists():
-            raise exists from error  # another command was sooner
+            raise exists from error
         fix = "make room, or choose a folder that can be written"
         raise MachineError(f"cannot write the export ({error})", str(out), fix) from error

@@ -12,7 +12,6 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from microgpt.engine.store.run_folder import write_text
-from microgpt.engine.trained.any_script import any_script
 from microgpt.engine.trained.metrics import Metric
 
 TRAINING_COLUMNS = (
@@ -98,12 +97,7 @@ class RunLog(Logger):
 
     def add_figure(self, tag: str, figure: Any, step: int) -> None:
         """Give a matplotlib figure to the loggers that take figures."""
-        with any_script():
-            self._offer("add_figure", tag, figure, step)
-
-    def add_hparams(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Give the configuration and the final metrics to the loggers that tabulate them."""
-        self._offer("add_hparams", params, metrics)
+        self._offer("add_figure", tag, figure, step)
 
     @rank_zero_only
     def _offer(self, method: str, *arguments: Any) -> None:

@@ -10,6 +10,15 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from microgpt.engine.trained.metrics import Metric
+
+LAYOUT = {
+    "loss": {"training and validation": ["Multiline", ["train/loss", "val/loss"]]},
+    "scores": {"bits": ["Multiline", ["val/bpc", "val/bpb"]], "accuracy": ["Multiline", ["val/accuracy"]]},
+    "optimization": {"learning rate": ["Multiline", ["lr"]], "gradient norm": ["Multiline", ["train/grad_norm"]]},
+    "speed": {"tokens per second": ["Multiline", ["perf/tokens_per_second"]], "MFU": ["Multiline", ["perf/mfu"]]},
+}
+"""The run's scalars in groups, under TensorBoard's tab Custom Scalars."""
 NOT_SHOWN = ("step", "tokens", "seconds")
 """Metrics that TensorBoard shows as an axis or not at all."""
 
@@ -21,6 +30,7 @@ class TensorBoardLog(Logger):
         super().__init__()
         self.folder, self.resume_step = folder, resume_step
         self._writer: Any = None
+        self._end: Any = None
         self._excepthook = threading.excepthook
 
     @property
@@ -65,17 +75,19 @@ class TensorBoardLog(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Write nothing yet: `add_hparams` writes the hyperparameters with the final metrics."""
-
-    def add_hparams(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Write the hyperparameters and the final metrics as a table."""
+        """Write the hyperparameters and the layout of the scalars as training begins, so that an interrupted run has
+        them too. The table's figures are the run's own scalars."""
         from torch.utils.tensorboard import summary
 
+        values = vars(params) if isinstance(params, Namespace) else params
         shown = {
-            key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in params.items()
+            key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in values.items()
         }
-        for entry in summary.hparams(shown, dict(metrics)):  # type: ignore[no-untyped-call]
+        scores = {f"val/{name}": 0.0 for name in Metric.members} | {"train/loss": 0.0}
+        experiment, start, self._end = summary.hparams(shown, scores)  # type: ignore[no-untyped-call]
+        for entry in (experiment, start):
             self.experiment.file_writer.add_summary(entry)
+        self.experiment.add_custom_scalars(LAYOUT)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -87,6 +99,8 @@ class TensorBoardLog(Logger):
         writer, self._writer = self._writer, None
         if writer is not None:
             try:
+                if status == "success" and self._end is not None:
+                    writer.file_writer.add_summary(self._end)
                 writer.flush()  # raises the thread's error; closing alone would not
             finally:
                 with contextlib.suppress(OSError):

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 import torch
 
+from microgpt.data import unknown
 from microgpt.engine.addons import LoggedRun
-from microgpt.engine.config import flatten
 from microgpt.engine.fit.addons import build_callbacks, build_loggers
 from microgpt.engine.fit.callbacks.evaluate import Evaluate
 from microgpt.engine.fit.callbacks.inspect import Inspect, inspected_columns
 from microgpt.engine.fit.callbacks.metrics import Clock, Metrics
 from microgpt.engine.fit.callbacks.sample import Sample
 from microgpt.engine.fit.callbacks.save import FolderCheckpointIO, Save
+from microgpt.engine.fit.hyperparameters import hyperparameters
 from microgpt.engine.fit.loader import TextDataModule
 from microgpt.engine.fit.lr_search import find_lr, with_lr
 from microgpt.engine.fit.module import GPTModule
@@ -25,7 +26,7 @@ from microgpt.engine.machine import memory
 from microgpt.engine.process import signals
 from microgpt.engine.process.optional import optional
 from microgpt.engine.process.progress import Progress
-from microgpt.engine.resume import how_exactly
+from microgpt.engine.resume import how_exactly, rate_change
 from microgpt.engine.trained import figures
 from microgpt.engine.trained.evaluate import Score
 from microgpt.errors import MicrogptError
@@ -56,7 +57,7 @@ class Training:
         self.save = Save(setup.run_dir.checkpoints, self.clock, self.evaluation)
         dtype = machine.autocast_dtype(setup.precision)
         own = [
-            Metrics(self.clock, self.progress, setup.model.flops_per_token(), dtype),
+            Metrics(self.clock, self.progress, setup.model.flops_per_token(), dtype, setup.compiled),
             self.evaluation,
             Sample(corpus.tokenizer, self.clock, self.progress),
             Inspect(self.clock, self.progress),
@@ -106,9 +107,9 @@ class Training:
         if self.config.trainer.find_lr and start.checkpoint is None:
             self.search_lr(device)
         module = GPTModule(setup.model, self.config, setup.steps, setup.compiled)
-        self.runlog.log_hyperparams(flatten(self.config.to_dict()))
+        self.runlog.log_hyperparams(hyperparameters(self.config, setup.corpus.name))
         if trainer.is_global_zero and not start.step:
-            self.runlog.add_text("parameters", parameter_table(setup.model), 0)
+            self.runlog.add_text("weights", parameter_table(setup.model), 0)
         self.progress.start(start.step)
         checkpoint = str(start.checkpoint) if start.checkpoint else None
         data = TextDataModule(windows, setup.steps, trainer.accumulate_grad_batches)
@@ -140,11 +141,15 @@ class Training:
             setup.steps, config.data.batch_size, config.model.block_size, self.fingerprint["device"], setup.precision,
             ", compiled" if setup.compiled else "", setup.run_dir.path,
         )  # fmt: skip
+        if strange := unknown.told(corpus):
+            log.warning("warning: %s", strange)
         if slow := machine.emulation_warning(setup.accelerator, machine.autocast_dtype(setup.precision)):
             log.warning("warning: %s; trainer.precision=32-true trains as much faster", slow)
         if start.manifest is not None:
             exactly = how_exactly(start.manifest["fingerprint"], self.fingerprint, config.trainer.deterministic)
             log.info("from step %d it %s", start.step, exactly)
+        if change := rate_change(config, start, setup.steps):
+            log.warning("warning: %s", change)
 
     def search_lr(self, device: torch.device) -> None:
         """Search for a learning rate, plot the search, and train with the rate found."""
@@ -165,7 +170,7 @@ class Training:
     def draw(self, model: GPT, score: Score, step: int) -> None:
         """Draw an evaluation's figures for the loggers."""
         board = self.runlog
-        board.add_figure("val/loss_by_position", figures.loss_by_position(score.loss_by_position), step)
+        board.add_figure("val/loss_by_position", figures.loss_by_position(score), step)
         ids = torch.as_tensor(self.setup.corpus.val[: figures.SHOWN_TOKENS]).long()
         labels = [self.setup.corpus.tokenizer.decode([i]) for i in ids.tolist()]
         board.add_figure("attention", figures.attention_maps(model, ids, labels), step)

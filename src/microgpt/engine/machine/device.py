@@ -81,7 +81,7 @@ def resolve_precision(knob: str, accelerator: str) -> str:
     if knob == "16-mixed" and accelerator == "cpu":
         raise MachineError("trainer.precision=16-mixed needs a GPU", "this machine", "take bf16-mixed or 32-true")
     if knob == "64-true" and accelerator == "mps":
-        raise MachineError("trainer.precision=64-true is not to be had on mps", "this machine", "take 32-true")
+        raise MachineError("mps has no float64 for trainer.precision=64-true", "this machine", "take 32-true")
     if knob.startswith("bf16") and accelerator == "cuda" and not hardware.of("cuda").has_bf16:
         raise MachineError(f"trainer.precision={knob} needs a GPU with bf16 units", "this machine", "take 16-mixed")
     return knob

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 
@@ -15,6 +16,7 @@ from microgpt.engine.machine import device as machine
 from microgpt.engine.plan.estimate import Estimate, estimate
 from microgpt.engine.plan.length import will_compile
 from microgpt.engine.plan.trial import Trial
+from microgpt.engine.process.waiting import Load, busy_text
 from microgpt.engine.trained.evaluate import windows_at_once, yardsticks
 from microgpt.engine.trained.protocols import EvalProtocol
 from microgpt.model.kernels import hardware
@@ -47,6 +49,8 @@ class Plan:
     train_seconds: float
     other_seconds: float
     "Time for evaluations, samples, saves and the end of the run."
+    others: float | None = None
+    "Cores kept busy by other processes around the trial; None if unknown."
 
     @property
     def tokens(self) -> int:
@@ -65,7 +69,7 @@ class Plan:
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         config, e = self.config, self.estimate
-        yield "parameters", f"{self.params:,}, of them {self.non_embedding:,} outside embeddings"
+        yield "parameters", f"{self.params:,} ({self.non_embedding:,} outside the embeddings)"
         yield "steps", f"{self.steps:,} of {config.data.batch_size} x {config.model.block_size} tokens"
         yield "tokens", f"{self.tokens:,}, {self.passes:.1f} times the training text"
         yield "arithmetic", f"{self.flops_per_token:,} FLOPs a token, {self.flops_per_token * self.tokens:.3g} in all"
@@ -86,13 +90,15 @@ class Plan:
         )
         yield "  beside it", f"{seconds_text(self.other_seconds)}: evaluation, samples, saving" if e.pace else ""
         yield "measured", self._measured()
+        busy = busy_text(self.others)
+        yield "warning", f"{busy}: too many to predict from, so the times above are too long" if busy else ""
 
     def _tensors(self) -> str:
         found = self.estimate.tensors
         if found is None:
             return "not computed: a part of the model asks for values, not sizes alone"
         rest = found.peak - found.weights - found.optimizer
-        eager = ", were it not compiled" if self.compiled else ""
+        eager = ", without compiling" if self.compiled else ""
         return (
             f"{mib(found.peak)} at the peak{self._each()}{eager}: weights {mib(found.weights)}, "
             f"optimizer {mib(found.optimizer)}, gradients and activations {mib(rest)}"
@@ -113,7 +119,7 @@ class Plan:
         tried = self.estimate.tried
         if not tried:
             share = hardware.of(self.accelerator).share_of_peak
-            return f"nothing: a step is too large to try here; time is reckoned at {share:.0%} of the peak"
+            return f"nothing: a step is too large to try here; the time assumes {share:.0%} of the peak"
         share = self.config.data.batch_size // self.devices
         alone = ", on one device, without what the devices send one another" if self.devices > 1 else ""
         if tried == (share,):
@@ -133,7 +139,7 @@ def make_plan(
         devices: the number of devices on all nodes.
         began: `time.perf_counter()` when the command began; None means now.
     """
-    began = time.perf_counter() if began is None else began
+    began, load = time.perf_counter() if began is None else began, Load()
     vocab_size = corpus.tokenizer.vocab_size
     with torch.device("meta"):
         model = starting_model(config, vocab_size, None)
@@ -146,7 +152,9 @@ def make_plan(
     micro = min(share, config.trainer.micro_batch_size or share)
     scored = scored_at_once(config, vocab_size, len(corpus.val))
     step = Trial(config, vocab_size, accelerator, precision, compiled, share, micro, scored)
+    others = [load.others()]
     found = estimate(step, flops, peak)
+    others += [Load().others()]  # not during the steps: compiling starts processes of its own
     if config.trainer.strategy == "fsdp" and devices > 1:
         found = found.sharded(devices)
     start, train, other = before, found.step * steps, 0.0
@@ -156,8 +164,14 @@ def make_plan(
     passes = steps * config.data.batch_size * config.model.block_size / max(1, len(corpus.train))
     return Plan(
         config, steps, n, model.num_params(non_embedding=True), flops, passes, accelerator, precision, compiled,
-        devices, peak * devices, found, start, train, other,
+        devices, peak * devices, found, start, train, other, mean_of_known(others),
     )  # fmt: skip
+
+
+def mean_of_known(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known; None if none is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def scored_at_once(config: RunConfig, vocab_size: int, val_tokens: int) -> int:

@@ -3,22 +3,6 @@
 import contextlib
 import os
 import sys
-from typing import Any
-
-
-def agg_figure(width: float, height: float, **options: Any) -> Any:
-    """Make a matplotlib figure of this size in inches that draws into files, without touching pyplot's state.
-
-    Args:
-        options: further arguments of `matplotlib.figure.Figure`.
-    """
-    import_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), **options)
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def import_matplotlib() -> None:

@@ -43,8 +43,12 @@ class LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Send the package's messages to stdout, and with the time to train.log at `path`. Only rank 0 logs."""
+def logging_to(path: Path, quiet: bool = False) -> Iterator[None]:
+    """Send the package's messages to stdout, and with the time to train.log at `path`. Only rank 0 logs.
+
+    Args:
+        quiet: show only warnings on stdout.
+    """
     if not cluster.this_rank().is_first:
         log.propagate, before = False, log.propagate
         try:
@@ -52,14 +56,14 @@ def logging_to(path: Path) -> Iterator[None]:
         finally:
             log.propagate = before
         return
-    with streams.forgiving(), _to_screen_and_file(path):
+    with streams.forgiving(), _to_screen_and_file(path, quiet):
         yield
 
 
 @contextlib.contextmanager
-def _to_screen_and_file(path: Path) -> Iterator[None]:
+def _to_screen_and_file(path: Path, quiet: bool) -> Iterator[None]:
     screen = Screen(sys.stdout)
-    screen.setLevel(logging.INFO)
+    screen.setLevel(logging.WARNING if quiet else logging.INFO)
     screen.setFormatter(Printable("%(message)s"))
     file = LogFile(path, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(Printable("%(asctime)s %(message)s"))

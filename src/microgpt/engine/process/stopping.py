@@ -5,7 +5,6 @@
 
 import contextlib
 import logging
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,8 @@ from typing import Literal
 
 from microgpt.engine.process import cluster, signals
 from microgpt.engine.process.logs import Screen
+from microgpt.engine.process.notebook import is_notebook
+from microgpt.text import quoted
 
 log = logging.getLogger("microgpt")
 Knob = Literal["hydra.run.dir", "hydra.sweep.dir"]
@@ -35,6 +36,8 @@ class ResumeHint(signals.Farewell):
 
     def __str__(self) -> str:
         command = resume_command(self.arguments, self.folder, self.knob)
+        if is_notebook():
+            command = resume_call(self.arguments, self.folder)
         if self.knob == "hydra.sweep.dir":
             return f"go on with: {command}"
         step = newest_step(self.folder) if self.folder else 0
@@ -76,12 +79,14 @@ def resume_command(arguments: Sequence[str], folder: Path | None, knob: Knob = "
         return shlex.join(["microgpt-train", *arguments])
     dropped = (f"{knob}=", "resume=never", "resume='never'")
     kept = [argument for argument in arguments if not argument.lstrip("+").startswith(dropped)]
-    return shlex.join(["microgpt-train", *kept, f"{knob}={as_hydra_reads(folder)}"])
+    return shlex.join(["microgpt-train", *kept, f"{knob}={quoted(str(folder))}"])
 
 
-def as_hydra_reads(path: Path) -> str:
-    """A path as the value of an override, in quotes where Hydra's grammar requires them."""
-    text = str(path)
-    if re.fullmatch(r"[\w./:@+-]+", text, re.ASCII):
-        return text
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text) + "'"
+def resume_call(arguments: Sequence[str], folder: Path | None) -> str:
+    """Build the Python call that resumes, for a notebook."""
+    words = shlex.split(resume_command(arguments, folder))[1:]
+    if "--config-dir" in words:
+        at = words.index("--config-dir")
+        words, config_dir = words[:at] + words[at + 2 :], f", config_dir={words[at + 1]!r}"
+        return f"train({words!r}{config_dir})"
+    return f"train({words!r})"

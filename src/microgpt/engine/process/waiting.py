@@ -24,6 +24,11 @@ class Load:
     def __init__(self) -> None:
         self._began = _reading()
 
+    @property
+    def age(self) -> float:
+        """Seconds since this object was created; 0 if the system does not report the load."""
+        return time.perf_counter() - self._began[0] if self._began else 0.0
+
     def others(self, watch: bool = True) -> float | None:
         """Return the average number of cores kept busy by others; None if the system does not report it.
 
@@ -40,6 +45,13 @@ class Load:
         if now is None:
             return None
         return max(0.0, (now[1] - self._began[1]) / (now[0] - self._began[0]))
+
+
+def busy_text(others: float | None) -> str:
+    """Say how busy other processes keep the machine; empty if it is quiet or unknown."""
+    if others is None or others < BUSY:
+        return ""
+    return f"other processes keep {others:.1f} of {os.cpu_count()} cores busy"
 
 
 def _reading() -> tuple[float, float] | None:

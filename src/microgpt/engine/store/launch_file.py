@@ -54,7 +54,9 @@ def read_launch(path: Path) -> Launch:
         values = files.read_json(path / LAUNCH, MOST)
         return Launch(dict(values["config"]), list(values["imports"]), list(values["arguments"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"no launch to go by ({error})", str(path), "start it with microgpt-train") from None
+        raise CheckpointError(
+            f"no launch file that can be read ({error})", str(path), "start it with microgpt-train"
+        ) from None
 
 
 def launched_config(path: Path) -> dict[str, Any] | None:

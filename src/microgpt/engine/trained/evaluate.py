@@ -48,6 +48,8 @@ class Score:
     "The metrics by name, in table order."
     loss_by_position: list[float]
     "Nats per token at each position of the context; NaN at positions without a scored token."
+    position_errors: tuple[float, ...] = ()
+    "Standard errors of these means; NaN at positions with fewer than two scored tokens."
 
     def __getattr__(self, name: str) -> float:
         values = self.__dict__.get("values", {})
@@ -65,6 +67,7 @@ class Tally:
 
     def __init__(self, block_size: int) -> None:
         self.loss_sum = torch.zeros(block_size, dtype=torch.float64, device="cpu")
+        self.square_sum = torch.zeros(block_size, dtype=torch.float64, device="cpu")
         self.scored_sum = torch.zeros(block_size, dtype=torch.int64, device="cpu")
         self.metrics: dict[str, Metric] = {name: metric() for name, metric in Metric.members.items()}
 
@@ -73,8 +76,9 @@ class Tally:
         logits, losses = token_losses(model, x, y)
         losses = losses.masked_fill(~scored, 0)
         t = x.shape[1]
-        exact = losses.double().sum(0).cpu() if x.device.type != "mps" else losses.sum(0).cpu().double()
-        self.loss_sum[:t] += exact
+        exact = losses.double() if x.device.type != "mps" else losses  # MPS has no float64
+        self.loss_sum[:t] += exact.sum(0).cpu().double()
+        self.square_sum[:t] += exact.square().sum(0).cpu().double()
         self.scored_sum[:t] += scored.sum(0).cpu()
         batch = ScoredBatch(x, y, scored, logits, losses)
         for metric in self.metrics.values():
@@ -86,7 +90,13 @@ class Tally:
         totals = Totals(float(self.loss_sum.sum()) / tokens, tokens, chars_per_token, bytes_per_token)
         values = {name: float(metric.result(totals)) for name, metric in self.metrics.items()}
         positions = zip(self.loss_sum, self.scored_sum, strict=True)
-        return Score(protocol, tokens, values, [float(s / n) if n else math.nan for s, n in positions])
+        means = [float(s / n) if n else math.nan for s, n in positions]
+        n = self.scored_sum.double()
+        variances = (self.square_sum - self.loss_sum.square() / n).clamp(min=0) / (n - 1)
+        errors = tuple(
+            e if k > 1 else math.nan for e, k in zip((variances / n).sqrt().tolist(), n.tolist(), strict=True)
+        )
+        return Score(protocol, tokens, values, means, errors)
 
 
 @torch.no_grad()

@@ -35,7 +35,11 @@ class GrowingText:
         self.tokenizer, self.ends = tokenizer, ends
         self.stop = [string for string in stop if string]
         self.is_stopped = False
-        self._tokens = list(prompt[-CONTEXT:])
+        begin = max(0, len(prompt) - CONTEXT)
+        # Decoders that fall back to bytes spoil every byte beside half of a character, which has four at most.
+        while begin > max(0, len(prompt) - CONTEXT - 3) and tokenizer.decode(prompt[begin:]).startswith("\ufffd"):
+            begin -= 1
+        self._tokens = list(prompt[begin:])
         self._context, self._decoded = 0, len(self._tokens)  # tokens[context:decoded] are already in the text
         self._text, self._taken = "", 0
 

@@ -1,24 +1,29 @@
-"""A trained model with its tokenizer, for notebooks and commands. Imports only torch."""
+"""A trained model with its tokenizer, for notebooks and commands. Imports only torch; `plot` imports matplotlib."""
 
 import logging
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from microgpt.data.tokenizer import HFTokenizer, Tokenizer, tokenizer_from_dict
 from microgpt.engine.machine import device as machine
 from microgpt.engine.store.checkpoint import checkpoints
+from microgpt.engine.store.metrics_file import frame, read_columns, read_curves
 from microgpt.engine.store.run_folder import RunDir
-from microgpt.engine.trained.sample import GenerationParams, generate_texts
-from microgpt.errors import CheckpointError
+from microgpt.engine.trained.metrics import Metric
+from microgpt.engine.trained.sample import GenerationParams, generate_texts, pieces
+from microgpt.errors import CheckpointError, UsageError
 from microgpt.foreign import refuse_foreign
-from microgpt.model import GPT, GPTConfig
+from microgpt.model import GPT, GPTConfig, save_model
 from microgpt.model.files import hf
 from microgpt.model.files.folder import TOKENIZER, load_model
 from microgpt.model.files.hf.end_tokens import end_tokens
+from microgpt.text import count_text
 
 if TYPE_CHECKING:
     from microgpt.inspect.trace import Trace
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("microgpt")
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class Run:
     """A trained model, its tokenizer and its summary; `load` and `train` return it."""
 
@@ -37,10 +42,52 @@ class Run:
     summary: dict[str, Any] = field(default_factory=dict)
     "The content of summary.json; empty if there is none."
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}: {', '.join(f'{value} {name}'.strip() for name, value in facts(self))})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts(self))
+        return f"<table><caption>Run <code>{escape(str(self.path))}</code></caption>{rows}</table>"
+
     @property
     def config(self) -> GPTConfig:
         """The model's configuration."""
         return self.model.config
+
+    @property
+    def metrics(self) -> Any:
+        """The logged metrics, a row per logged step: a pandas DataFrame, or columns where pandas is not installed."""
+        return frame(read_columns(RunDir(self.folder).metrics))
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: `path`, or the folder around it if `path` is a run's `model/`."""
+        return self.path.parent if self.path.name == "model" else self.path
+
+    def plot(self, theme: Literal["light", "dark"] = "light") -> Any:
+        """Plot the losses of training and validation: a matplotlib figure, which a notebook shows."""
+        from microgpt.engine.trained.figures import learning_curves
+
+        curves = read_curves(RunDir(self.folder).metrics)
+        return learning_curves(curves, self.folder.name, self.summary.get("baselines"), theme)
+
+    def save(self, folder: str | Path) -> Path:
+        """Copy the model, configuration, metrics and summary into a new folder, which `load` reads; returns it.
+
+        Raises:
+            UsageError: the folder is not empty.
+        """
+        folder = Path(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise UsageError("the folder is not empty", str(folder), "name a new one")
+        save_model(folder / "model", self.model, self.tokenizer.to_dict())
+        here, there = RunDir(self.folder), RunDir(folder)
+        for old, new in ((here.config, there.config), (here.metrics, there.metrics)):
+            if old.is_file():
+                shutil.copyfile(old, new)
+        if self.summary:
+            there.write_summary(self.summary)
+        return folder
 
     def generate(  # noqa: PLR0913 - settings by name, as a notebook gives them
         self,
@@ -54,14 +101,23 @@ class Run:
         stop: Sequence[str] = (),
         stop_at_end: bool = True,
         seed: int | None = None,
+        generator: Literal["torch", "counter"] = "torch",
         compile: bool = False,
         on_text: Callable[[str], None] | None = None,
     ) -> str:
         """Continue a prompt; returns the text with the prompt before it.
 
         Args:
-            max_new_tokens, temperature, top_k, top_p, min_p, stop, stop_at_end, seed, compile: as in
-                `microgpt.engine.trained.sample.GenerationParams`.
+            max_new_tokens: the most tokens to add.
+            temperature: divides the logits; 0 always takes the likeliest token.
+            top_k: choose among this many likeliest tokens.
+            top_p: choose among the likeliest tokens that hold this share of the probability.
+            min_p: choose among tokens at least this share as likely as the likeliest.
+            stop: end just before the first of these texts.
+            stop_at_end: end at the model's end token, if it has one.
+            seed: the same seed gives the same text.
+            generator: counter draws the random numbers of a run's page, so that both write the same text.
+            compile: compile the step first; pays off for long texts.
             on_text: called with each new piece of text, the prompt first.
 
         Raises:
@@ -71,9 +127,20 @@ class Run:
         """
         params = GenerationParams(
             max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-            stop=stop, stop_at_end=stop_at_end, seed=seed, compile=compile,
+            stop=stop, stop_at_end=stop_at_end, seed=seed, generator=generator, compile=compile,
         )  # fmt: skip
         return generate_texts(self.model, self.tokenizer, prompt, params, on_text)[0]
+
+    def stream(self, prompt: str = "", **settings: Any) -> Iterator[str]:
+        """Continue a prompt piece by piece, the prompt first: `for piece in run.stream("Once"): print(piece, end="")`.
+
+        Args:
+            settings: as for `generate`.
+
+        Raises:
+            DataError, UsageError, MachineError: as `generate`.
+        """
+        return pieces(self.model, self.tokenizer, prompt, GenerationParams(**settings), [])
 
     def inspect(self, text: str) -> "Trace":
         """Run the model over a text and keep every activation by name: see `microgpt.inspect`.
@@ -86,6 +153,15 @@ class Run:
         from microgpt.inspect.trace import inspect_text
 
         return inspect_text(self.model, self.tokenizer, text)
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What a person wants to know of a run at a glance: (name, value), the name empty where the value says it."""
+    found = [("parameters", count_text(run.model.num_params()))]
+    found += [("steps", f"{run.summary['step']:,}")] if "step" in run.summary else []
+    shown = {f"val/{metric.name}": metric for metric in Metric.members.values() if metric.headline}
+    found += [(key, format(run.summary[key], metric.format)) for key, metric in shown.items() if key in run.summary]
+    return [*found, ("positions", run.config.pos.name), ("tokens", f"{run.tokenizer.vocab_size:,}")]
 
 
 def load(path: str | Path, device: str = "cpu") -> Run:

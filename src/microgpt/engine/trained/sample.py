@@ -1,8 +1,8 @@
 """Generate texts from prompts, for notebooks, the command and training alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 
@@ -12,7 +12,7 @@ from microgpt.engine.process import signals
 from microgpt.engine.trained.growing_text import GrowingText, TextCodec
 from microgpt.errors import UsageError
 from microgpt.model import GPT
-from microgpt.model.generation.sampling import SamplingParams
+from microgpt.model.generation.sampling import CounterGenerator, SamplingParams
 from microgpt.model.generation.stream import stream
 
 
@@ -34,6 +34,13 @@ class SampleConfig(Config):
     min_p: Annotated[float, Range(min=0, max=1)] | None = None
     "Sample from tokens whose probability is at least this fraction of the likeliest token's."
 
+    def params(self, seed: int) -> "GenerationParams":
+        """The settings of one sample with this seed; wherever a run samples, it takes them from here."""
+        return GenerationParams(
+            max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p,
+            min_p=self.min_p, seed=seed,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationParams:
@@ -46,10 +53,11 @@ class GenerationParams:
         stop: a text ends before the first of these strings in its new part.
         stop_at_end: whether a text ends before the first end token of the model, if it has any.
         seed: the same seed gives the same texts; None draws one.
+        generator: `torch`'s, or `counter`: the numbers of a run's page, the same in every version and on every device.
         compile: compile the step that generates a token; takes up to half a minute once per model.
 
     Raises:
-        UsageError: `num_samples` is less than 1.
+        UsageError: `num_samples` is less than 1, or there is no such generator.
     """
 
     num_samples: int = 1
@@ -61,11 +69,14 @@ class GenerationParams:
     stop: Sequence[str] = ()
     stop_at_end: bool = True
     seed: int | None = None
+    generator: Literal["torch", "counter"] = "torch"
     compile: bool = False
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
             raise UsageError(f"{self.num_samples} samples", "num_samples", "ask for one or more")
+        if self.generator not in ("torch", "counter"):
+            raise UsageError(f"generator {self.generator!r}", "generator", "it is 'torch' or 'counter'")
 
     def ends(self, tokenizer: TextCodec) -> tuple[int, ...]:
         """The tokens at which a text ends."""
@@ -79,8 +90,13 @@ class GenerationParams:
             top_k=self.top_k,
             top_p=self.top_p,
             min_p=self.min_p,
-            generator=seeded_generator(self.seed, device),
+            generator=self.seeded(device),
         )
+
+    def seeded(self, device: torch.device) -> torch.Generator | CounterGenerator:
+        """A new generator of this seed."""
+        torchs = seeded_generator(self.seed, device)
+        return torchs if self.generator == "torch" else CounterGenerator(torchs.initial_seed())
 
 
 DEFAULT = GenerationParams()
@@ -103,25 +119,37 @@ def generate_texts(
         UsageError: a setting is invalid.
         MachineError: torch cannot compile.
     """
+    texts: list[GrowingText] = []
+    for piece in pieces(model, tokenizer, prompt, params, texts):
+        if on_text is not None:
+            on_text(piece)
+    return [prompt + text.finish() for text in texts]
+
+
+def pieces(
+    model: GPT, tokenizer: TextCodec, prompt: str, params: GenerationParams, texts: list[GrowingText]
+) -> Iterator[str]:
+    """Yield the pieces of the first text as they are generated, the prompt first; raises as `generate_texts` does.
+
+    Args:
+        texts: an empty list, which receives all the texts.
+    """
     ids = prompt_ids(tokenizer, prompt)
     device = next(model.parameters()).device
     idx = torch.tensor([ids] * params.num_samples, dtype=torch.int64, device=device)
     ends = params.ends(tokenizer)
-    texts = [GrowingText(tokenizer, ids, params.stop, ends) for _ in range(params.num_samples)]
-    if on_text is not None:
-        on_text(prompt)
+    texts += [GrowingText(tokenizer, ids, params.stop, ends) for _ in range(params.num_samples)]
+    yield prompt
     for tokens in stream(model, idx, params.max_new_tokens, params.sampling(device), compile=params.compile):
         signals.give_way()
         for text, token in zip(texts, tokens.tolist(), strict=True):
             text.add(token)
-        if on_text is not None and (piece := texts[0].take()):
-            on_text(piece)
+        if piece := texts[0].take():
+            yield piece
         if all(text.is_stopped for text in texts):
             break
-    finished = [text.finish() for text in texts]
-    if on_text is not None:
-        on_text(texts[0].rest())
-    return [prompt + text for text in finished]
+    texts[0].finish()
+    yield texts[0].rest()
 
 
 def seeded_generator(seed: int | None, device: torch.device) -> torch.Generator:

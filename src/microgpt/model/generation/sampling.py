@@ -1,5 +1,6 @@
 """Sample the next token from the logits: the settings, their checks, and the draw."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ class SamplingParams:
         do_sample: False always takes the likeliest token.
         stop_token: a row that has produced it repeats it, and generation ends when all rows have.
         generator: draws one number per row and token, on any device; None: torch's own.
+            A `CounterGenerator` draws the same numbers in every version of torch, on every device and in a page.
     """
 
     temperature: float = 1.0
@@ -32,7 +34,7 @@ class SamplingParams:
     min_p: float | None = None
     do_sample: bool = True
     stop_token: int | None = None
-    generator: torch.Generator | None = None
+    generator: "torch.Generator | CounterGenerator | None" = None
 
     @property
     def is_greedy(self) -> bool:
@@ -83,9 +85,36 @@ def sample(logits: Tensor, params: SamplingParams) -> Tensor:
         p = p * (p >= params.min_p * p.amax(-1, keepdim=True))
     # Inverting the cumulative distribution needs one number per row, on any generator's device.
     cumulative = p.cumsum(-1)
-    generator = params.generator
-    device = generator.device if generator is not None else p.device
-    u = torch.rand(len(p), 1, generator=generator, device=device).to(p.device)
+    u = uniforms(len(p), params.generator, p.device)
     choice = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)  # (B, 1)
     choice = choice.clamp(max=p.shape[-1] - 1)  # the product may be rounded up to the sum itself
     return (choice if index is None else index.gather(1, choice))[:, 0]
+
+
+def uniforms(count: int, generator: "torch.Generator | CounterGenerator | None", device: torch.device) -> Tensor:
+    """(count, 1) uniform numbers in [0, 1), on `device`."""
+    if isinstance(generator, CounterGenerator):
+        return torch.tensor([[generator.draw()] for _ in range(count)], device=device)
+    source = generator.device if generator is not None else device
+    return torch.rand(count, 1, generator=generator, device=source).to(device)
+
+
+class CounterGenerator:
+    """Random numbers that are a pure function of a seed and a counter, as the page of a run draws them.
+
+    Number n is the output n of SplitMix64 (https://doi.org/10.1145/2714064.2660195), its upper 24 bits: a float32 holds
+    them exactly.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.states = itertools.count(seed + _GOLDEN, _GOLDEN)
+
+    def draw(self) -> float:
+        """The next number in [0, 1)."""
+        x = next(self.states) % 2**64
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+        return ((x ^ (x >> 31)) >> 40) / 2**24
+
+
+_GOLDEN = 0x9E3779B97F4A7C15

@@ -106,6 +106,33 @@ def test_llama_of_transformers_gives_the_same_logits(transformers: Any, tmp_path
         assert (GPT.from_pretrained(tmp_path)(x)[0] - theirs(x).logits).abs().max() <= 1e-5
 
 
+@pytest.mark.parametrize(
+    ("name", "knobs"),
+    [
+        ("Qwen2", {}),
+        ("Qwen2", {"tie_word_embeddings": True, "num_key_value_heads": 4}),
+        ("Mistral", {"sliding_window": None}),
+        ("Mistral", {"sliding_window": 64, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+    ],
+)
+def test_relatives_of_llama_give_the_same_logits(
+    transformers: Any, tmp_path: Path, name: str, knobs: dict[str, Any]
+) -> None:
+    values = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2,
+              "intermediate_size": 48, "vocab_size": V, "max_position_embeddings": 64}  # fmt: skip
+    config = getattr(transformers, f"{name}Config")(**values | knobs)
+    theirs = randomised(getattr(transformers, f"{name}ForCausalLM")(config))
+    theirs.save_pretrained(tmp_path)
+    ours, x = GPT.from_pretrained(tmp_path), tokens(64)
+    with torch.no_grad():
+        assert (ours(x)[0] - theirs(x).logits).abs().max() <= 1e-5
+    (tmp_path / "again").mkdir()
+    assert write_model(tmp_path / "again", ours).model_type == "llama"
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "again")
+    with torch.no_grad():
+        assert (again(x).logits - theirs(x).logits).abs().max() <= 1e-5
+
+
 def test_qwen3_of_transformers_is_read_unless_its_norms_have_gains(transformers: Any, tmp_path: Path) -> None:
     config = transformers.Qwen3Config(
         hidden_size=32, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, intermediate_size=48,
@@ -123,6 +150,14 @@ def test_qwen3_of_transformers_is_read_unless_its_norms_have_gains(transformers:
     x = tokens(64)
     with torch.no_grad():
         assert (GPT.from_pretrained(tmp_path)(x)[0] - theirs(x).logits).abs().max() <= 1e-5
+
+
+def test_gpt2s_config_names_its_context_twice(tmp_path: Path) -> None:
+    exported(tmp_path, **GPT2_LIKE)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["n_ctx"] == config["n_positions"] == 24
+    edited(tmp_path)  # an export of an earlier version has no n_ctx
+    assert read_model(tmp_path).config.block_size == 24
 
 
 def test_greedy_tokens_equal_those_of_transformers_without_it_installed(transformers: Any, tmp_path: Path) -> None:
@@ -277,6 +312,8 @@ def test_our_own_model_folder_is_pretrained_too(tmp_path: Path) -> None:
         (GPT2_LIKE, {"quantization_config": {}}, "quantization_config"),
         (GPT2_LIKE, {"model_type": "gpt_neox"}, "gpt_neox"),
         (LLAMA_LIKE, {"model_type": "qwen3", "use_sliding_window": True}, "use_sliding_window=True"),
+        (LLAMA_LIKE, {"model_type": "qwen2", "use_sliding_window": True}, "use_sliding_window=True"),
+        (LLAMA_LIKE, {"model_type": "mistral", "sliding_window": 8}, "sliding_window=8"),
         (GPT2_LIKE, {"n_embd": "32"}, "n_embd"),
         (GPT2_LIKE, {"n_head": 5}, "n_head"),
         (GPT2_LIKE, {"n_embd": 64}, "shape"),

@@ -14,6 +14,7 @@ To add a format, put a file beside this one, or name a file of your own in `micr
 """
 
 from pathlib import Path
+from typing import ClassVar
 
 from microgpt.engine.trained.run import Run
 from microgpt.registry import Choice
@@ -21,6 +22,9 @@ from microgpt.registry import Choice
 
 class ExportFormat(Choice, family="export format"):
     """Base of the export formats; a subclass with `name=` adds one, and its fields are the format's options."""
+
+    is_file: ClassVar[bool] = False
+    "Whether the format is one file; `write` then gets its path instead of a folder's."
 
     def check_run(self, run: Run) -> None:
         """Refuse a model that the format cannot express, before creating a folder.
@@ -30,7 +34,8 @@ class ExportFormat(Choice, family="export format"):
         """
 
     def write(self, run: Run, folder: Path) -> float:
-        """Write the model into the new, empty `folder`, reopen it and compare the two models.
+        """Write the model into the new, empty `folder` (or as the new file of this path, with `is_file`), reopen it and
+        compare the two models.
 
         Returns:
             The largest difference of logits; see `check.compare_logits`.

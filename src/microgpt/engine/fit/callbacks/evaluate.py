@@ -39,6 +39,7 @@ class Evaluate(StepCallback):
         self.save_best, self.draw = save_best, draw
         self.best_loss, self.best_step, self.best_metrics = math.inf, 0, dict[str, float]()
         self.worse_in_a_row, self.evaluated_step = 0, 0
+        self.last_score: Score | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._catch_up(trainer, pl_module)
@@ -82,7 +83,7 @@ class Evaluate(StepCallback):
             bytes_per_token=self.corpus.bytes_per_token("val"),
             context=trainer.precision_plugin.forward_context(),
         )
-        metrics = score.metrics()
+        metrics, self.last_score = score.metrics(), score
         better = score.loss < self.best_loss
         if better:
             self.best_loss, self.best_step, self.best_metrics = score.loss, step, metrics

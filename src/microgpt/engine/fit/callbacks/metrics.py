@@ -10,9 +10,10 @@ import torch
 
 from microgpt.engine.fit.callbacks.base import StepCallback, is_due
 from microgpt.engine.fit.module import GPTModule
-from microgpt.engine.machine.device import peak_flops
+from microgpt.engine.machine.device import peak_flops, synchronize
 from microgpt.engine.process.optional import optional
 from microgpt.engine.process.progress import Progress
+from microgpt.engine.process.waiting import Load, busy_text
 
 
 class Clock:
@@ -20,6 +21,8 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.compile_seconds = 0.0
+        "Seconds of the step that compiled the model; they do not count as training."
         self._since: float | None = None
 
     def start(self) -> None:
@@ -30,6 +33,12 @@ class Clock:
         """Stop counting and keep the seconds so far."""
         self.seconds = self.read()
         self._since = None
+
+    def leave_out(self, since: float) -> float:
+        """Set a running clock back to `since` seconds; return the seconds left out, which compiling took."""
+        self.compile_seconds = self.read() - since
+        self.seconds, self._since = since, time.perf_counter()
+        return self.compile_seconds
 
     def read(self) -> float:
         """The seconds so far."""
@@ -67,49 +76,86 @@ class Slowdown:
 
 
 class Metrics(StepCallback):
-    """Log the step that just ended; between logged steps, read nothing from the device."""
+    """Log the step that just ended; between logged steps, read nothing from the device.
 
-    def __init__(self, clock: Clock, progress: Progress, flops_per_token: float, dtype: torch.dtype) -> None:
+    Args:
+        compiles: whether this process's first step compiles the model. Its time is left out of seconds and speed; the
+            clock later counts it as one of the steps after it.
+    """
+
+    def __init__(
+        self, clock: Clock, progress: Progress, flops_per_token: float, dtype: torch.dtype, compiles: bool = False
+    ) -> None:
         self.clock, self.progress = clock, progress
-        self.flops_per_token, self.dtype = flops_per_token, dtype
+        self.flops_per_token, self.dtype, self.compiles = flops_per_token, dtype, compiles
         self._last_step, self._last_seconds = 0, 0.0
+        self._owes_a_step = False
         self._slowdown = Slowdown()
+        self._load: Load | None = None
+        self._is_load_said = False
         self._is_first_row = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._last_step, self._last_seconds = trainer.global_step, self.clock.seconds
+        if self.compiles:
+            self.progress.compiling()
         self.clock.start()
 
     def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
-        config = module.config
-        if not (is_due(step, config.trainer.log_every_n_steps, module.total_steps) or step == 1):
-            return
+        if self.compiles and self.clock.compile_seconds == 0.0:
+            self._leave_compiling_out(module, step)
+        elif self._load is None and module.device.type == "cpu" and trainer.world_size == 1:
+            self._load = Load()
+        if is_due(step, module.config.trainer.log_every_n_steps, module.total_steps) or step == 1:
+            self._log(trainer, module, step)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._owes_a_step:  # nothing but the step that compiled
+            self.clock.seconds += self.clock.compile_seconds
+
+    def _leave_compiling_out(self, module: GPTModule, step: int) -> None:
+        synchronize(module.device.type)
+        self.progress.compiled(step, self.clock.leave_out(self._last_seconds))
+        self._last_step, self._owes_a_step = step, True
+
+    def _log(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
         module.check_gradient()
         loss = mean_over_ranks(trainer, module.step_loss())
+        tokens_per_step = module.config.data.batch_size * module.config.model.block_size
         seconds = self.clock.read()
-        tokens_per_step = config.data.batch_size * config.model.block_size
         steps, took = step - self._last_step, seconds - self._last_seconds
-        speed = steps * tokens_per_step / max(1e-9, took)
+        if self._owes_a_step and steps:
+            self.clock.seconds += took / steps
+            seconds, self._owes_a_step = seconds + took / steps, False
         self._last_step, self._last_seconds = step, seconds
+        speed = steps * tokens_per_step / max(1e-9, took) if steps else None
         metrics = {
             "tokens": step * tokens_per_step,
             "seconds": seconds,
             "train/loss": loss,
             "train/grad_norm": float(module.grad_norm) if module.grad_norm is not None else 0.0,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "perf/tokens_per_second": speed,
         }
         if trainer.is_global_zero:
-            peak = peak_flops(module.device.type, self.dtype) * trainer.world_size
-            metrics["perf/mfu"] = speed * self.flops_per_token / peak
+            if speed is not None:
+                peak = peak_flops(module.device.type, self.dtype) * trainer.world_size
+                metrics |= {"perf/tokens_per_second": speed, "perf/mfu": speed * self.flops_per_token / peak}
             assert trainer.logger is not None
             with optional("logging the last step") if step == module.total_steps else contextlib.nullcontext():
                 trainer.logger.log_metrics(metrics, step)
             self.progress.step(step, loss, speed)
-            if not self._is_first_row and (times := self._slowdown.add(steps, took)) is not None:
-                why = "the machine is busy with other work, or short of memory"
-                self.progress.say(f"warning: at step {step} a step takes {times:.1f} times as long as before: {why}")
+            self._warn(step, steps, took)
             self._is_first_row = False
+
+    def _warn(self, step: int, steps: int, took: float) -> None:
+        """Say that the machine is busy, or that steps have become slower."""
+        if self._load is not None and self._load.age >= Slowdown.SPAN and not self._is_load_said:
+            self._is_load_said = True
+            if busy := busy_text(self._load.others(watch=False)):
+                self.progress.say(f"warning: {busy}: training is slower than on a quiet machine")
+        if not self._is_first_row and (times := self._slowdown.add(steps, took)) is not None:
+            why = "the machine is busy with other work, or short of memory"
+            self.progress.say(f"warning: at step {step} a step takes {times:.1f} times as long as before: {why}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.clock.read()}

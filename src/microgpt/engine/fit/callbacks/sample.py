@@ -9,7 +9,7 @@ from microgpt.engine.fit.callbacks.metrics import Clock
 from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.process.optional import optional
 from microgpt.engine.process.progress import Progress
-from microgpt.engine.trained.sample import GenerationParams, generate_texts
+from microgpt.engine.trained.sample import generate_texts
 from microgpt.model import GPT
 from microgpt.text import printable
 
@@ -35,23 +35,18 @@ class Sample(StepCallback):
         """Continue each prompt, show the texts and log them."""
         config = module.config.sample
         self.texts = [
-            generate_texts(
-                model,
-                self.tokenizer,
-                prompt,
-                GenerationParams(
-                    max_new_tokens=config.max_new_tokens,
-                    temperature=config.temperature,
-                    top_k=config.top_k,
-                    top_p=config.top_p,
-                    min_p=config.min_p,
-                    seed=key(module.config.seed, f"sample {i}", step),
-                ),
-            )[0]
+            generate_texts(model, self.tokenizer, prompt, config.params(key(module.config.seed, f"sample {i}", step)))[
+                0
+            ]
             for i, prompt in enumerate(config.prompts)
         ]
-        for i, text in enumerate(self.texts):
-            # Loggers render Markdown; indentation keeps the text verbatim.
-            block = "\n".join(f"    {line}" for line in printable(text).splitlines())
+        for i, (prompt, text) in enumerate(zip(config.prompts, self.texts, strict=True)):
+            new = text.removeprefix(prompt)
+            block = f"**prompt**\n\n{verbatim(prompt or '(a new line)')}\n\n**continued**\n\n{verbatim(new)}"
             trainer.logger.add_text(f"samples/{i}", block, step)  # type: ignore[union-attr]
             self.progress.say(f"--- sample {i} at step {step}\n{text.strip()}\n---")
+
+
+def verbatim(text: str) -> str:
+    """A text as a block that Markdown, which loggers render, leaves as it is."""
+    return "\n".join(f"    {line}" for line in printable(text).splitlines())

@@ -8,7 +8,7 @@ from microgpt.registry import import_siblings
 import_siblings(__name__, __path__)
 
 from microgpt.model.files.hf.family import Family, family_for  # noqa: E402
-from microgpt.model.files.hf.read import from_pretrained, is_ours, read_model, rebuilt  # noqa: E402
+from microgpt.model.files.hf.read import from_pretrained, is_ours, model_from, read_model, rebuilt  # noqa: E402
 from microgpt.model.files.hf.source import locate  # noqa: E402
 from microgpt.model.files.hf.write import write_model  # noqa: E402
 
@@ -18,6 +18,7 @@ __all__ = [
     "from_pretrained",
     "is_ours",
     "locate",
+    "model_from",
     "read_model",
     "rebuilt",
     "write_model",

@@ -91,6 +91,8 @@ class Family(ABC):
     "The class of transformers that opens it."
     prefix: ClassVar[str]
     "Prefix of every weight name but the head's."
+    is_written: ClassVar[bool] = True
+    "Whether models are exported as this; False if another family expresses all that it does."
     members: ClassVar[dict[str, "Family"]] = {}
 
     def __init_subclass__(cls, *, model_type: str, **kwargs: Any) -> None:
@@ -150,7 +152,7 @@ def family_for(config: GPTConfig) -> Family:
         UsageError: none does; names the fields that prevent each.
     """
     reasons = []
-    for family in Family.members.values():
+    for family in (family for family in Family.members.values() if family.is_written):
         blocking = list(family.blockers(config))
         if not blocking:
             return family

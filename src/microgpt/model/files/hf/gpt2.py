@@ -41,6 +41,7 @@ class GPT2(Family, model_type="gpt2"):
         return {
             "vocab_size": vocab_size,
             "n_positions": config.block_size,
+            "n_ctx": config.block_size,  # its older name, which MLX and llama.cpp's converter read
             "n_embd": config.n_embd,
             "n_layer": config.n_layer,
             "n_head": config.n_head,

@@ -10,7 +10,7 @@ from torch import Tensor
 from microgpt.errors import CheckpointError
 from microgpt.model.config import GPTConfig
 from microgpt.model.files.hf.family import Family, Rule
-from microgpt.model.files.hf.source import CONFIG, Weights
+from microgpt.model.files.hf.source import CONFIG, WeightSource
 from microgpt.model.files.untrusted import damaged
 from microgpt.model.pos.rope import RoPEConfig
 from microgpt.text import shown
@@ -50,12 +50,18 @@ def odd_fields(values: Mapping[str, Any]) -> Iterator[str]:
             continue
         if name == "layer_types" and isinstance(value, list) and set(map(str, value)) == {"full_attention"}:
             continue
-        if name == "sliding_window" and values.get("use_sliding_window") is False:
+        if name == "sliding_window" and (values.get("use_sliding_window") is False or _is_whole(value, values)):
             continue
         yield f"{name}={shown(value)}"
 
 
-def refuse_leftovers(family: Family, config: GPTConfig, rules: list[Rule], weights: Weights) -> None:
+def _is_whole(window: Any, values: Mapping[str, Any]) -> bool:
+    """Whether a window of attention is no shorter than the context."""
+    context = values.get("max_position_embeddings")
+    return type(window) is int and type(context) is int and window >= context
+
+
+def refuse_leftovers(family: Family, config: GPTConfig, rules: list[Rule], weights: WeightSource) -> None:
     """Refuse weights that no rule covers: without them it would not be the trained model.
 
     A tied head may be stored twice, and constants may be stored, if they have the values that our model computes with.
@@ -75,7 +81,7 @@ def refuse_leftovers(family: Family, config: GPTConfig, rules: list[Rule], weigh
         raise CheckpointError(f"{len(odd)} weights that our parts cannot express: {listed}", str(weights.folder))
 
 
-def _is_expected(name: str, family: Family, config: GPTConfig, weights: Weights) -> bool:
+def _is_expected(name: str, family: Family, config: GPTConfig, weights: WeightSource) -> bool:
     """Whether a weight that no rule reads holds what our model computes with anyway."""
     shape, T = weights[name].shape, config.block_size
     if name == HEAD:
@@ -94,7 +100,7 @@ def _is_expected(name: str, family: Family, config: GPTConfig, weights: Weights)
     return False
 
 
-def _read(name: str, weights: Weights) -> Tensor:
+def _read(name: str, weights: WeightSource) -> Tensor:
     try:
         return weights.read(name)
     except (SafetensorError, OSError, RuntimeError) as error:

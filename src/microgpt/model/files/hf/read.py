@@ -16,7 +16,7 @@ from microgpt.model.config import GPTConfig
 from microgpt.model.files.folder import TABLES_LIMIT, load_model
 from microgpt.model.files.hf.family import Family, Rule, family_of
 from microgpt.model.files.hf.leftovers import odd_fields, refuse_leftovers
-from microgpt.model.files.hf.source import CONFIG, Weights, locate
+from microgpt.model.files.hf.source import CONFIG, Weights, WeightSource, locate
 from microgpt.model.files.untrusted import TYPES, damaged, read_json
 from microgpt.model.files.without_weights import without_weights
 from microgpt.model.gpt import GPT
@@ -61,20 +61,33 @@ def read_model(folder: Path) -> GPT:
         CheckpointError: a file is missing or damaged, or our parts cannot express the model; names the fields.
     """
     values = read_json(folder / CONFIG, limit=1 << 20)
-    family = family_of(values, str(folder / CONFIG))
+    with Weights(folder) as weights:
+        return model_from(values, weights, folder / CONFIG)
+
+
+def model_from(values: Mapping[str, Any], weights: WeightSource, place: Path) -> GPT:
+    """Build the model that a config.json and weights under Hugging Face's names describe.
+
+    Args:
+        values: the content of config.json, untrusted.
+        place: where it came from, for errors.
+
+    Raises:
+        CheckpointError: they do not fit, or our parts cannot express the model; names the fields.
+    """
+    family = family_of(values, str(place))
     vocab_size = values.get("vocab_size")
     if type(vocab_size) is not int:
-        raise damaged(folder / CONFIG, f"vocab_size {shown(vocab_size)} is no whole number")
-    with Weights(folder) as weights:
-        own = _own_config(values, family, vocab_size)
-        if own is not None:
-            state = _state(family, own, vocab_size, values, weights, is_exact=True)
-            if state is not None:
-                return _model(own, vocab_size, state)
-        config = _config(values, family, folder)
-        state = _state(family, config, vocab_size, values, weights, is_exact=False)
-        assert state is not None
-        return _model(config, vocab_size, state)
+        raise damaged(place, f"vocab_size {shown(vocab_size)} is no whole number")
+    own = _own_config(values, family, vocab_size)
+    if own is not None:
+        state = _state(family, own, values, weights, place, is_exact=True)
+        if state is not None:
+            return _model(own, vocab_size, state)
+    config = _config(values, family, place)
+    state = _state(family, config, values, weights, place, is_exact=False)
+    assert state is not None
+    return _model(config, vocab_size, state)
 
 
 def _own_config(values: Mapping[str, Any], family: Family, vocab_size: int) -> GPTConfig | None:
@@ -92,7 +105,7 @@ def _own_config(values: Mapping[str, Any], family: Family, vocab_size: int) -> G
     return config if is_same else None
 
 
-def _config(values: Mapping[str, Any], family: Family, folder: Path) -> GPTConfig:
+def _config(values: Mapping[str, Any], family: Family, place: Path) -> GPTConfig:
     """Convert their config to ours."""
     try:
         knobs, refused = family.read_config(values)
@@ -101,19 +114,19 @@ def _config(values: Mapping[str, Any], family: Family, folder: Path) -> GPTConfi
             refused.append("quantization_config")
         if refused:
             what = cut(f"our parts cannot express {', '.join(refused)}", 300)
-            raise CheckpointError(what, str(folder / CONFIG), "take a model without these")
+            raise CheckpointError(what, str(place), "take a model without these")
         return GPTConfig.from_dict(knobs)
     except ConfigError as error:
-        raise damaged(folder / CONFIG, str(error.faults[0])) from None
+        raise damaged(place, str(error.faults[0])) from None
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise damaged(folder / CONFIG, str(error)) from None
+        raise damaged(place, str(error)) from None
 
 
 def _state(
-    family: Family, config: GPTConfig, vocab_size: int, values: Mapping[str, Any], weights: Weights, is_exact: bool
+    family: Family, config: GPTConfig, values: Mapping[str, Any], weights: WeightSource, place: Path, is_exact: bool
 ) -> dict[str, Tensor] | None:
     """Our weights by name; None if `is_exact` and a weight that our model lacks is not neutral."""
-    place = weights.folder / CONFIG
+    vocab_size: int = values["vocab_size"]
     # Before any module is built: a config that claims a billion layers must come with their weights.
     if vocab_size < 1 or 4 * config.n_layer > len(weights) or vocab_size * config.n_embd > weights.size:
         what = f"{config.n_layer} layers, vocabulary {vocab_size}, width {config.n_embd} do not fit its weights"
@@ -148,7 +161,7 @@ def _model(config: GPTConfig, vocab_size: int, state: dict[str, Tensor]) -> GPT:
     return model.to(dtype).eval()
 
 
-def _joined(rule: Rule, family: Family, weights: Weights) -> Tensor | None:
+def _joined(rule: Rule, family: Family, weights: WeightSource) -> Tensor | None:
     """Join their weights into ours, None if impossible; checks name, dtype and shape before reading."""
     parts = []
     for name, shape in zip(rule.theirs, rule.shapes, strict=True):

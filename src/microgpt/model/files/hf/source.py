@@ -4,6 +4,7 @@ No file is trusted: sizes are capped, names stay inside the folder, pickles are 
 """
 
 import contextlib
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,21 @@ def locate(name: str | Path) -> Path:
         raise MachineError(what, "model.pretrained", f"check the name and the connection, {by_hand}") from None
 
 
-class Weights(Mapping[str, Entry]):
-    """The shapes and dtypes of a folder's tensors by name; `read` loads one. Use it as a context manager."""
+class WeightSource(Mapping[str, Entry]):
+    """The shapes and dtypes of a model's tensors by name; `read` loads one."""
+
+    folder: Path
+    "The folder or file that they come from, for errors."
+    size: int
+    "Their bytes."
+
+    @abstractmethod
+    def read(self, name: str) -> Tensor:
+        """A copy of the tensor, which survives changes of the file."""
+
+
+class Weights(WeightSource):
+    """The safetensors of a folder. Use it as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.size = folder, 0
@@ -102,7 +116,6 @@ class Weights(Mapping[str, Entry]):
         self._open.close()
 
     def read(self, name: str) -> Tensor:
-        """A copy of the tensor, which survives changes of the file."""
         path = self._file_of[name]
         if path not in self._handles:
             self._handles[path] = self._open.enter_context(safe_open(path, framework="pt"))

@@ -1,7 +1,9 @@
-"""Every command and every example of the README runs."""
+"""Every command and every example of the README and of docs/ runs, the site builds, and its links lead somewhere."""
 
 import re
 import shlex
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -11,10 +13,28 @@ import pytest
 from microgpt.engine.commands import common, compare, evaluate, export, generate, train
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines() if line.strip()]
-COMMANDS += re.findall(r"^\| `(microgpt-train[^`]*)`", README, re.MULTILINE)
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+README = PAGES["README.md"]
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """A page's fenced blocks: language, content."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", PAGES[page], re.MULTILINE | re.DOTALL)
+
+
+def all_commands() -> list[str]:
+    """Every command of every page once: of shell blocks, and those that begin a table's row."""
+    found = [line for page in PAGES for kind, block in blocks(page) if kind == "bash" for line in block.splitlines()]
+    for text in PAGES.values():
+        found += re.findall(r"^\| `(microgpt-train[^`]*)`", text, re.MULTILINE)
+    return list(dict.fromkeys(line for line in found if line.strip()))
+
+
+COMMANDS = all_commands()
+PYTHON = [page for page in PAGES if any(k == "python" and not b.startswith("# mine/") for k, b in blocks(page))]
 
 SMALL = [
     "trainer.max_steps=2", "model.n_layer=1", "model.n_embd=48", "model.n_head=3", "model.block_size=16",
@@ -36,13 +56,13 @@ MAIN = {
 
 @pytest.fixture
 def folder(tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the README takes for granted: a book, a some names and tokens, a folder of parts, a run called `mine`."""
+    """What the pages take for granted: a book, names, tokens, a folder of parts, a run called `mine`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "book.txt").write_text(book.read_text() + "Once upon a time. The End.\n", encoding="utf-8")
     (tmp_path / "names.txt").write_text("ann\nbob\ncy\ndora\neve\n" * 9)
     np.save(tmp_path / "ids.npy", np.array([17, 4, 0, 981] * 99))
     (tmp_path / "mine" / "model.pos").mkdir(parents=True)
-    for _, block in BLOCKS:
+    for _, block in blocks("docs/your-own-part.md"):
         name = re.match(r"# (mine/\S+)\n", block)
         if name:
             (tmp_path / name.group(1)).write_text(block, encoding="utf-8")
@@ -59,14 +79,14 @@ def small(arguments: list[str]) -> list[str]:
 
 
 def pretrained_folder(path: Path) -> None:
-    """A GPT-2 of the size of a thumb where the README names the real one: a folder wins over the Hub's name."""
+    """A GPT-2 of the size of a thumb where a page names the real one: a folder wins over the Hub's name."""
     small_gpt2 = ["model=gpt2", "data.tokenizer=bpe", "data.vocab_size=300", "hydra.run.dir=runs/small-gpt2"]
     assert train.main(small(small_gpt2)) == 0
     assert export.main(["runs/small-gpt2", str(path)]) == 0
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_of_the_readme_runs(line: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_of_the_pages_runs(line: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = line.split("#")[0].strip()
     name, *arguments = shlex.split(line.split("&&")[-1] if line.startswith("pip install . ") else line)
     if name in ("pip", "tensorboard"):  # the test command itself, an extra, and a server that does not end
@@ -104,33 +124,52 @@ def test_a_command_of_the_readme_runs(line: str, folder: Path, capsys: pytest.Ca
         PositionConfig.members.pop("ramp", None)
 
 
-def test_the_notebook_example_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = [block for kind, block in BLOCKS if kind == "python" and "run = train(" in block]
-    fast = ", ".join(f'"{word}"' for word in SMALL)
-    code = code.replace('"trainer.max_steps=200"', fast)
-    assert fast in code
-    names: dict[str, object] = {}
-    exec(textwrap.dedent(code), names)
-    assert "Once upon a time" in capsys.readouterr().out
-    attention = names["attention"]
-    assert isinstance(attention, list)
-    assert [tuple(a.shape) for a in attention] == [(1, 2, 64, 64)] * 2
-
-
-def test_the_inspection_example_runs(folder: Path) -> None:
-    (code,) = [block for kind, block in BLOCKS if kind == "python" and "run.inspect(" in block]
+@pytest.mark.parametrize("page", PYTHON)
+def test_the_python_of_a_page_runs(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With small models; a page of run.inspect begins with a run."""
     text = (folder / "book.txt").read_text(encoding="utf-8")
     (folder / "book.txt").write_text(f"{text}The cat sat on the mat.\n", encoding="utf-8")
-    assert train.main(small(["hydra.run.dir=runs/mine"])) == 0
-    from microgpt import load
+    code = "\n".join(block for kind, block in blocks(page) if kind == "python" and not block.startswith("# mine/"))
+    fast = ", ".join(f'"{word}"' for word in SMALL)
+    code = code.replace('"data.path=book.txt trainer.max_steps=200"', f'["data.path=book.txt", {fast}]')
+    code = code.replace("steps=200", "steps=2, sample__max_new_tokens=4, eval__figures='never', trainer__compile=False")
+    assert "trainer.max_steps=200" not in code
+    names: dict[str, object] = {}
+    if "train(" not in code and "run." in code:
+        assert train.main(small(["hydra.run.dir=runs/mine"])) == 0
+        from microgpt import load
 
-    names: dict[str, object] = {"run": load("runs/mine")}
+        names["run"] = load("runs/mine")
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules[__name__])
     exec(textwrap.dedent(code), names)
-    assert len(list(names["trace"])) > 15  # type: ignore[call-overload]
+
+
+def test_the_site_builds_and_every_link_and_anchor_leads_somewhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = (tmp_path / "site" / "parts" / "index.html").read_text(encoding="utf-8")
+    assert "trainer.gradient_clip_val" in parts
+    assert "<!-- knobs -->" not in parts
+
+
+def test_every_link_of_the_readme_leads_to_a_page_and_its_heading() -> None:
+    links = re.findall(r"\]\(((?:docs/)?[\w./-]+\.md)(?:#([\w-]+))?\)", README)
+    assert len(links) > 12
+    for page, anchor in links:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        headings = {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-")
+                    for h in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}  # fmt: skip
+        assert not anchor or anchor in headings, (page, anchor)
+
+
+def test_the_readme_can_be_read_to_the_end() -> None:
+    assert len(README.splitlines()) <= 120
 
 
 def test_the_error_shown_is_the_one_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = re.search(r"^\$ microgpt-train (.*)\n((?:microgpt: error: .*\n)+)", README, re.MULTILINE)
+    page = PAGES["docs/troubleshooting.md"]
+    shown = re.search(r"^\$ microgpt-train (.*)\n((?:microgpt: error: .*\n)+)", page, re.MULTILINE)
     assert shown is not None
     assert train.main(shlex.split(shown.group(1))) == 2
     assert capsys.readouterr().err == shown.group(2)
@@ -152,9 +191,10 @@ def test_every_choice_the_readme_lists_is_there_and_none_is_missing() -> None:
         assert listed == set(options), group
 
 
-def test_the_readme_speaks_to_users_alone() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_speaks_to_users_alone(page: str) -> None:
     for word in ("/work", "/tmp", "../shared", "pypi.org", "localhost", "TODO"):
-        assert word not in README, word
+        assert word not in PAGES[page], word
 
 
 def test_the_exit_codes_are_the_ones_documented() -> None:

@@ -1,0 +1,109 @@
+// Tokenizers: the same indices as the library's, for characters, bytes, and byte pair encoding as in GPT-2.
+"use strict";
+
+// Each has encode(text) -> [index], shown(index) -> the token's text alone, and decoder() -> a function (index) -> the
+// characters that the token completes; after the last token (null) -> what is left.
+function makeTokenizer(description) {
+  return { char: characters, byte: bytes, bpe: pairsOfBytes }[description.kind](description);
+}
+
+class UnknownCharacter extends Error {}
+
+function characters({ codes }) {
+  const index = new Map(codes.map((code, i) => [code, i]));
+  const shown = (i) => String.fromCodePoint(codes[i]);
+  return {
+    encode: (text) =>
+      [...text].map((character) => {
+        const found = index.get(character.codePointAt(0));
+        if (found === undefined) throw new UnknownCharacter(character);
+        return found;
+      }),
+    decoder: () => (i) => (i === null ? "" : shown(i)),
+    shown,
+    size: codes.length,
+  };
+}
+
+function bytes() {
+  return { encode: (text) => [...new TextEncoder().encode(text)], ...fromBytes((i) => [i]), size: 256 };
+}
+
+function pairsOfBytes({ tokens, merges, added }) {
+  // `tokens` is spelt in GPT-2's alphabet, in which every byte is a visible character.
+  const byte = new Map([...alphabet()].map((letter, i) => [letter, i]));
+  const index = new Map(tokens.map((token, i) => [token, i]));
+  const rank = new Map(merges.map((pair, i) => [pair, i]));
+  const letters = [...alphabet()],
+    cache = new Map();
+
+  function encodeWord(word) {
+    let parts = [...new TextEncoder().encode(word)].map((b) => letters[b]);
+    while (parts.length > 1) {
+      let best = Infinity,
+        at = -1;
+      for (let i = 0; i + 1 < parts.length; i++) {
+        const found = rank.get(parts[i] + " " + parts[i + 1]) ?? Infinity;
+        if (found < best) [best, at] = [found, i];
+      }
+      if (at < 0) break;
+      parts.splice(at, 2, parts[at] + parts[at + 1]);
+    }
+    return parts.map((part) => index.get(part)).filter((i) => i !== undefined);
+  }
+
+  function encodePlain(text) {
+    return (text.match(WORDS) ?? []).flatMap((word) => {
+      if (!cache.has(word)) cache.set(word, encodeWord(word));
+      return cache.get(word);
+    });
+  }
+
+  const special = new Map(added.map(([name, i]) => [name, i]));
+  const encode = (text) => {
+    if (!special.size) return encodePlain(text);
+    const names = [...special.keys()]
+      .sort((a, b) => b.length - a.length)
+      .map((name) => RegExp.escape?.(name) ?? escaped(name));
+    return text
+      .split(new RegExp(`(${names.join("|")})`, "u"))
+      .flatMap((part) => (special.has(part) ? special.get(part) : encodePlain(part)));
+  };
+  const spelt = (i) => {
+    for (const [name, at] of special) if (at === i) return [...new TextEncoder().encode(name)];
+    return [...(tokens[i] ?? "")].map((letter) => byte.get(letter)).filter((b) => b !== undefined);
+  };
+  return { encode, ...fromBytes(spelt), size: tokens.length };
+}
+
+// GPT-2's words. White space is Unicode's, which differs from JavaScript's \s.
+const WORDS = new RegExp(
+  [
+    "'s|'t|'re|'ve|'m|'ll|'d",
+    " ?\\p{L}+",
+    " ?\\p{N}+",
+    " ?[^\\p{White_Space}\\p{L}\\p{N}]+",
+    "\\p{White_Space}+(?!\\P{White_Space})",
+    "\\p{White_Space}+",
+  ].join("|"),
+  "gu",
+);
+
+const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+
+function fromBytes(spelt) {
+  const text = () => new TextDecoder("utf-8", { ignoreBOM: true });
+  return {
+    decoder: () => {
+      const open = text();
+      return (i) => (i === null ? open.decode() : open.decode(Uint8Array.from(spelt(i)), { stream: true }));
+    },
+    shown: (i) => text().decode(Uint8Array.from(spelt(i))),
+  };
+}
+
+function alphabet() {
+  let other = 256;
+  const isPlain = (b) => (b > 0x20 && b < 0x7f) || (b > 0xa0 && b !== 0xad);
+  return String.fromCodePoint(...Array.from({ length: 256 }, (_, b) => (isPlain(b) ? b : other++)));
+}
