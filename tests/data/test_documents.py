@@ -227,7 +227,8 @@ def test_tokenizers_library_sees_the_two_tokens(tokenizers: Any, inner: Any) -> 
     tokenizer = DocumentTokenizer(inner, LINES)
     theirs = tokenizers.Tokenizer.from_str(tokenizer.tokenizer_json())
     assert theirs.get_vocab_size() == tokenizer.vocab_size
-    assert theirs.encode("<|start|>a tree<|end|>").ids == [*tokenizer.prompt("a tree"), tokenizer.end]
+    assert theirs.encode("a tree<|end|>").ids == [*tokenizer.prompt("a tree"), tokenizer.end]
+    assert theirs.encode("a tree", add_special_tokens=False).ids == tokenizer.encode("a tree")
 
 
 @pytest.mark.parametrize("block_size", [3, 5, 64])

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from microgpt.data.documents import EncodedDocuments
 from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.engine.commands import evaluate as evaluate_command
 from microgpt.engine.commands import generate as generate_command
+from microgpt.engine.exchange.export import export
 from microgpt.engine.store import checkpoint
 from microgpt.engine.trained.copies import copies
 from microgpt.engine.trained.evaluate import evaluate
@@ -186,3 +188,16 @@ def test_any_file_is_scored_as_documents_and_in_nats_per_document(
     assert f"{learnt.summary['val/document_loss']:.4f} nats per document" in printed
     assert "5-gram counts" in printed
     assert load(tmp_path / "run").summary["val/document_loss"] == learnt.summary["val/document_loss"]
+
+
+def test_transformers_generates_a_document_from_an_export(on_names: Tiny, tmp_path: Path, transformers: Any) -> None:
+    run = train(on_names("model=llama", "model.n_layer=2", "model.n_embd=32", "model.n_head=2", "model.block_size=16"))
+    assert run is not None
+    assert isinstance(run.tokenizer, DocumentTokenizer)
+    export(run, tmp_path / "out")
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    settings = model.generation_config
+    assert (settings.bos_token_id, settings.eos_token_id) == (run.tokenizer.start, run.tokenizer.end)
+    assert tokenizer("ka")["input_ids"] == run.tokenizer.prompt("ka")
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|start|>", "<|end|>")

@@ -135,6 +135,10 @@ class Tokenizer(Part, ABC, family="tokenizer"):
         """The index and name of the token that ends a text, or None."""
         return None
 
+    def start_token(self) -> tuple[int, str] | None:
+        """The index and name of the token that starts a text, or None."""
+        return None
+
     def end_tokens(self) -> tuple[int, ...]:
         """The indices of all tokens at which a text ends: `ends`, or else the one of `end_token`."""
         end = self.end_token()

@@ -62,6 +62,9 @@ class DocumentTokenizer(Tokenizer, name="documents"):
         bounds = zip([0, *(end + 1 for end in ends)], [*ends, len(array)], strict=True)
         return "\n".join(self.inner.decode(array[low:high]) for low, high in bounds)
 
+    def start_token(self) -> tuple[int, str] | None:
+        return self.start, START
+
     def end_token(self) -> tuple[int, str] | None:
         return self.end, END
 
@@ -96,4 +99,11 @@ class DocumentTokenizer(Tokenizer, name="documents"):
             raise UsageError(f"the vocabulary has {START} or {END} of its own", "the tokenizer", fix)
         for index, name in ((self.start, START), (self.end, END)):
             description["added_tokens"].append({"id": index, "content": name, **flags, "special": True})
+        start = {"SpecialToken": {"id": START, "type_id": 0}}
+        description["post_processor"] = {  # other programs begin a prompt with the start token, too
+            "type": "TemplateProcessing",
+            "single": [start, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [start, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {START: {"id": START, "ids": [self.start], "tokens": [START]}},
+        }
         return json.dumps(description, ensure_ascii=False, indent=1)
