@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from microgpt.engine.commands import common, compare, evaluate, export, generate, train
@@ -40,6 +41,10 @@ SMALL = [
     "data.batch_size=4", "trainer.compile=false", "eval.every_n_steps=0", "sample.every_n_steps=0",
     "sample.max_new_tokens=4", "eval.figures=never", "trainer.precision=32-true", "trainer.progress=none",
 ]  # fmt: skip
+ON_FILES = {
+    "runs/names": ["data.path=names.txt", "data.documents=lines"],
+    "runs/ids": ["data=tokens", "data.path=ids.npy"],
+}
 MAIN = {
     "microgpt-train": train.main,
     "microgpt-generate": generate.main,
@@ -51,9 +56,11 @@ MAIN = {
 
 @pytest.fixture
 def folder(tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the pages take for granted: a book, a folder of parts, a run called `mine`."""
+    """What the pages take for granted: a book, names, tokens, a folder of parts, a run called `mine`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "book.txt").write_text(book.read_text() + "Once upon a time. The End.\n", encoding="utf-8")
+    (tmp_path / "names.txt").write_text("ann\nbob\ncy\ndora\neve\n" * 9)
+    np.save(tmp_path / "ids.npy", np.array([17, 4, 0, 981] * 99))
     (tmp_path / "mine" / "model.pos").mkdir(parents=True)
     for _, block in blocks("docs/your-own-part.md"):
         name = re.match(r"# (mine/\S+)\n", block)
@@ -104,6 +111,8 @@ def test_a_command_of_the_pages_runs(line: str, folder: Path, capsys: pytest.Cap
             assert export.main(["runs/llama", "exported"]) == 0
     elif "sweeps" in arguments:
         assert train.main(small(["-m", "seed=1,2", "hydra.sweep.dir=sweeps/a"])) == 0
+    elif name == "microgpt-generate" and arguments[0] in ON_FILES:
+        assert train.main(small([*ON_FILES[arguments[0]], f"hydra.run.dir={arguments[0]}"])) == 0
     elif name in ("microgpt-generate", "microgpt-evaluate", "microgpt-compare"):
         assert train.main(small(["hydra.run.dir=runs/mine"])) == 0
     try:

@@ -21,7 +21,7 @@ class DataConfig(Config):
     """The text and how to decode, encode, split and sample it; by default Python's manual."""
 
     path: Annotated[str | None, MACHINE] = None
-    "A file, folder or glob of your own text; wins over the corpus."
+    "A file, folder or glob of your own text, also compressed (.gz, .zst); wins over the corpus."
     corpus: Annotated[str, MACHINE] = "manual"
     "Name of the corpus: `manual` comes with Python, others are downloaded from `url`."
     url: Annotated[str | None, MACHINE] = None
@@ -33,23 +33,37 @@ class DataConfig(Config):
     encoding: str = "utf-8"
     "Encoding of the text: utf-8 (with or without BOM), latin-1, utf-16, ... any that Python knows."
     tokenizer: Annotated[str, OneOf(_tokenizers)] = "char"
-    "What a token is: a character, a UTF-8 byte, a subword learnt from the text, or as in model.pretrained."
-    vocab_size: Annotated[int, Range(min=256)] = 1024
-    "Vocabulary size for tokenizer=bpe: the 256 bytes and the subwords merged from them."
+    "What a token is: a character, a UTF-8 byte, a subword learnt from the text, a number, or as in model.pretrained."
+    vocab_size: Annotated[int, Range(min=1)] | None = 1024
+    "Vocabulary size for tokenizer=bpe: the 256 bytes and subwords merged from them; of tokens, null: the largest's."
+    dtype: Literal["uint8", "uint16", "int16", "uint32", "int32", "int64"] = "uint16"
+    "Type of each number in a .bin file of tokens; nanoGPT's is uint16."
     unknown: Annotated[Literal["error", "skip", "replace"], MACHINE] = "error"
     "Characters outside the vocabulary of a model that is evaluated on this text: stop, leave out, or put a stand-in."
+    documents: Literal["lines", "files", "separator", "jsonl"] | None = None
+    "Read documents, each between a start and an end token: lines, files, between separators, or a JSON object a line."
+    separator: str = "<|endoftext|>"
+    "What stands between two documents, for documents=separator."
+    jsonl_key: str = "text"
+    "Name of the text in each line's object, or of a parquet file's column, for documents=jsonl."
+    document_windows: Literal["within", "across"] = "within"
+    "Training windows: within one document, so that neither loss nor attention crosses its ends, or across documents."
     batch_size: Count = 64
     "Sequences per optimizer step, over all devices and micro-batches."
     val_fraction: Fraction = 0.1
-    "Share of the text for validation: its end, before the test share."
+    "Share of the text for validation: its end, before the test share; of documents, as many drawn at random."
     test_fraction: Fraction = 0.0
-    "Share of the text for testing: its very end."
+    "Share of the text for testing: its very end; of documents, as many drawn at random."
     sampling: Literal["random", "shuffle", "repeat"] = "random"
     "Order of the training windows: drawn with replacement, each window once an epoch, or the first batch for ever."
     cache_dir: Annotated[str | None, MACHINE] = None
     "Folder for downloads and encoded texts; null: $MICROGPT_CACHE, else ~/.cache/microgpt."
 
     def check(self) -> Iterator[Fault]:
+        if self.tokenizer == "bpe" and (self.vocab_size is None or self.vocab_size < 256):
+            yield Fault("vocab_size", f"{self.vocab_size} where tokenizer=bpe needs 256 at least", "raise it")
+        if not self.separator:
+            yield Fault("separator", "an empty separator", "name what stands between two documents")
         if self.path == "":
             yield Fault("path", "an empty path", "name a file, folder or glob, or null for the corpus")
         if self.val_fraction + self.test_fraction >= 1:

@@ -7,18 +7,28 @@ import fractions
 import itertools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from microgpt.data.cache import Cache, cache_folder
 from microgpt.data.config import DataConfig
+from microgpt.data.dataset import as_ids
 from microgpt.data.decoded_text import DecodedText
+from microgpt.data.document_format import DocumentFormat
+from microgpt.data.document_windows import training_windows
+from microgpt.data.documents import Documents, encode_documents
 from microgpt.data.encoded_text import EncodedText, code_hash, encode, fit_tokenizer
 from microgpt.data.sources import Source, find_source
+from microgpt.data.token_files import SUFFIXES, checked_size, read_tokens
 from microgpt.data.tokenizer import Tokenizer, Unknown
 from microgpt.data.tokenizer.base import PRETRAINED
+from microgpt.data.tokenizer.documents import DocumentTokenizer
+from microgpt.data.tokenizer.ids import IdsTokenizer
+from microgpt.data.windows import Windows
 from microgpt.errors import DataError, UsageError
 
 CACHED_FROM = 4 << 20  # bytes of text; encoding less is faster than reading the cache
@@ -60,6 +70,21 @@ class Corpus:
         """The test split, at the text's end: (n,)."""
         return self.splits["test"].ids
 
+    def scored(self, split: str) -> Tensor | EncodedText:
+        """A split for `evaluate`: its tokens (n,), or its documents."""
+        return self.splits[split].scored
+
+    def windows(self, config: DataConfig, block_size: int, seed: int, **knobs: Any) -> Windows:
+        """A run's batches; the knobs are `device` and `stream`, as in `Windows`.
+
+        Raises:
+            DataError: the text is shorter than a window and its target.
+        """
+        within, knobs = config.document_windows == "within", {"sampling": config.sampling, **knobs}
+        return training_windows(
+            self.splits["train"], within, block_size, batch_size=config.batch_size, seed=seed, **knobs
+        )
+
     def bytes_per_token(self, split: str = "val") -> float:
         """UTF-8 bytes per token of a split; 0 when it is empty."""
         return self.splits[split].bytes_per_token
@@ -79,14 +104,34 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
         DataError: the text is missing, empty, not in its encoding, or has unknown characters.
         UsageError: there is no such tokenizer, or it comes with a model.
     """
-    folder = cache_folder(config.cache_dir)
     source = source_of(config)
+    is_documents = config.documents is not None or isinstance(tokenizer, DocumentTokenizer)
+    if isinstance(tokenizer, IdsTokenizer) or (tokenizer is None and config.tokenizer == IdsTokenizer.name):
+        parts = token_parts(config, source, tokenizer)
+    else:
+        parts = (document_parts if is_documents else text_parts)(config, source, tokenizer)
+    path = None if config.path is None else str(Path(config.path).expanduser().absolute())
+    splits = dict(zip(SPLITS, parts.splits, strict=True))
+    return Corpus(source.name, parts.sha256, parts.tokenizer, parts.unknown, splits, sum(parts.sizes), path)
+
+
+class Parts(NamedTuple):
+    """A source, encoded and split."""
+
+    sha256: str
+    sizes: tuple[int, ...]
+    tokenizer: Tokenizer
+    unknown: Counter[str]
+    splits: Sequence[EncodedText]
+
+
+def text_parts(config: DataConfig, source: Source, tokenizer: Tokenizer | None) -> Parts:
+    """A text in three parts: the training split first, the test split last."""
     kind = type(tokenizer) if tokenizer else _chosen(config.tokenizer)
     text = DecodedText.of(source, config.encoding, kind.decoding_errors)
     if text.is_empty:
         raise DataError("an empty text", source.name, "name a file with text in it")
-    takes_long = kind.spans_characters or sum(text.sizes) >= CACHED_FROM
-    cache = Cache(folder / "encoded" if takes_long and code_hash(kind) is not None else None)
+    cache = _cache(config, kind, source, text.sizes)
 
     shares = config.val_fraction, config.test_fraction
     texts = text.excerpts(split_bounds(len(text), *shares)) if kind.spans_characters else [text]
@@ -96,9 +141,64 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
     if not kind.spans_characters:
         (whole,) = encoded
         encoded = [whole.part(*bounds) for bounds in itertools.pairwise(split_bounds(len(whole), *shares))]
-    path = None if config.path is None else str(Path(config.path).expanduser().absolute())
-    splits = dict(zip(SPLITS, encoded, strict=True))
-    return Corpus(source.name, text.sha256, tokenizer, unknown, splits, sum(text.sizes), path)
+    return Parts(text.sha256, text.sizes, tokenizer, unknown, encoded)
+
+
+def document_parts(config: DataConfig, source: Source, tokenizer: Tokenizer | None) -> Parts:
+    """The source's documents, each in one split."""
+    if tokenizer is not None and not isinstance(tokenizer, DocumentTokenizer):
+        what = f"data.documents={config.documents} for a model without tokens for a document's start and end"
+        raise UsageError(what, "data.documents", "leave it out, or train a model of your own")
+    kind = type(tokenizer.inner) if tokenizer else _chosen(config.tokenizer)
+    form = document_format(config) or (tokenizer.form if tokenizer else None)
+    assert form is not None
+    documents = Documents.of(source, config.encoding, kind.decoding_errors, form)
+    bounds = split_bounds(len(documents), config.val_fraction, config.test_fraction)
+    if bounds[1] == 0:
+        what = f"no document to train on: there are {len(documents)} in all (data.documents={form.kind})"
+        raise DataError(what, source.name, "take more documents, or data.val_fraction=0")
+    cache = _cache(config, kind, source, documents.sizes)
+    splits = [documents.split(pair) for pair in itertools.pairwise(bounds)]
+    if tokenizer is None:
+        learnt_from = splits[0] if kind.spans_characters else documents
+        tokenizer = DocumentTokenizer(fit_tokenizer(learnt_from, kind, config, cache), form)
+    tokenizer = tokenizer.with_unknown(config.unknown)
+    encoded = [encode_documents(part, tokenizer, cache) for part in splits]
+    unknown = sum((part.unknown for part in encoded), Counter[str]())
+    return Parts(documents.sha256, documents.sizes, tokenizer, unknown, encoded)
+
+
+def token_parts(config: DataConfig, source: Source, tokenizer: Tokenizer | None) -> Parts:
+    """A file of tokens in three parts: the training split first, the test split last."""
+    if config.documents is not None:
+        raise UsageError("documents of tokens", "data.documents", "leave it out: a file of tokens is one sequence")
+    path = Path(config.path).expanduser() if config.path else None
+    if path is None or not path.is_file():
+        raise DataError("no file of tokens", source.name, f"name one with data.path=: {', '.join(SUFFIXES)}")
+    ids = read_tokens(path, config.dtype)
+    if tokenizer:
+        checked_size(ids, tokenizer.vocab_size, source.name, "name tokens of the model's own vocabulary")
+    else:
+        fix = "raise data.vocab_size, or null for the largest token's; is data.dtype right?"
+        tokenizer = IdsTokenizer(checked_size(ids, config.vocab_size, source.name, fix))
+    whole = EncodedText(as_ids(ids), tokenizer, Counter())
+    bounds = split_bounds(len(whole), config.val_fraction, config.test_fraction)
+    sha256, sizes = source.digest()
+    return Parts(sha256, sizes, tokenizer, Counter(), [whole.part(*pair) for pair in itertools.pairwise(bounds)])
+
+
+def document_format(config: DataConfig) -> DocumentFormat | None:
+    """How the config divides its source into documents; None if it does not."""
+    if config.documents is None:
+        return None
+    return DocumentFormat(config.documents, config.separator, config.jsonl_key)
+
+
+def _cache(config: DataConfig, kind: type[Tokenizer], source: Source, sizes: Sequence[int]) -> Cache:
+    """The cache for encoded texts, if encoding takes longer than reading it."""
+    takes_long = kind.spans_characters or source.is_packed or sum(sizes) >= CACHED_FROM
+    is_usable = takes_long and code_hash(kind) is not None
+    return Cache(cache_folder(config.cache_dir) / "encoded" if is_usable else None)
 
 
 def source_of(config: DataConfig) -> Source:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from torch import Tensor
@@ -55,6 +55,11 @@ class EncodedText:
         return n_bytes, n_chars
 
     @property
+    def scored(self) -> "Tensor | EncodedText":
+        """What an evaluation scores: the tokens (n,), or the documents if it is one text a document."""
+        return self.ids
+
+    @property
     def bytes_per_token(self) -> float:
         """Mean UTF-8 bytes per token, 0 without tokens: bits per byte = nats per token / ln 2 / this."""
         return self._lengths[0]
@@ -73,7 +78,26 @@ class EncodedText:
         return replace(self, ids=self.ids[low:high])
 
 
-def fit_tokenizer(text: DecodedText, kind: type[Tokenizer], knobs: FitKnobs, cache: Cache) -> Tokenizer:
+class FittedText(Protocol):
+    """What fitting a tokenizer needs of a text."""
+
+    @property
+    def name(self) -> str:
+        """Of the text, for messages."""
+
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        """What the text depends on; the first three are the same for every split."""
+
+    @property
+    def high(self) -> int | None:
+        """The end of the split, None for the whole text."""
+
+    def pieces(self) -> Iterator[str]:
+        """The text, piece by piece."""
+
+
+def fit_tokenizer(text: FittedText, kind: type[Tokenizer], knobs: FitKnobs, cache: Cache) -> Tokenizer:
     """Fit a tokenizer to a text, or take it from the cache."""
     facts = [*text.facts[:3], kind.name]
     facts += [knobs.vocab_size, text.high] if kind.spans_characters else []
@@ -84,7 +108,7 @@ def fit_tokenizer(text: DecodedText, kind: type[Tokenizer], knobs: FitKnobs, cac
         tokenizer = kind.fit(text.pieces(), knobs)
         cache.put(entry, tokenizer)
     if tokenizer.vocab_size == 1:
-        warnings.warn(f"{text.name} has one unique character: there is nothing to learn", stacklevel=3)
+        warnings.warn(f"{text.name} has one unique character: there is nothing to learn", stacklevel=4)
     return tokenizer.with_unknown(knobs.unknown)
 
 

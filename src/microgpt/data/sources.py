@@ -9,26 +9,21 @@ import glob
 import io
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from microgpt.data.compressed import decompressed, is_compressed, is_parquet
 from microgpt.data.config import DataConfig
 from microgpt.data.download import fetch
 from microgpt.data.own_output import OwnOutput
+from microgpt.data.text_files import texts_among
 from microgpt.errors import DataError
 from microgpt.files import sha256_of
 from microgpt.text import did_you_mean, escaped
 
 CHUNK = 1 << 17  # small enough to stay in the processor's cache between passes
-_NOT_TEXT = re.compile(
-    r"\.(7z|avi|bin|bmp|bz2|ckpt|docx|epub|gif|gz|ico|jpe?g|mobi|mp3|mp4|npy|npz|odt|ogg|parquet|pdf|pickle|pkl|png|pth?|"
-    r"pyc|safetensors|so|sqlite|tar|tiff?|wav|webp|xlsx|xz|zip|zst)",
-    re.IGNORECASE,
-)
-_SNIFFED = 8000
 
 
 @dataclass(frozen=True)
@@ -37,6 +32,11 @@ class Source:
 
     name: str
     parts: tuple[Path | bytes, ...]
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether a part is compressed or a parquet file, so that its size says little about its text's."""
+        return any(isinstance(part, Path) and (is_compressed(part) or is_parquet(part)) for part in self.parts)
 
     def digest(self) -> tuple[str, tuple[int, ...]]:
         """The SHA-256 of all bytes joined, and each part's size."""
@@ -57,7 +57,7 @@ class Source:
             DataError: a file is unreadable, or not in the encoding (with the byte's offset in the file).
         """
         for part in self.parts:
-            yield from _decoded(part, encoding, errors)
+            yield from decoded(part, encoding, errors)
 
 
 def find_source(config: DataConfig, downloads: Path) -> Source:
@@ -71,6 +71,9 @@ def find_source(config: DataConfig, downloads: Path) -> Source:
     if config.url is not None:
         path = fetch(config.corpus, config.url, downloads, config.size, config.sha256)
         return Source(config.corpus, (path,))
+    if config.tokenizer == "ids":
+        fix = "name one with data.path=: .npy, .safetensors or .bin"
+        raise DataError("no file of tokens", "data.path", fix)
     if config.corpus not in BUILT_IN:
         fix = f"{did_you_mean(config.corpus, BUILT_IN)}, or give data.url or data.path"
         raise DataError(f"no corpus {config.corpus!r} and no address to download it from", "data.corpus", fix)
@@ -96,15 +99,15 @@ def _own_text(name: str, encoding: str, cache: Path) -> Source:
     try:
         path = path.expanduser()
         if path.is_dir():
-            files = [p for p in _files_below(path, cache) if _is_text(p, encoding)]
+            files = texts_among(_files_below(path, cache), encoding)
             if not files:
                 fix = "name a folder that holds texts, or a single file; what runs write is no corpus"
-                raise DataError("no text file", _shown(path), fix)
-            return Source(_shown(path), tuple(files))
+                raise DataError("no text file", shown_part(path), fix)
+            return Source(shown_part(path), tuple(files))
         if path.is_file():
-            return Source(_shown(path), (path,))
+            return Source(shown_part(path), (path,))
         if path.exists():
-            raise DataError("neither a file nor a folder", _shown(path), "name a text with data.path=")
+            raise DataError("neither a file nor a folder", shown_part(path), "name a text with data.path=")
     except (
         OSError,
         ValueError,
@@ -113,19 +116,18 @@ def _own_text(name: str, encoding: str, cache: Path) -> Source:
         raise _unreadable(error, path) from error
     if glob.has_magic(name):
         return _matching(str(path), encoding, cache)
-    raise DataError("no such file or folder", _shown(path), _near(path))
+    raise DataError("no such file or folder", shown_part(path), _near(path))
 
 
 def _matching(pattern: str, encoding: str, cache: Path) -> Source:
     found = (Path(p) for p in glob.glob(pattern, recursive=True))  # noqa: PTH207  # absolute patterns too
     fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
     own = OwnOutput(fixed, cache)
-    texts = (p for p in found if p.is_file() and p not in own and _is_text(p, encoding))
-    files = sorted(texts, key=Path.as_posix)
+    files = texts_among(sorted((p for p in found if p.is_file() and p not in own), key=Path.as_posix), encoding)
     if not files:
         fix = "quote the pattern, or name a file or folder; what runs write is no corpus"
-        raise DataError("no text file matches", _shown(Path(pattern)), fix)
-    return Source(_shown(Path(pattern)), tuple(files))
+        raise DataError("no text file matches", shown_part(Path(pattern)), fix)
+    return Source(shown_part(Path(pattern)), tuple(files))
 
 
 def _files_below(folder: Path, cache: Path) -> list[Path]:
@@ -135,15 +137,6 @@ def _files_below(folder: Path, cache: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".") and Path(root, name) not in own]
         files += [path for name in names if not name.startswith(".") and (path := Path(root, name)) not in own]
     return sorted((p for p in files if p.is_file()), key=lambda p: p.relative_to(folder).as_posix())
-
-
-def _is_text(path: Path, encoding: str) -> bool:
-    """Whether a file is text, by its suffix and git's rule: no NUL near its start, unless the encoding has them."""
-    if _NOT_TEXT.fullmatch(path.suffix) or not os.access(path, os.R_OK):
-        return False
-    with _open(path) as file:
-        start = file.read(_SNIFFED)
-    return bool(start) and (b"\0" in "a".encode(encoding) or b"\0" not in start)
 
 
 def _near(path: Path) -> str:
@@ -177,7 +170,26 @@ def _chunks(part: Path | bytes) -> Iterator[bytes]:
             yield chunk
 
 
-def _decoded(part: Path | bytes, encoding: str, errors: str) -> Iterator[str]:
+def _text_chunks(part: Path | bytes) -> Iterator[bytes]:
+    """The bytes of a part's text, decompressed."""
+    if isinstance(part, bytes) or not is_compressed(part):
+        yield from _chunks(part)
+        return
+    try:
+        yield from decompressed(part, CHUNK)
+    except OSError as error:
+        raise _unreadable(error, part) from error
+
+
+def decoded(part: Path | bytes, encoding: str, errors: str) -> Iterator[str]:
+    """Yield a file's text, a chunk at a time.
+
+    Raises:
+        DataError: the file is unreadable, or not in the encoding.
+    """
+    if is_parquet(part):
+        fix = "data.documents=jsonl reads the column data.jsonl_key=, a document a row"
+        raise DataError("a parquet file is no text", shown_part(part), fix)
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     read, at_start = 0, True
 
@@ -187,7 +199,7 @@ def _decoded(part: Path | bytes, encoding: str, errors: str) -> Iterator[str]:
         except UnicodeError as error:
             raise _undecodable(error, part, encoding, read) from error
 
-    for chunk in _chunks(part):
+    for chunk in _text_chunks(part):
         read += len(chunk)
         text = decode(chunk)
         if at_start and text:
@@ -199,7 +211,7 @@ def _decoded(part: Path | bytes, encoding: str, errors: str) -> Iterator[str]:
 
 
 def _undecodable(error: UnicodeError, part: Path | bytes, encoding: str, read: int) -> DataError:
-    where, fix = _shown(part), "name the file's encoding with data.encoding="
+    where, fix = shown_part(part), "name the file's encoding with data.encoding="
     if not isinstance(error, UnicodeDecodeError):  # a missing byte order mark
         fix = "name the encoding with its byte order, for example data.encoding=utf-16-le"
         return DataError(f"not {encoding} ({error})", where, fix)
@@ -213,9 +225,9 @@ def _undecodable(error: UnicodeError, part: Path | bytes, encoding: str, read: i
 
 def _unreadable(error: Exception, path: Path | bytes) -> DataError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return DataError(f"cannot read: {reason}", _shown(path), "check the path and its permissions")
+    return DataError(f"cannot read: {reason}", shown_part(path), "check the path and its permissions")
 
 
-def _shown(path: Path | bytes) -> str:
+def shown_part(path: Path | bytes) -> str:
     """A part's name, safe to print."""
     return escaped(str(path)) if isinstance(path, Path) else "the corpus"

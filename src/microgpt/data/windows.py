@@ -17,6 +17,8 @@ from microgpt.errors import UsageError
 from microgpt.text import did_you_mean
 
 _AHEAD = 4096  # samples drawn at once: a call costs more than its numbers
+NOT_COUNTED = -100
+"""The target of positions that the loss leaves out, as in `torch.nn.functional.cross_entropy`."""
 _DEVICE_SHARE = 4  # a corpus moves to the device if it fits this many times in the free memory
 
 
@@ -60,6 +62,7 @@ class Windows:
         self.device = torch.empty(0, device=ids.device if device is None else device).device
         if _fits(ids, self.device):
             ids = ids.to(self.device)
+        self._ids = ids
         self._windows = ids.unfold(0, block_size + 1, 1)  # (N, T + 1), a view
         self._drawn, self._drawn_from = torch.empty(0, dtype=torch.int64), 0
 
@@ -77,22 +80,31 @@ class Windows:
         """One rank's share of a step's batch in one micro-batch.
 
         Returns:
-            x and y, int64 (b, T) on `device`, views of one tensor (b, T + 1). Over all ranks and micro-batches
-            these make up the B samples of `offsets(step)`, in order; their sizes differ by one at most.
+            x and y, int64 (b, T) on `device`; without padding, views of one tensor (b, T + 1). Over all ranks and
+            micro-batches these make up the B samples of `offsets(step)`, in order; their sizes differ by one at most.
         """
-        low, high = _part(0, self.batch_size, rank, world_size)
-        low, high = _part(low, high, micro, n_micro)
+        low, high = part_bounds(self.batch_size, rank, world_size, micro, n_micro)
         if low == high:
             parts = f"{world_size} devices x {n_micro} micro-batches"
             raise UsageError(f"batch_size {self.batch_size} for {parts}", "data.batch_size", "raise it")
         start = step * self.batch_size
-        rows = self._windows.index_select(0, self._index(start + low, start + high))  # (b, T + 1)
+        rows, padding = self._rows(start + low, start + high)  # (b, T + 1)
         if rows.device != self.device:  # gather in the small type, copy while the device computes
             if self.device.type == "cuda":
                 rows = rows.pin_memory()
             rows = rows.to(self.device, non_blocking=True)
         rows = rows.to(torch.int64)
-        return rows[:, :-1], rows[:, 1:]
+        x, y = rows[:, :-1], rows[:, 1:]
+        return x, y if padding is None else y.masked_fill(padding.to(y.device), NOT_COUNTED)
+
+    def weight(self, step: int, rank: int, world_size: int, micro: int, n_micro: int) -> float | None:
+        """The factor of a part's mean loss, so that the mean over a step's parts is the mean over its targets; None if
+        every part has as many."""
+        return None
+
+    def _rows(self, low: int, high: int) -> tuple[Tensor, Tensor | None]:
+        """Samples `low .. high - 1`, (b, T + 1), and which of their targets are padding, bool (b, T); None: none."""
+        return self._windows.index_select(0, self._index(low, high)), None
 
     def _index(self, low: int, high: int) -> Tensor:
         """The starts of the windows of samples `low .. high - 1`: int64, on the text's device. Draws ahead and keeps
@@ -118,6 +130,12 @@ class Windows:
             ]
         )
         return order
+
+
+def part_bounds(batch_size: int, rank: int, world_size: int, micro: int, n_micro: int) -> tuple[int, int]:
+    """The first sample of one rank's share of a batch in one micro-batch, and the one after its last."""
+    low, high = _part(0, batch_size, rank, world_size)
+    return _part(low, high, micro, n_micro)
 
 
 def _part(low: int, high: int, number: int, parts: int) -> tuple[int, int]:

@@ -20,7 +20,6 @@ from microgpt.data.dataset import as_ids
 from microgpt.data.encoded_text import EncodedText
 from microgpt.data.tokenizer import Tokenizer
 from microgpt.data.tokenizer.ids import IdsTokenizer
-from microgpt.data.windows import Windows
 from microgpt.engine import train as training
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.compose.given import as_overrides
@@ -132,7 +131,7 @@ def found(config: RunConfig, corpus: Corpus, model: GPT) -> Found:
     if world.size > 1:
         raise UsageError(f"{world.size} devices", "fit", "train with trainer__devices=1, or use train")
     machine.resolve_precision(config.trainer.precision, accelerator)
-    windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed)
+    windows = corpus.windows(config.data, config.model.block_size, config.seed)
     start = Pretrained(copy.deepcopy(model).cpu(), corpus.tokenizer, "the model as given")
     return Found(config, config, accelerator, world, corpus, start, total_steps(config, len(windows)))
 

@@ -7,7 +7,6 @@ import torch
 
 from microgpt.data.corpus import Corpus, prepare
 from microgpt.data.rng import key
-from microgpt.data.windows import Windows
 from microgpt.engine.addons import require_packages
 from microgpt.engine.config import RunConfig
 from microgpt.engine.fit.checks import check_uses
@@ -66,7 +65,7 @@ def find(config: RunConfig, arguments: Sequence[str] = ()) -> Found:
     corpus = prepare(config.data, pretrained.tokenizer if pretrained else None)
     check_parts(config, corpus.tokenizer, corpus.train)
     check_uses(config, corpus)
-    windows = Windows(corpus.train, config.model.block_size, config.data.batch_size, config.seed, config.data.sampling)
+    windows = corpus.windows(config.data, config.model.block_size, config.seed)
     steps = total_steps(config, len(windows))
     return Found(asked_for, config, accelerator, world, corpus, pretrained, steps)
 

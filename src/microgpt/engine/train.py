@@ -153,7 +153,7 @@ def report(training: Training, module: GPTModule) -> Run:
             summary |= score_test(run, corpus, config)
     if "val/loss" in summary:
         with optional("the scores of counting"):
-            summary["baselines"] = yardsticks(corpus.train, corpus.val, corpus.tokenizer.vocab_size)
+            summary["baselines"] = yardsticks(corpus.scored("train"), corpus.scored("val"), corpus.tokenizer.vocab_size)
     with optional("closing the loggers"):
         training.runlog.close()
     setup.run_dir.write_summary(summary)
@@ -184,7 +184,7 @@ def score_test(run: Run, corpus: Corpus, config: RunConfig) -> dict[str, float]:
     """Score the best weights on the test split, which nothing else uses."""
     score = evaluate(
         run.model,
-        corpus.test,
+        corpus.scored("test"),
         protocol=config.eval.protocol,
         batch_size=config.eval.batch_size,
         chars_per_token=corpus.chars_per_token("test"),

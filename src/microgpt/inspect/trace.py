@@ -58,7 +58,7 @@ def inspect(model: GPT, ids: Any, text: Text | None = None) -> "Trace":
 
 def inspect_text(model: GPT, tokenizer: Tokenizer, text: str) -> "Trace":
     """`inspect` of a text: see `Run.inspect`."""
-    ids = tokenizer.encode(text)
+    ids = tokenizer.prompt(text)
     return inspect(model, np.array(ids, np.int64), Text.of(ids, tokenizer))
 
 

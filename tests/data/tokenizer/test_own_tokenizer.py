@@ -117,7 +117,7 @@ def test_it_trains_resumes_and_generates_in_another_place(
 
 
 def test_a_choice_that_is_none_names_those_there_are(own_parts: None, words: Path) -> None:
-    with pytest.raises(ConfigError, match="no such choice 'word'; one of bpe, byte, char, pretrained"):
+    with pytest.raises(ConfigError, match="no such choice 'word'; one of bpe, byte, char, ids, pretrained"):
         DataConfig(tokenizer="word")
     import_part(str(words))
     with pytest.raises(ConfigError, match="no such choice 'word'; did you mean 'words'"):

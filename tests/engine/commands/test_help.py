@@ -50,7 +50,7 @@ def test_help_begins_with_the_parts_and_sets_the_nodes_apart(capsys: pytest.Capt
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert out.index("\nParts:\n") < out.index("\nKnobs:\n") < out.index("\nSweeps (-m):\n")
-    assert "  data.tokenizer=    bpe byte char pretrained\n" in out
+    assert "  data.tokenizer=    bpe byte char ids pretrained\n" in out
     assert "  debug=             fast none overfit profile shapes\n" in out
     assert "  eval.protocol=     blocks random sliding\n" in out
     blocks = out.split("\nKnobs:\n")[1].split("\nSweeps")[0].strip("\n").split("\n\n")
@@ -176,7 +176,7 @@ def test_every_knob_of_limited_values_lists_them() -> None:
     listed = {(knob.name, knob.choice): accepted.explained(knob).doc for knob in knobs(Sources())}
     assert "[pre, post, sandwich]" in listed["model.norm_place", ""]
     assert "[true, false, auto]" in listed["trainer.compile", ""]
-    assert "[bpe, byte, char, pretrained]" in listed["data.tokenizer", ""]
+    assert "[bpe, byte, char, ids, pretrained]" in listed["data.tokenizer", ""]
     assert "[at least 1, null]" in listed["trainer.max_steps", ""]
     assert "[above 0]" in listed["model.pos.theta", "model.pos=rope"]
     assert len([doc for doc in listed.values() if doc.endswith("]")]) > 60

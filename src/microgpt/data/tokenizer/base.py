@@ -25,7 +25,7 @@ class FitKnobs(Protocol):
     """The knobs of `data` that `Tokenizer.fit` may use."""
 
     @property
-    def vocab_size(self) -> int:
+    def vocab_size(self) -> int | None:
         """The most tokens that a tokenizer of subwords may learn."""
 
     @property
@@ -135,6 +135,10 @@ class Tokenizer(Part, ABC, family="tokenizer"):
         """The index and name of the token that ends a text, or None."""
         return None
 
+    def start_token(self) -> tuple[int, str] | None:
+        """The index and name of the token that starts a text, or None."""
+        return None
+
     def end_tokens(self) -> tuple[int, ...]:
         """The indices of all tokens at which a text ends: `ends`, or else the one of `end_token`."""
         end = self.end_token()
@@ -154,6 +158,10 @@ class Tokenizer(Part, ABC, family="tokenizer"):
         """
         indices: list[int] = self.encode_array(text).tolist()
         return indices
+
+    def prompt(self, text: str) -> list[int]:
+        """The tokens from which a model continues a text: `encode`, after the token that starts a text, if any."""
+        return self.encode(text)
 
     def encode_array(self, text: str) -> np.ndarray:
         """Encode `text` as an array (n,) of the smallest integer type that holds the vocabulary."""

@@ -17,7 +17,7 @@ class BPETokenizer(HFTokenizer, name="bpe"):
 
     @classmethod
     def fit(cls, chunks: Iterable[str], config: FitKnobs) -> Self:
-        return cls.from_texts(chunks, config.vocab_size)
+        return cls.from_texts(chunks, config.vocab_size or 1024)
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], vocab_size: int) -> Self:

@@ -1,4 +1,7 @@
-"""Tokens written as numbers, for data that is no text. Needs only numpy."""
+"""Tokens written as numbers, for data that is no text: moves, music, measurements, tokens made elsewhere.
+
+Needs only numpy.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -6,19 +9,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown, unknown_error
-from microgpt.errors import CheckpointError, UsageError
+from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown
+from microgpt.errors import CheckpointError, DataError, UsageError
+from microgpt.text import shown
 
 LARGEST = 1 << 24
+"""The largest vocabulary."""
 
 
 class IdsTokenizer(Tokenizer, name="ids"):
-    """Tokens as numbers separated by spaces: `"3 17 4 "`. Each counts as one character.
+    """Tokens as numbers with spaces between them: `3 17 4`. Each counts as one character and one byte.
 
-    `microgpt.fit` uses it for arrays without a tokenizer.
+    `data=tokens` reads files of them, and `microgpt.fit` uses it for arrays without a tokenizer.
     """
-
-    is_learnt = False
 
     def __init__(self, vocab_size: int, unknown: Unknown = "error") -> None:
         super().__init__(unknown)
@@ -26,23 +29,32 @@ class IdsTokenizer(Tokenizer, name="ids"):
 
     @classmethod
     def fit(cls, chunks: Iterable[str], config: FitKnobs) -> Self:
-        del chunks, config
-        raise UsageError("tokens without a text", "data.tokenizer", "use microgpt.fit(model, ids)")
+        del chunks, config  # tokens are read from files of numbers, without a text
+        raise UsageError("tokens are no text", "data.tokenizer", "name a file of them: data=tokens data.path=ids.npy")
 
     @property
     def vocab_size(self) -> int:
         return self._size
 
     def encode_counted(self, text: str, *, where: str = "", offset: int = 0) -> tuple[np.ndarray, Counter[str]]:
+        """The numbers in `text`; under the policies "skip" and "replace", other words are left out.
+
+        Raises:
+            DataError: `unknown` is "error" and a word is no token.
+        """
+        del offset
         words = text.split()
-        known = [int(word) for word in words if word.isdecimal() and int(word) < self._size]
-        if len(known) < len(words) and self.unknown == "error":
-            strange = next(word for word in words if not word.isdecimal() or int(word) >= self._size)
-            raise unknown_error(strange, offset + text.index(strange), where)
-        return np.array(known, self.dtype), Counter()
+        strange = [word for word in words if not self._is_token(word)]
+        if strange and self.unknown == "error":
+            fix = f"write numbers from 0 to {self._size - 1}, with spaces between them"
+            raise DataError(f"{shown(strange[0])} is no token of this vocabulary", where or "the prompt", fix)
+        return np.array([int(word) for word in words if self._is_token(word)], self.dtype), Counter()
+
+    def _is_token(self, word: str) -> bool:
+        return word.isascii() and word.isdecimal() and len(word) < 12 and int(word) < self._size
 
     def decode(self, ids: Any) -> str:
-        return "".join(f"{number} " for number in self._checked(ids).tolist())
+        return " ".join(map(str, self._checked(ids).tolist()))
 
     def token_lengths(self) -> tuple[np.ndarray, np.ndarray]:
         return np.ones(self._size, np.int64), np.ones(self._size, np.int64)

@@ -63,12 +63,12 @@ def evaluate_command(arguments: list[str]) -> None:
     name, text, trained_on = text_to_score(a, run.tokenizer)
     score = evaluate(
         run.model,
-        text.ids,
+        text.scored,
         protocol=a.protocol,
         chars_per_token=text.chars_per_token,
         bytes_per_token=text.bytes_per_token,
     )
-    baselines = yardsticks(trained_on, text.ids, run.tokenizer.vocab_size) if trained_on is not None else {}
+    baselines = yardsticks(trained_on, text.scored, run.tokenizer.vocab_size) if trained_on is not None else {}
     if a.json:
         facts = {"data": name, "protocol": score.protocol, "tokens": score.tokens}
         print(json.dumps({**facts, **score.values, "unknown_characters": dict(text.unknown), "baselines": baselines}))
@@ -78,7 +78,9 @@ def evaluate_command(arguments: list[str]) -> None:
             print(f"  {unknown_text(text.unknown, text.tokenizer)}")
 
 
-def text_to_score(a: argparse.Namespace, tokenizer: "Tokenizer") -> "tuple[str, EncodedText, Tensor | None]":
+def text_to_score(
+    a: argparse.Namespace, tokenizer: "Tokenizer"
+) -> "tuple[str, EncodedText, Tensor | EncodedText | None]":
     """Read the text that the arguments name: its label, the text, and the run's training split if available.
 
     Raises:
@@ -96,11 +98,12 @@ def text_to_score(a: argparse.Namespace, tokenizer: "Tokenizer") -> "tuple[str, 
     text = corpus.splits[a.split]
     if len(text) < 2:
         raise UsageError(f"the run has no {a.split} split", str(a.run), "name a file with --data")
-    return f"{corpus.path or corpus.name} ({a.split})", text, corpus.train
+    return f"{corpus.path or corpus.name} ({a.split})", text, corpus.scored("train")
 
 
 def print_score(name: str, score: "Score", baselines: dict[str, float], chars_per_token: float) -> None:
     """Print the metrics, the ones with a unit first, then the score beside the baselines."""
+    from microgpt.engine.trained.evaluate import PER_DOCUMENT
     from microgpt.engine.trained.metrics import Metric
     from microgpt.engine.trained.verdict import UNIT, bits_per_character, score_table
 
@@ -108,6 +111,8 @@ def print_score(name: str, score: "Score", baselines: dict[str, float], chars_pe
     for has_unit in (True, False):
         metrics = [metric for metric in Metric.members.values() if bool(metric.unit) == has_unit]
         print("  " + "   ".join(metric.text(score.values[metric.name]) for metric in metrics))
+    if PER_DOCUMENT in score.values:
+        print(f"  {score.values[PER_DOCUMENT]:.4f} nats per document")
     if baselines:
         bits = {what: bits_per_character(loss, chars_per_token) for what, loss in baselines.items()}
         print(f"beside counting, in {UNIT}:")

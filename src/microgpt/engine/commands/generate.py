@@ -9,6 +9,8 @@ from microgpt import streams
 from microgpt.engine.commands import common, opening
 from microgpt.text import printable
 
+COPY = "  (in the training part)"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
@@ -44,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
 def generate(arguments: list[str]) -> None:
     """Load the model, continue the prompt, print the text."""
     a = parser().parse_args(arguments)
+    from microgpt.engine.trained.copies import copies
     from microgpt.engine.trained.sample import GenerationParams, generate_texts
 
     run = opening.open_run(a)
@@ -68,14 +71,20 @@ def generate(arguments: list[str]) -> None:
         compile=a.compile,
     )
     texts = generate_texts(run.model, run.tokenizer, a.prompt, params, show if streaming else None)
+    marks = copies(a.run, run.tokenizer, texts)  # None for a model of plain text
     if a.json:
-        print(json.dumps({"prompt": a.prompt, "texts": texts, "seed": a.seed}))
-    elif streaming:
-        print()
-    else:
-        for i, text in enumerate(texts):
-            print(f"--- {i}")
-            show(text + "\n")
+        found = {} if marks is None else {"in_training": marks}
+        print(json.dumps({"prompt": a.prompt, "texts": texts, "seed": a.seed, **found}))
+        return
+    notes = [COPY if mark else "" for mark in marks or [False] * len(texts)]
+    if streaming:
+        print(notes[0])
+        return
+    of_lines = marks is not None and not any("\n" in text for text in texts)
+    for i, (text, note) in enumerate(zip(texts, notes, strict=True)):
+        if not of_lines:
+            print(f"--- {i}{note}")
+        show(text + (note if of_lines else "") + "\n")
 
 
 if __name__ == "__main__":

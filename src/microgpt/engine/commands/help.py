@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from microgpt.engine.commands.accepted import Accepted
-from microgpt.engine.commands.knobs import Knob, families, knobs
+from microgpt.engine.commands.knobs import Knob, families, knobs, tokenizers
 from microgpt.engine.commands.part_help import CLASSES, print_part, topic
 from microgpt.engine.commands.sources import Sources, find_source, read_sources
 from microgpt.engine.commands.yaml_help import read_part
@@ -27,7 +27,6 @@ microgpt-train trains a small GPT on text.
 Options: -m/--multirun, --config-dir DIR (your own YAML), --trust (that YAML may name code to run), --cfg job, --debug,
 --help. With --config-dir DIR and imports=[FILE.py], --help lists your own parts too.
 """
-NOT_LEARNT = {"hf", "ids"}
 """Tokenizers that cannot be chosen, because no text makes one."""
 SWEEP_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
@@ -74,7 +73,7 @@ def print_parts(folders: Iterable[Path], sources: Sources) -> None:
         choices.setdefault(path, set(members))
     for path, family in CLASSES.items():
         choices[path] = set(sources.member_names(family))
-    choices["data.tokenizer"] = choices["data.tokenizer"] - NOT_LEARNT | {"pretrained"}
+    choices["data.tokenizer"] = set(tokenizers(sources))  # without those that come with a model
     width = max(map(len, choices))
     for group, words in sorted(choices.items()):
         print(f"  {group + '=':<{width + 1}} {' '.join(sorted(words))}")

@@ -5,7 +5,7 @@ import torch
 from microgpt.config import ConfigError, Fault
 from microgpt.data.corpus import Corpus
 from microgpt.engine.config import RunConfig
-from microgpt.engine.trained.evaluate import windows_at_once
+from microgpt.engine.trained.evaluate import windows_at_once, windows_of
 from microgpt.engine.trained.protocols import EvalProtocol
 
 
@@ -24,6 +24,7 @@ def check_uses(config: RunConfig, corpus: Corpus) -> None:
         raise ConfigError([Fault("sample.top_k", what, f"take {vocab_size} at most, or null")])
     protocol, T = EvalProtocol.named(config.eval.protocol, "eval.protocol"), config.model.block_size
     batch_size = windows_at_once(config.eval.batch_size, T, vocab_size)
-    for ids in (corpus.val, corpus.test):
-        if len(ids) > 1:  # the first windows show whether the split is long enough
-            next(iter(protocol().windows(ids, T, batch_size, torch.device("cpu"))), None)
+    for split in ("val", "test"):
+        text = corpus.scored(split)
+        if len(text) > 1:  # the first windows show whether the split is long enough
+            next(iter(windows_of(protocol(), text, T, batch_size, torch.device("cpu"))), None)

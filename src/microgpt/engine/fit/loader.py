@@ -19,6 +19,7 @@ class Batch(NamedTuple):
     y: Tensor  # (b, T) int64, x shifted by one
     step: int
     micro: int
+    weight: float | None = None  # of the mean loss: see `Windows.weight`
 
 
 class StepLoader:
@@ -34,8 +35,8 @@ class StepLoader:
     def __iter__(self) -> Iterator[Batch]:
         for step in range(self.start_step, self.steps):
             for micro in range(self.n_micro):
-                x, y = self.windows.batch(step, self.rank, self.world_size, micro, self.n_micro)
-                yield Batch(x, y, step, micro)
+                part = (step, self.rank, self.world_size, micro, self.n_micro)
+                yield Batch(*self.windows.batch(*part), step, micro, self.windows.weight(*part))
 
     def state_dict(self) -> dict[str, object]:
         """Return no state; Lightning warns when a loader lacks this method."""

@@ -108,6 +108,8 @@ class GPTModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self._loss(batch.x, batch.y)
+        if batch.weight is not None:
+            loss = loss * batch.weight
         value = loss.detach().clone() if self._is_replayed else loss.detach()
         self.loss_sum = value if self.loss_sum is None else self.loss_sum + value
         # An infinite loss can have a finite gradient. The factor turns it into NaN, and is 1 for a finite loss.

@@ -51,12 +51,4 @@ class Setup(TrainerSetup):
     def windows(self, device: torch.device, stream: str) -> Windows:
         """The run's batches, or batches of another stream for code that must leave the run's batches alone."""
         config = self.config
-        return Windows(
-            self.corpus.train,
-            config.model.block_size,
-            config.data.batch_size,
-            config.seed,
-            config.data.sampling,
-            device,
-            stream,
-        )
+        return self.corpus.windows(config.data, config.model.block_size, config.seed, device=device, stream=stream)

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,11 +12,16 @@ from torch.nn import functional as F
 
 from microgpt.config import Config, Count, Natural, OneOf
 from microgpt.data.baselines import ngram, order0
+from microgpt.data.documents import EncodedDocuments
+from microgpt.data.scored_windows import Batch
 from microgpt.engine.process import signals
 from microgpt.engine.trained.metrics import Metric, ScoredBatch, Totals
 from microgpt.engine.trained.protocols import EvalProtocol
 from microgpt.model import GPT
 from microgpt.text import did_you_mean
+
+PER_DOCUMENT = "document_loss"
+"""The figure that a score of documents has besides the metrics: nats per document, mean."""
 
 
 class EvalConfig(Config):
@@ -107,7 +113,7 @@ def evaluate(  # noqa: PLR0913 - settings by name, as a notebook gives them
     """Score a model on a text. Deterministic; changes neither the model nor any random state.
 
     Args:
-        ids: indices of the text, 1-D.
+        ids: indices of the text, 1-D; or documents, which are scored one by one, and also in nats per document.
         protocol: name of an `EvalProtocol`: "blocks", "sliding", "random" or one of your own.
         batch_size: windows per forward pass.
         chars_per_token: this text's ratio, for bits per character.
@@ -121,7 +127,7 @@ def evaluate(  # noqa: PLR0913 - settings by name, as a notebook gives them
     device = next(model.parameters()).device
     T = model.config.block_size
     batch_size = windows_at_once(batch_size, T, model.vocab_size)
-    windows = EvalProtocol.named(protocol, "protocol")().windows(ids, T, batch_size, device)
+    windows = windows_of(EvalProtocol.named(protocol, "protocol")(), ids, T, batch_size, device)
     tally = Tally(T)
     was_training = model.training
     model.eval()
@@ -132,7 +138,10 @@ def evaluate(  # noqa: PLR0913 - settings by name, as a notebook gives them
                 tally.add(model, x, y, scored)
     finally:
         model.train(was_training)
-    return tally.score(protocol, chars_per_token, bytes_per_token)
+    score = tally.score(protocol, chars_per_token, bytes_per_token)
+    if isinstance(ids, EncodedDocuments):
+        score.values[PER_DOCUMENT] = score.loss * ids.scored_tokens / len(ids.starts)
+    return score
 
 
 def token_losses(model: GPT, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,8 +156,17 @@ def windows_at_once(knob: int | None, block_size: int, vocab_size: int) -> int:
     return knob or max(1, min(16384, 2**27 // vocab_size) // block_size)
 
 
+def windows_of(
+    protocol: EvalProtocol, ids: Any, block_size: int, batch_size: int, device: torch.device
+) -> Iterator[Batch]:
+    """The windows that score a text, or documents one by one; the arguments are as in `EvalProtocol.windows`."""
+    is_documents = isinstance(ids, EncodedDocuments)
+    return (protocol.document_windows if is_documents else protocol.windows)(ids, block_size, batch_size, device)
+
+
 def yardsticks(train: Any, scored: Any, vocab_size: int) -> dict[str, float]:
     """The n-gram baselines' loss on `scored`, in nats per token, to compare a model's loss with."""
+    train, scored = (ids.without_starts() if isinstance(ids, EncodedDocuments) else ids for ids in (train, scored))
     return {
         "token frequencies": order0(train, scored, vocab_size),
         "5-gram counts": ngram(train, scored, vocab_size, order=5),

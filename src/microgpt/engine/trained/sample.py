@@ -134,7 +134,7 @@ def pieces(
     Args:
         texts: an empty list, which receives all the texts.
     """
-    ids = tokenizer.encode(prompt) or start_ids(tokenizer)
+    ids = prompt_ids(tokenizer, prompt)
     device = next(model.parameters()).device
     idx = torch.tensor([ids] * params.num_samples, dtype=torch.int64, device=device)
     ends = params.ends(tokenizer)
@@ -157,6 +157,12 @@ def seeded_generator(seed: int | None, device: torch.device) -> torch.Generator:
     generator = torch.Generator(device=device)
     generator.manual_seed(seed % 2**63) if seed is not None else generator.seed()
     return generator
+
+
+def prompt_ids(tokenizer: TextCodec, prompt: str) -> list[int]:
+    """The tokens that a model continues: those of the prompt, after the token that starts a text if there is one."""
+    ids = tokenizer.prompt(prompt) if isinstance(tokenizer, Tokenizer) else tokenizer.encode(prompt)
+    return ids or start_ids(tokenizer)
 
 
 def start_ids(tokenizer: TextCodec) -> list[int]:

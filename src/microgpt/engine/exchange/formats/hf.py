@@ -24,10 +24,11 @@ class HFFormat(ExportFormat, name="hf"):
         run.tokenizer.tokenizer_json()
 
     def write(self, run: Run, folder: Path) -> float:
-        end = run.tokenizer.end_token()
-        family = hf.write_model(folder, run.model, run.tokenizer.end_tokens())
+        end, start = run.tokenizer.end_token(), run.tokenizer.start_token()
+        family = hf.write_model(folder, run.model, run.tokenizer.end_tokens(), start[0] if start else None)
         (folder / "tokenizer.json").write_text(run.tokenizer.tokenizer_json(), encoding="utf-8")
-        settings = json.dumps(tokenizer_settings(run, end[1] or None if end else None), indent=2)
+        values = tokenizer_settings(run, end[1] or None if end else None)
+        settings = json.dumps({**values, **({"bos_token": start[1]} if start else {})}, indent=2)
         (folder / "tokenizer_config.json").write_text(settings + "\n", encoding="utf-8")
         reader, logits, encode = reopened(folder)
         difference = compare_logits(run.model, logits)

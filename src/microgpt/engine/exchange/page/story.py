@@ -81,7 +81,7 @@ def baselines(corpus: Corpus | None, run: Run) -> dict[str, float]:
     if corpus is None or len(corpus.val) < 2:
         return {}
     return {"uniform": math.log(run.tokenizer.vocab_size)} | yardsticks(
-        corpus.train, corpus.val, run.tokenizer.vocab_size
+        corpus.scored("train"), corpus.scored("val"), run.tokenizer.vocab_size
     )
 
 

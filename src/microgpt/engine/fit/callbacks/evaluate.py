@@ -76,7 +76,7 @@ class Evaluate(StepCallback):
         config = module.config
         score = evaluate(
             model,
-            self.corpus.val,
+            self.corpus.scored("val"),
             protocol=config.eval.protocol,
             batch_size=config.eval.batch_size,
             chars_per_token=self.corpus.chars_per_token("val"),

@@ -15,11 +15,14 @@ from microgpt.model.files.hf.source import CONFIG, WEIGHTS
 from microgpt.model.gpt import GPT
 
 
-def write_model(folder: Path, model: GPT, end_token: int | Sequence[int] | None = None) -> Family:
+def write_model(
+    folder: Path, model: GPT, end_token: int | Sequence[int] | None = None, start_token: int | None = None
+) -> Family:
     """Write the model into an existing folder.
 
     Args:
         end_token: the token or tokens that end generation, if the vocabulary has any.
+        start_token: the token that starts a text; None for the first end token, as in GPT-2.
 
     Returns:
         The family in whose format the model was written.
@@ -30,6 +33,7 @@ def write_model(folder: Path, model: GPT, end_token: int | Sequence[int] | None 
     family = family_for(model.config)
     ends = [end_token] if isinstance(end_token, int) else list(end_token or ())
     first, eos = (ends[0], ends if len(ends) > 1 else ends[0]) if ends else (None, None)
+    first = first if start_token is None else start_token
     dtype = str(model.wte.weight.dtype).removeprefix("torch.")
     config: dict[str, Any] = {
         "architectures": [family.architecture],
