@@ -78,7 +78,8 @@ def test_whatever_fails_after_the_last_step_loses_nothing_and_the_score_is_shown
         assert re.search(rf"this model +{reference['val/bpc']:.4f}", out), name
         assert "microgpt-generate" in out, name
         summary = json.loads((run / "summary.json").read_text())
-        missing = {key for key in reference if key.startswith("test/")} if method == "score_test" else set()
+        lost = {"score_test": "test/", "yardsticks": "baselines"}.get(method, "-")
+        missing = {key for key in reference if key.startswith(lost)}
         assert summary.keys() == reference.keys() - missing, name
         assert summary["val/loss"] == reference["val/loss"], name
         assert identity(run) == identity(tmp_path / "reference"), name

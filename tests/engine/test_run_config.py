@@ -1,6 +1,7 @@
 """What a knob decides is said where it is declared, and whoever compares configurations asks there."""
 
 import math
+import re
 from typing import Annotated, Any
 
 import pytest
@@ -77,7 +78,7 @@ def float_knobs() -> list[tuple[type[Config], str]]:
         todo += cls.__subclasses__()
         if not cls.__module__.startswith("microgpt."):
             continue
-        found += [(cls, key) for key, annotation in fields(cls).items() if "float" in str(annotation)]
+        found += [(cls, key) for key, annotation in fields(cls).items() if re.search(r"\bfloat\b", str(annotation))]
     return found
 
 
