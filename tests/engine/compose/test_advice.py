@@ -82,4 +82,4 @@ def test_no_foreign_name_hides_a_knob_of_ours() -> None:
     ours = {knob for knob in knob_names(run_config()) if "." not in knob}
     assert not ours & ANSWERS.keys()
     hidden = {knob for knob in knob_names(run_config()) if knob.rpartition(".")[2] in ANSWERS}
-    assert hidden <= {"data.batch_size", "eval.batch_size", "data.size", "callbacks.steps"}
+    assert hidden <= {"data.batch_size", "eval.batch_size", "data.size", "callbacks.steps", "data.dtype"}
