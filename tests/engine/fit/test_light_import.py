@@ -8,8 +8,8 @@ import pytest
 
 from microgpt.engine.store.run_folder import RunDir
 
-HEAVY = ("torch._dynamo.eval_frame", "torch._inductor", "torch.distributed.tensor", "sympy", "matplotlib",
-         "torchmetrics.functional", "torchmetrics.classification", "transformers", "tensorboard", "pandas")  # fmt: skip
+HEAVY = ("matplotlib", "torchmetrics.functional", "torchmetrics.classification", "transformers", "tensorboard",
+         "pandas")  # fmt: skip
 TINY = ["model.n_layer=1", "model.n_head=1", "model.n_embd=8", "model.block_size=8", "data.batch_size=2",
         "trainer.compile=false", "trainer.max_steps=2", "sample.max_new_tokens=2"]  # fmt: skip
 LOADED = f"print('loaded', [name for name in {HEAVY} if name in sys.modules])"
@@ -81,7 +81,8 @@ def test_a_short_run_still_writes_its_events(run: Path) -> None:
 
 @pytest.mark.parametrize(("code", "more"), [(FIRST_TOKEN, ["--max-new-tokens", "1"]), (SCORED, [])])
 def test_generating_and_scoring_load_no_training(run: Path, code: str, more: list[str]) -> None:
-    code = code.replace("sys.modules]", "sys.modules] + [n for n in ('lightning', 'hydra') if n in sys.modules]")
+    more_names = "('lightning', 'hydra', 'torch._dynamo.eval_frame', 'torch._inductor', 'sympy')"
+    code = code.replace("sys.modules]", f"sys.modules] + [n for n in {more_names} if n in sys.modules]")
     assert "loaded []" in python(code, str(run), *more).splitlines()
 
 
@@ -93,31 +94,11 @@ CASES = {
         assert isinstance(compiled, OptimizedModule) and not isinstance(compiled._orig_mod, OptimizedModule)
         assert type(sys.modules["torch._dynamo"]).__name__ == "module"
     """,
-    "a module of the compiler's": """
-        import torch._dynamo.config as config
-        import torch._dynamo as dynamo
-        assert dynamo.config is config is sys.modules["torch._dynamo.config"]
-        assert config.__spec__.origin.endswith("config.py") and config.cache_size_limit > 0
-        import wave, colorsys
-        assert not any(type(finder).__name__ == "ParentFirst" for finder in sys.meta_path)
-    """,
-    "a name of the compiler's": """
-        from torch._dynamo import reset, OptimizedModule as real
-        reset()
-        assert isinstance(torch.compile(torch.nn.Linear(2, 2), backend="eager"), real)
-    """,
-    "an optimizer made before": """
-        weight = torch.nn.Parameter(torch.ones(2))
-        optimizer = torch.optim.AdamW([weight], lr=0.1)
-        weight.sum().backward()
-        optimizer.step(); optimizer.zero_grad()
-        assert "torch._dynamo.eval_frame" not in sys.modules
-        step = torch.compile(lambda x: x * 2, backend="eager")
-        assert step(torch.ones(1)).item() == 2
-        weight.sum().backward()
-        optimizer.step(); optimizer.zero_grad()
-        optimizer.load_state_dict(optimizer.state_dict())
-        assert weight.grad is None and abs(float(weight[0].detach()) - 0.78) < 0.03
+    "the compiler, imported by name": """
+        from torch._dynamo.utils import counters
+        compiled = torch.compile(torch.nn.Linear(2, 2), backend="eager")
+        compiled(torch.ones(1, 2))
+        assert counters["stats"]["unique_graphs"] == 1
     """,
     "metrics": """
         import torchmetrics
@@ -162,9 +143,7 @@ package.__path__ = [drawing.__file__.replace("process/drawing.py", "fit")]
 sys.modules["microgpt.engine.fit"] = package
 from microgpt.engine.fit import light_import_private as light
 del light.Deferred.__getattr__
-light.defer_dynamo.__globals__["untraced"] = None
 light.import_lightning()
 import lightning, torch, torchmetrics
 assert lightning.Trainer and torchmetrics.Accuracy
-assert type(sys.modules["torch._dynamo"]).__name__ == "module" and torch._dynamo.disable(print) is not None
 """)

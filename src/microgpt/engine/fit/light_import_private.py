@@ -1,30 +1,26 @@
 """Import Lightning without the packages that a run may never use.
 
-Importing Lightning brings torch's compiler, for a class that it compares types with, and all of torchmetrics, for two
-classes, which brings matplotlib and, where it is installed, transformers. An eager optimizer brings the compiler too,
-to tell it what not to trace. Together they take longer than torch itself. Here each is imported when something asks for
-it, in place, and is as ever from then on.
+Importing Lightning brings all of torchmetrics, for two classes, which brings matplotlib and, where it is installed,
+transformers. Here each is imported when something asks for it, in place, and is as ever from then on. Lightning also
+brings torch's compiler, which stays: a compiler that was put off could skip what it was asked to compile.
 
-The names below are those of torch >=2.10,<2.14, Lightning >=2.6.6,<2.7 and torchmetrics 1. With others everything is
-imported at once, as without this file.
+The names below are those of Lightning >=2.6.6,<2.7 and torchmetrics 1. With others everything is imported at once, as
+without this file.
 """
 
-import contextlib
-import functools
 import importlib
 import importlib.util
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from importlib.abc import Loader, MetaPathFinder
+from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 from microgpt.engine.process.drawing import import_matplotlib
 
-DYNAMO, METRICS, PLOT = "torch._dynamo", "torchmetrics", "torchmetrics.utilities.plot"
+METRICS, PLOT = "torchmetrics", "torchmetrics.utilities.plot"
 _LOCK = threading.RLock()
 
 
@@ -34,7 +30,7 @@ def import_lightning() -> None:
         return
     deferred: list[str] = []
     try:
-        deferred += [module.__name__ for module in (defer_dynamo(), *defer_metrics()) if module is not None]
+        deferred += [module.__name__ for module in defer_metrics() if module is not None]
         importlib.import_module("lightning")
     except Exception:
         for name in list(sys.modules):
@@ -102,15 +98,6 @@ def defer(spec: ModuleSpec | None, names: Mapping[str, Any], homes: Mapping[str,
     return module
 
 
-def defer_dynamo() -> Deferred | None:
-    """Defer torch's compiler."""
-    names = {"OptimizedModule": OptimizedModule, "disable": untraced, "graph_break": do_nothing}
-    module = defer(importlib.util.find_spec(DYNAMO), names)
-    if module is not None:
-        sys.meta_path.insert(0, ParentFirst(module))
-    return module
-
-
 def defer_metrics() -> Sequence[Deferred | None]:
     """Defer torchmetrics, but for `Metric` and `MetricCollection`, and what these would import to draw."""
     spec = None if METRICS in sys.modules else importlib.util.find_spec(METRICS)
@@ -124,66 +111,6 @@ def defer_metrics() -> Sequence[Deferred | None]:
     utilities: Any = importlib.import_module("torchmetrics.utilities")  # before `metric`: they import one another
     utilities.plot = sys.modules[PLOT]
     return package, plot
-
-
-class ParentFirst(MetaPathFinder, Loader):
-    """Run the code of a deferred package before any of its submodules is imported, as Python does."""
-
-    def __init__(self, package: ModuleType) -> None:
-        self.package, self.name = package, package.__name__
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Run the package's code; the submodule itself is for the other finders, unless the package imports it."""
-        if not isinstance(self.package, Deferred):
-            with contextlib.suppress(ValueError):
-                sys.meta_path.remove(self)
-            return None
-        if not fullname.startswith(f"{self.name}.") or self.package._is_loading:
-            return None
-        load(self.package)
-        return ModuleSpec(fullname, self) if fullname in sys.modules else None
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The submodule, which the package has imported."""
-        module = sys.modules[spec.name]
-        self.spec = module.__spec__
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Undo what Python has noted about the import."""
-        module.__spec__ = self.spec
-
-
-class AnyOptimizedModule(type):
-    """The type of a class whose instances are those of torch's own `OptimizedModule`."""
-
-    def __instancecheck__(cls, instance: Any) -> bool:
-        module = sys.modules.get(DYNAMO)
-        return module is not None and not isinstance(module, Deferred) and isinstance(instance, module.OptimizedModule)
-
-
-class OptimizedModule(metaclass=AnyOptimizedModule):
-    """Stands for the class of compiled modules, of which there are none before the compiler is imported."""
-
-
-def untraced(function: Callable[..., Any], recursive: bool = True, **options: Any) -> Callable[..., Any]:
-    """`torch._dynamo.disable`: keep the compiler from tracing a function. It traces nothing before it is imported."""
-    disabled: Callable[..., Any] | None = None
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal disabled
-        if disabled is None and not isinstance(module := sys.modules[DYNAMO], Deferred):
-            disabled = module.disable(function, recursive, **options)
-        return (disabled or function)(*args, **kwargs)
-
-    return call
-
-
-def do_nothing(message: str = "") -> None:
-    """`torch._dynamo.graph_break`: end what is being traced, which is nothing."""
 
 
 def plot_single_or_multi_val(*args: Any, **kwargs: Any) -> Any:
