@@ -71,7 +71,7 @@ PROMPTS = [
     (["--num-samples", "0"], 2, "0 samples"),
     (["--device", "tpu"], 2, "no such device 'tpu'"),
     (["--device", "cuda"], 5, "no cuda device"),
-    (["--seed", "x"], 2, "argument --seed: invalid int value: 'x'"),
+    (["--seed", "x"], 2, "argument --seed: 'x' is not a whole number"),
     (["--nonsense"], 2, "unrecognized arguments: --nonsense"),
     (["--top-k", "100000"], 2, "vocabulary"),
     (["--temperature", "0"], 0, ""),

@@ -84,6 +84,7 @@ def test_a_disk_that_fills_is_5_and_the_newest_checkpoint_survives(
     elif victim == "events":
         from tensorboard.summary.writer import record_writer
 
+        monkeypatch.setattr("microgpt.engine.fit.tensorboard.DELAY", 0.0)  # written as training goes
         monkeypatch.setattr(record_writer.RecordWriter, "write", later(record_writer.RecordWriter.write))
     elif victim == "model":
         from microgpt.model.files import folder

@@ -107,7 +107,7 @@ def test_a_signal_before_the_first_step_leaves_at_once(
 
 @pytest.mark.parametrize(
     "phase",
-    ["train.compose_run", "train.prepare", "fit.training.GPTModule", "fit.training.build_trainer",
+    ["train.compose_run", "prepare.prepare", "fit.training.GPTModule", "fit.training.build_trainer",
      "train.closing_words", "train.load"],
 )  # fmt: skip
 def test_ctrl_c_in_every_phase_is_130_and_the_run_can_go_on(
@@ -164,11 +164,11 @@ ENGINE = "microgpt.engine"
 WAYS_OUT: list[tuple[str, str, Callable[[], None], str]] = [
     (f"{ENGINE}.process.signals.install", "after 1", kill, START),
     (f"{ENGINE}.train.compose_run", "1", kill, START),
-    (f"{ENGINE}.train.prepare", "1", kill, START),
-    (f"{ENGINE}.train.prepare", "1", made_an_error, START),
-    (f"{ENGINE}.train.prepare", "1", swallowed, SAVED_1),
-    (f"{ENGINE}.store.run_folder.RunDir.create", "1", kill, START),
-    (f"{ENGINE}.store.run_folder.RunDir.lock", "after 1", kill, START),
+    (f"{ENGINE}.prepare.prepare", "1", kill, START),
+    (f"{ENGINE}.prepare.prepare", "1", made_an_error, START),
+    (f"{ENGINE}.prepare.prepare", "1", swallowed, SAVED_1),
+    (f"{ENGINE}.store.claim._probe", "1", kill, START),
+    (f"{ENGINE}.store.claim._lock", "1", kill, START),
     (f"{ENGINE}.train.logging_to", "1", kill, START),
     (f"{ENGINE}.train.find_start", "1", kill, START),
     (f"{ENGINE}.fit.training.build_trainer", "1", made_an_error, START),
@@ -270,7 +270,7 @@ def test_the_process_that_started_the_ranks_says_how_to_go_on_unless_rank_0_has(
     if times == 1:
         ready.touch()  # it ends by the signal, whenever that comes
 
-    def start(_: Path, env: dict[str, Any]) -> "subprocess.Popen[bytes]":
+    def start(_: Path, env: dict[str, Any], **_options: Any) -> "subprocess.Popen[bytes]":
         told = ready if env["RANK"] == 0 else tmp_path / "other"
         return subprocess.Popen([sys.executable, "-c", rank_0, told], stdin=subprocess.PIPE)
 
