@@ -78,7 +78,8 @@ SMALL: dict[str, tuple[Any, ...]] = {
 """For knobs whose range says less than what can be trained in a moment."""
 LEFT_ALONE = set(
     "imports plan data.url data.corpus data.sha256 data.size data.cache_dir model.pretrained trainer.devices "
-    "trainer.num_nodes trainer.find_lr lora.targets".split()
+    "trainer.num_nodes trainer.find_lr lora.targets name tags notes html data.documents data.document_windows "
+    "data.separator data.jsonl_key data.dtype inspect.every_n_steps".split()
 )
 ALWAYS = set(
     "data model trainer eval data.path data.batch_size model.n_layer model.n_head model.n_embd model.block_size "
