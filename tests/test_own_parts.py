@@ -239,7 +239,10 @@ KINDS = {
         """,
         None,
         ("data.tokenizer=mine",),
-        ("  data.tokenizer=    bpe byte char mine pretrained\n", "  tokenizer mine, from your own file: Characters"),
+        (
+            "  data.tokenizer=    bpe byte char ids mine pretrained\n",
+            "  tokenizer mine, from your own file: Characters",
+        ),
         {"data.tokenizer": "mine"},
         changes=True,
         is_saved=True,

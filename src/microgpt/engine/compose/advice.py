@@ -5,6 +5,7 @@ similar name beside it or elsewhere.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -79,7 +80,7 @@ def _foreign(word: str, groups: set[str], root: type[Config]) -> Fault | None:
         return Fault(word, "there is no such choice", f"here that is: {WHOLE[word]}")
     if not equals and not word.startswith(("~", "+")):
         return Fault("", f"{word!r} is no override", as_override(word, root))
-    if key == "data" and is_path(value):
+    if key == "data" and is_path(value) and not os.path.isdir(value):  # noqa: PTH112 - a folder may hold the choice
         return Fault("data", f"no such choice {value!r}", f"a text of your own is data.path={value}")
     if last == "name" and node in groups:
         return Fault(key, "a part is chosen by its group", f"write {node}={value}")
