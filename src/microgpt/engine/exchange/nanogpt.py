@@ -5,7 +5,6 @@ the few instructions that plain dictionaries need reads meta.pkl.
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from pickletools import genops
@@ -16,14 +15,14 @@ from torch import Tensor
 
 from microgpt.config import ConfigError
 from microgpt.data.tokenizer import CharTokenizer
-from microgpt.errors import CheckpointError, UsageError
+from microgpt.engine.exchange.pickled import load_plain
+from microgpt.errors import CheckpointError
 from microgpt.files import read_capped
 from microgpt.foreign import MODELS, refuse_foreign
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.files.without_weights import without_weights
 from microgpt.text import one_line, shown
 
-UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 META_LIMIT = 64 << 20
 STATE = {"model", "model_args", "optimizer", "iter_num", "best_val_loss", "config"}
 "What train.py saves; all but the first two describe the training."
@@ -51,16 +50,8 @@ def read_checkpoint(path: Path) -> GPT:
         UsageError: the environment disables torch's protection.
         CheckpointError: the file is not such a checkpoint.
     """
-    if os.environ.get(UNSAFE):
-        raise UsageError(f"{UNSAFE} is set, with which a pickle can run code", "the environment", f"unset {UNSAFE}")
     refuse_foreign(path, (kind for kind in MODELS if kind.name != "pickle"))
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError("no such file", str(path), "name nanoGPT's ckpt.pt") from None
-    except Exception as error:  # torch raises many kinds, for damaged files and for files that would run code
-        what = f"not a file of plain weights ({one_line(error, 150)})"
-        raise CheckpointError(what, str(path), "name nanoGPT's ckpt.pt") from None
+    state = load_plain(path, "name nanoGPT's ckpt.pt")
     arguments, weights = (state.get(key) if isinstance(state, dict) else None for key in ("model_args", "model"))
     if not isinstance(arguments, dict) or not isinstance(weights, dict):
         raise CheckpointError("no model_args and model", str(path), "it is no checkpoint of nanoGPT's train.py")

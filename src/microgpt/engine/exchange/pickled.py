@@ -17,8 +17,11 @@ UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 NAMES = {dtype: name for name, (dtype, _) in TYPES.items()}
 
 
-def read_pickle(path: Path) -> dict[str, Any]:
-    """The mapping in a file that torch.save wrote, if it holds only tensors and plain data.
+def load_plain(path: Path, fix: str) -> Any:
+    """What torch.save wrote into a file, if it is tensors and plain data.
+
+    Args:
+        fix: what to do if it is not.
 
     Raises:
         UsageError: the environment disables torch's protection.
@@ -26,14 +29,23 @@ def read_pickle(path: Path) -> dict[str, Any]:
     """
     if os.environ.get(UNSAFE):
         raise UsageError(f"{UNSAFE} is set, with which a pickle can run code", "the environment", f"unset {UNSAFE}")
-    file_size(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError("no such file", str(path), fix) from None
     except Exception as error:  # torch raises many kinds, for damaged files and for files that would run code
         what = f"not a file of plain weights ({one_line(error, 150)})"
-        raise CheckpointError(
-            what, str(path), "copy it again, or convert it to safetensors where it was made"
-        ) from None
+        raise CheckpointError(what, str(path), fix) from None
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """The mapping in a file that torch.save wrote, if it holds only tensors and plain data.
+
+    Raises:
+        UsageError, CheckpointError: as `load_plain`.
+    """
+    file_size(path)
+    content = load_plain(path, "copy it again, or convert it to safetensors where it was made")
     if not isinstance(content, Mapping):
         raise CheckpointError(f"a {type(content).__name__}, not weights by name", str(path))
     return {str(name): value for name, value in content.items()}
