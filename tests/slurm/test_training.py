@@ -150,7 +150,7 @@ def test_a_job_preempted_requeued_and_ended_by_its_time_limit_three_times_ends_a
     folder = tmp_path / "reference"
     reference = train(
         [*TINY, *common, "trainer.devices=2", f"data.path={book}", f"hydra.run.dir={folder}"],
-        tmp_path / "mine",  # type: ignore[arg-type]
+        config_dir=tmp_path / "mine",
     )
     assert reference is not None
     weights = load(run).model.state_dict()
