@@ -27,11 +27,11 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig, total: int) -> No
     Args:
         total: optimizer steps of the whole run.
     """
-    if "val/loss" in run.summary and config.data.sampling != "repeat":
-        with optional("the comparison with counting"):
-            log_score(run, corpus, total)
     if config.data.sampling == "repeat":
         log.info("\n%s", overfits(read_curves(RunDir(run.path).metrics).get("train/loss", [])))
+    elif "val/loss" in run.summary:
+        with optional("the comparison with counting"):
+            log_score(run, corpus, total)
     with optional("the sample"):
         log.info("\n%s\n", printable(closing_sample(run, config).strip()))
     log.info("%d steps, %.0f s of training, %s tokens/s", run.summary["step"], run.summary["train_seconds"],
