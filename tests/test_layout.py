@@ -10,7 +10,7 @@ SRC = Path(__file__).parents[1] / "src"
 
 FLOORS = (
     ("errors",),
-    ("text", "leftovers", "streams"),
+    ("text", "leftovers", "streams", "extras"),
     ("files",),
     ("bounds",),
     ("conversion",),

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from microgpt.errors import DataError, MachineError
+from microgpt.errors import DataError
+from microgpt.extras import package
 from microgpt.text import escaped, one_line, shown
 
 SUFFIXES = (".gz", ".zst")
@@ -54,7 +55,7 @@ def rows(path: Path, column: str) -> Iterator[str]:
         DataError: the file is no parquet file, or has no such column of texts.
         MachineError: pyarrow is not installed.
     """
-    arrow, name = package("pyarrow", "parquet"), escaped(str(path))
+    arrow, name = package("pyarrow", "parquet", "this file"), escaped(str(path))
     parquet = importlib.import_module("pyarrow.parquet")
     try:
         with parquet.ParquetFile(path) as file:
@@ -73,7 +74,7 @@ def _is_large(arrow: Any, kind: Any) -> bool:
 
 
 def _zstd(path: Path) -> Iterator[bytes]:
-    zstandard = package("zstandard", "zstd")
+    zstandard = package("zstandard", "zstd", "this file")
     try:
         with path.open("rb") as file:
             frame, is_open = zstandard.ZstdDecompressor().decompressobj(), False
@@ -90,16 +91,3 @@ def _zstd(path: Path) -> Iterator[bytes]:
                 raise OSError("damaged zstd data (the file ends within it)")
     except zstandard.ZstdError as error:
         raise OSError(f"damaged zstd data ({error})") from error
-
-
-def package(name: str, extra: str) -> Any:
-    """An optional package.
-
-    Raises:
-        MachineError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        what = f"this file needs the package {name}, which is not installed"
-        raise MachineError(what, "", f"pip install 'microgpt[{extra}]'") from None

@@ -11,9 +11,10 @@ from torch import Tensor
 from varied_models import KINDS, Kind, make_run, own_scheme
 
 from microgpt.engine.exchange.export import export
-from microgpt.engine.exchange.formats.onnx import OneStep, library, reopened
+from microgpt.engine.exchange.formats.onnx import OneStep, reopened
 from microgpt.engine.exchange.one_token import stored_copy
 from microgpt.errors import MachineError, UsageError
+from microgpt.extras import package
 from microgpt.model.pos import Position
 
 
@@ -77,4 +78,4 @@ def test_what_cannot_be_said_is_refused_before_a_file_appears(format: str, tmp_p
 
 def test_a_missing_package_is_named() -> None:
     with pytest.raises(MachineError, match=r"pip install 'microgpt\[onnx\]'"):
-        library("onnx_that_nobody_has")
+        package("onnx_that_nobody_has", "onnx", "this format", "--format onnx")

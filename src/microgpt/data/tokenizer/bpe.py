@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Self
 
 from microgpt.data.tokenizer.base import FitKnobs
-from microgpt.data.tokenizer.hf import HFTokenizer, library
+from microgpt.data.tokenizer.hf import HFTokenizer
+from microgpt.extras import package
 
 
 class BPETokenizer(HFTokenizer, name="bpe"):
@@ -26,7 +27,7 @@ class BPETokenizer(HFTokenizer, name="bpe"):
         Raises:
             MachineError: the package `tokenizers` is not installed.
         """
-        tokenizers = library()
+        tokenizers = package("tokenizers", "hf", "this tokenizer")
         learner = tokenizers.Tokenizer(tokenizers.models.BPE())
         learner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
         learner.decoder = tokenizers.decoders.ByteLevel()

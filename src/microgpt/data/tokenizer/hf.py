@@ -14,7 +14,8 @@ import numpy as np
 
 from microgpt.data.tokenizer.base import FitKnobs, Tokenizer, Unknown, unknown_error
 from microgpt.data.tokenizer.hf_coverage import Coverage
-from microgpt.errors import CheckpointError, MachineError, UsageError
+from microgpt.errors import CheckpointError, UsageError
+from microgpt.extras import package
 from microgpt.files import read_capped
 from microgpt.foreign import TOKENIZERS, refuse_foreign
 from microgpt.text import one_line, shown
@@ -139,7 +140,7 @@ class HFTokenizer(Tokenizer, name="hf"):
 
 def _backend(text: str) -> Any:
     """The library's tokenizer for a tokenizer.json."""
-    tokenizers = library()
+    tokenizers = package("tokenizers", "hf", "this tokenizer")
     try:
         backend = tokenizers.Tokenizer.from_str(text)
     except BaseException as error:  # the library's panics are not an Exception
@@ -151,17 +152,3 @@ def _backend(text: str) -> Any:
     if getattr(backend.model, "dropout", None) is not None:
         backend.model.dropout = None  # it would draw other tokens each time
     return backend
-
-
-def library() -> Any:
-    """The package `tokenizers`.
-
-    Raises:
-        MachineError: the package is not installed.
-    """
-    try:
-        import tokenizers
-    except ImportError:
-        what = "this tokenizer needs the package tokenizers, which is not installed"
-        raise MachineError(what, "", "pip install 'microgpt[hf]'") from None
-    return tokenizers

@@ -14,7 +14,8 @@ from microgpt.engine.exchange.check import compare_logits, compare_tokens, large
 from microgpt.engine.exchange.formats.base import ExportFormat
 from microgpt.engine.exchange.gguf_vocabulary import Vocabulary, tokenizer_of, vocabulary
 from microgpt.engine.trained.run import Run
-from microgpt.errors import MachineError, UsageError
+from microgpt.errors import UsageError
+from microgpt.extras import package
 from microgpt.model import GPT, GPTConfig
 from microgpt.model.files.gguf import read_gguf, read_header
 from microgpt.model.files.gguf.names import ARCHITECTURES, Architecture
@@ -31,13 +32,13 @@ class GGUFFormat(ExportFormat, name="gguf"):
     "Number format of the matrices; q8_0 has 8 bits and a scale for 32 numbers."
 
     def check_run(self, run: Run) -> None:
-        library()
+        package("gguf", "gguf", "writing GGUF", "--format gguf")
         architecture_for(run.config)
         vocabulary(run.tokenizer)
 
     def write(self, run: Run, folder: Path) -> float:
         family, architecture = architecture_for(run.config)
-        gguf = library()
+        gguf = package("gguf", "gguf", "writing GGUF", "--format gguf")
         writer = gguf.GGUFWriter(folder, architecture.model_type)
         writer.add_name(run.path.resolve().name)
         writer.add_description(f"trained with microgpt {microgpt.__version__}")
@@ -64,20 +65,6 @@ class GGUFFormat(ExportFormat, name="gguf"):
 
     def next_step(self, out: Path) -> str:
         return f"llama-cli -m {out}"
-
-
-def library() -> Any:
-    """The package `gguf`.
-
-    Raises:
-        MachineError: the package is not installed.
-    """
-    try:
-        import gguf
-    except ImportError:
-        what = "writing GGUF needs the package gguf, which is not installed"
-        raise MachineError(what, "--format gguf", "pip install 'microgpt[gguf]'") from None
-    return gguf
 
 
 def architecture_for(config: GPTConfig) -> tuple[Family, Architecture]:
@@ -164,7 +151,7 @@ def number_format(name: str, shape: tuple[int, ...], type: str) -> str:
 @torch.no_grad()
 def rounded_model(model: GPT, type: str) -> GPT:
     """The model with its weights rounded as in the file, in place."""
-    gguf = library()
+    gguf = package("gguf", "gguf", "writing GGUF", "--format gguf")
     for name, weight in model.named_parameters():
         data, _, format = encoded(gguf, name, weight.detach(), type)
         weight.copy_(torch.from_numpy(gguf.quants.dequantize(data, format)))

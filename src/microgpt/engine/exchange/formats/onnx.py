@@ -15,7 +15,8 @@ from microgpt.engine.exchange.check import compare_logits
 from microgpt.engine.exchange.formats.base import ExportFormat
 from microgpt.engine.exchange.one_token import Layers, OneToken, exported, stored_copy
 from microgpt.engine.trained.run import Run
-from microgpt.errors import CheckpointError, MachineError, UsageError
+from microgpt.errors import CheckpointError, UsageError
+from microgpt.extras import package
 from microgpt.text import one_line
 
 FILE = "model.onnx"
@@ -61,8 +62,8 @@ class ONNXFormat(ExportFormat, name="onnx"):
     """A folder with an ONNX model that reads a token per call, with its key-value cache, and a model card."""
 
     def check_run(self, run: Run) -> None:
-        library("onnxscript")
-        library("onnxruntime")
+        package("onnxscript", "onnx", "this format", "--format onnx")
+        package("onnxruntime", "onnx", "this format", "--format onnx")
 
     def write(self, run: Run, folder: Path) -> float:
         step = OneStep(stored_copy(run.model))
@@ -147,7 +148,7 @@ def reopened(path: Path, step: OneStep) -> tuple[str, Callable[[Tensor], Tensor]
     Raises:
         CheckpointError: onnxruntime cannot open the file.
     """
-    runtime = library("onnxruntime")
+    runtime = package("onnxruntime", "onnx", "this format", "--format onnx")
     try:
         session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -197,18 +198,3 @@ def tokenizer_json(run: Run) -> str | None:
         return run.tokenizer.tokenizer_json()
     except UsageError:
         return None
-
-
-def library(name: str) -> Any:
-    """A package of the extra `onnx`.
-
-    Raises:
-        MachineError: it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        what = f"this format needs the package {name}, which is not installed"
-        raise MachineError(what, "--format onnx", "pip install 'microgpt[onnx]'") from None
