@@ -2,11 +2,14 @@
 
 import importlib
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from microgpt.registry import Part
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -21,6 +24,27 @@ TEXT = (
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROGPT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def families(of: type[Part] = Part) -> Iterator[type[Part]]:
+    """Every family of parts that is known by now."""
+    for cls in of.__subclasses__():
+        if "members" in vars(cls):
+            yield cls
+        yield from families(cls)
+
+
+@pytest.fixture(autouse=True)
+def _own_parts_are_forgotten() -> Iterator[None]:
+    """What a test registers or imports with `imports=` is there for no other test, in whatever order they run."""
+    before = {family: set(family.members) for family in families()}
+    yield
+    for name in [name for name in sys.modules if name.startswith("microgpt_imported_")]:
+        del sys.modules[name]
+    for family in families():
+        for name in set(family.members) - before.get(family, set()):
+            if not family.members[name].__module__.startswith("microgpt."):
+                del family.members[name]
 
 
 @pytest.fixture
@@ -56,17 +80,6 @@ def tiny(book: Path, tmp_path: Path) -> Callable[..., list[str]]:
         ]
 
     return overrides
-
-
-@pytest.fixture
-def own_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts that the test registers are forgotten when it ends."""
-    from microgpt.data.tokenizer import Tokenizer
-    from microgpt.engine.trained.metrics import Metric
-    from microgpt.engine.trained.protocols import EvalProtocol
-
-    for family in (Tokenizer, Metric, EvalProtocol):
-        monkeypatch.setattr(family, "members", dict(family.members))
 
 
 def extra(name: str) -> Any:

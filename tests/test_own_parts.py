@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -395,14 +395,13 @@ def forget() -> None:
 
 
 @pytest.fixture(autouse=True)
-def place(book: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(book: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with two texts and nothing else."""
     import_shipped()
     monkeypatch.chdir(book.parent)
     Path("library").mkdir()
     Path("library/mine.txt").write_text(book.read_text()[::-1])
-    yield book.parent
-    forget()
+    return book.parent
 
 
 def write(kind: str) -> list[str]:

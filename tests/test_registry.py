@@ -1,7 +1,5 @@
 """Families of parts: chosen by name, registered by being imported, found again by another process."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,18 +20,6 @@ class Circle(Shape, name="circle"):
 class Drawing(Config):
     shape: Shape = Circle()
     size: int = 3
-
-
-@pytest.fixture(autouse=True)
-def _own_imports() -> Iterator[None]:
-    """Forget what a test imports and registers."""
-    before, members = set(sys.modules), dict(Shape.members)
-    yield
-    for name in set(sys.modules) - before:
-        if name.startswith("microgpt_imported_"):
-            del sys.modules[name]
-    Shape.members.clear()
-    Shape.members.update(members)
 
 
 PART = """

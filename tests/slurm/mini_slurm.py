@@ -168,6 +168,15 @@ class MiniSlurm:
     def requeue(self, job: str) -> None:
         self.run("scontrol", "requeue", job)
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Jobs submitted meanwhile stay in the queue."""
+        self.run("scontrol", "update", "PartitionName=main", "State=DOWN")
+        try:
+            yield
+        finally:
+            self.run("scontrol", "update", "PartitionName=main", "State=UP")
+
     def cancel_all(self, timeout: float = 30) -> None:
         """Cancel every job and wait until the queue is empty and the nodes are idle again."""
         self.run("scancel", "--full", f"--user={os.geteuid()}", check=False)

@@ -46,13 +46,15 @@ def test_an_array_trains_each_point_and_the_second_start_what_is_missing(
     assert "val/loss" in out  # the table
     (sweep / "1" / "model").unlink()
     before = {n: (sweep / n / "summary.json").stat().st_mtime_ns for n in "02"}
-    assert swept("seed=1,2,3", "sweep.detach=true") == 0
-    out = capfd.readouterr().out
+    with cluster.paused():
+        assert swept("seed=1,2,3", "sweep.detach=true") == 0
+        out = capfd.readouterr().out
+        assert swept("seed=1,2,3") == 2  # while it is queued
+        errors = capfd.readouterr().err
     assert out.count("finished before") == 2
     job = next(line.split("job ")[1].split(",")[0] for line in out.splitlines() if line.startswith("#1 seed=2: job"))
     assert f"follow: squeue -j {job}" in out
-    assert swept("seed=1,2,3") == 2  # while it is queued
-    assert f"in job {job}; wait for them, or scancel them" in capfd.readouterr().err
+    assert f"in job {job}; wait for them, or scancel them" in errors
     assert cluster.wait(job, timeout=90) == "COMPLETED"
     assert (sweep / "1" / "summary.json").is_file()
     assert before == {n: (sweep / n / "summary.json").stat().st_mtime_ns for n in "02"}

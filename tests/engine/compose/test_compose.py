@@ -3,7 +3,7 @@
 import gc
 import json
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,6 @@ from microgpt.engine.commands.train import main
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.config import RunConfig
 from microgpt.errors import UsageError
-from microgpt.model.mlp import MLPConfig
-from microgpt.model.norm import NormConfig
-from microgpt.model.pos import PositionConfig
 
 
 def test_the_literal_commands_of_the_contract_compose() -> None:
@@ -160,13 +157,10 @@ def test_a_position_scheme_of_ones_own_is_one_python_file_and_one_yaml(
                 return (-self.slope * distance.float()).expand(self.n_head, -1, -1)
         """)
     )
-    try:
-        run = train(tiny("model.pos=ramp", "imports=[ramp.py]", "model.pos.slope=0.25"), config_dir=mine)
-        assert run is not None
-        assert run.config.pos.to_dict() == {"name": "ramp", "slope": 0.25}
-        assert load(tmp_path / "run").generate("the", max_new_tokens=4, seed=0).startswith("the")
-    finally:
-        PositionConfig.members.pop("ramp", None)
+    run = train(tiny("model.pos=ramp", "imports=[ramp.py]", "model.pos.slope=0.25"), config_dir=mine)
+    assert run is not None
+    assert run.config.pos.to_dict() == {"name": "ramp", "slope": 0.25}
+    assert load(tmp_path / "run").generate("the", max_new_tokens=4, seed=0).startswith("the")
 
 
 MINE = """
@@ -210,15 +204,13 @@ class Leaky(MLP):
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Iterator[Path]:
+def mine(tmp_path: Path) -> Path:
     """A folder of a user's own, with a norm and an MLP that have knobs, and a model that takes them."""
     folder = tmp_path / "mine"
     (folder / "model").mkdir(parents=True)
     (folder / "parts.py").write_text(MINE)
     (folder / "model" / "leaky.yaml").write_text("n_layer: 1\nmlp: leaky\nnorm: {name: half, by: 4}\n")
-    yield folder
-    NormConfig.members.pop("half", None)
-    MLPConfig.members.pop("leaky", None)
+    return folder
 
 
 def test_a_norm_and_an_mlp_of_ones_own_are_one_python_file(mine: Path, tiny: Callable[..., list[str]]) -> None:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +174,10 @@ MINE = """
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Iterator[str]:
+def mine(tmp_path: Path) -> str:
     """A user's file that adds the format `torch`."""
     (tmp_path / "mine.py").write_text(textwrap.dedent(MINE))
-    yield str(tmp_path / "mine.py")
-    ExportFormat.members.pop("torch", None)
-    sys.modules.pop("microgpt_imported_mine", None)
+    return str(tmp_path / "mine.py")
 
 
 def test_a_format_of_ones_own_is_one_file(

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from microgpt import load
 from microgpt.engine.commands.import_ import main
-from microgpt.engine.exchange.importers import Importer
 from microgpt.engine.exchange.nanogpt import read_checkpoint, read_meta, read_plain, rename
 from microgpt.errors import CheckpointError, UsageError
 
@@ -171,16 +170,13 @@ def test_another_project_is_one_file_of_the_users(tmp_path: Path, capsys: pytest
     )
     (tmp_path / "ckpt").write_text("16")
     words = ["lab", str(tmp_path / "ckpt"), str(tmp_path / "out"), "--import", str(tmp_path / "lab.py")]
-    try:
-        assert main([*words, "--letters", "abc"]) == 0
-        assert load(tmp_path / "out").config.n_embd == 16
-        capsys.readouterr()
-        assert main([*words, "--meta", "m"]) == 2
-        assert "--meta is no option of 'lab' in the arguments; it has --letters" in capsys.readouterr().err
-        assert main(["lap", *words[1:]]) == 2
-        assert "no project 'lap' in PROJECT; did you mean 'lab'?" in capsys.readouterr().err
-    finally:
-        Importer.members.pop("lab", None)
+    assert main([*words, "--letters", "abc"]) == 0
+    assert load(tmp_path / "out").config.n_embd == 16
+    capsys.readouterr()
+    assert main([*words, "--meta", "m"]) == 2
+    assert "--meta is no option of 'lab' in the arguments; it has --letters" in capsys.readouterr().err
+    assert main(["lap", *words[1:]]) == 2
+    assert "no project 'lap' in PROJECT; did you mean 'lab'?" in capsys.readouterr().err
 
 
 def test_a_head_of_its_own_is_imported_with_its_own_weights(tmp_path: Path) -> None:

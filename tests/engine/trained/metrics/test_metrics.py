@@ -39,7 +39,9 @@ class Top3(Metric, name="top3"):
 
 
 @pytest.fixture
-def top3(tmp_path: Path, own_parts: None) -> Path:
+def top3(
+    tmp_path: Path,
+) -> Path:
     path = tmp_path / "top3.py"
     path.write_text(TOP3)
     return path
@@ -69,7 +71,7 @@ def test_numbers_for_people() -> None:
     assert Metric.members["bpb"].progress(1.0) == ""
 
 
-def test_a_name_is_taken_once(own_parts: None) -> None:
+def test_a_name_is_taken_once() -> None:
     with pytest.raises(TypeError, match=r"metric 'loss' is already microgpt\..*\.Loss"):
 
         class Other(Metric, name="loss"):

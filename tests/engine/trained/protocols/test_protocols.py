@@ -65,7 +65,7 @@ def test_a_name_that_is_none_is_refused_everywhere() -> None:
 
 
 def test_a_protocol_of_ones_own_trains_and_scores(
-    own_parts: None, tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "first.py"
     path.write_text(FIRST)
