@@ -130,6 +130,31 @@ def circles(src: Path) -> list[list[str]]:
     return sorted(sorted(group) for group in groups)
 
 
+def private_imports(src: Path) -> list[str]:
+    """Private names that a file imports from another library, unless its own name says so."""
+    found = []
+    for module, path in modules(src).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+            start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for full in (start + name for name in names):
+                is_private = any(part.startswith("_") and part != "__future__" for part in full.split("."))
+                if is_private and not full.startswith("microgpt.") and not module.endswith("_private"):
+                    found.append(f"{module} imports {full}, which is private")
+    return found
+
+
+def test_private_names_of_libraries_are_in_files_that_say_so() -> None:
+    assert private_imports(SRC) == []
+
+
+@pytest.mark.parametrize("line", ["import torch._dynamo", "from torch.utils import _pytree as tree"])
+def test_a_planted_private_import_is_found(tmp_path: Path, line: str) -> None:
+    plant(tmp_path, "data/rng.py", f"def f():\n    {line}")
+    (found,) = private_imports(tmp_path)
+    assert "which is private" in found
+
+
 def test_rooms_use_only_what_lies_below_them() -> None:
     assert breaches(SRC) == []
 

@@ -22,6 +22,8 @@ NAMES = [
     "compiler.config.patch",
     "_make_per_channel_quantized_tensor",
     *sorted(INT8),
+    "utils._python_dispatch.TorchDispatchMode",
+    *(f"utils._pytree.tree_{name}" for name in ("leaves", "map", "unflatten")),
     *(f"_foreach_{name}" for name in FOREACH),
     *(f"_subclasses.fake_tensor.{name}" for name in FAKE),
 ]

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+
+from microgpt.model.kernels import torch_private
 
 Weights = Literal["float16", "int8"]
 DROPPED = {"device", "layout", "pin_memory", "memory_format", "non_blocking"}
@@ -41,7 +42,7 @@ def to_graph(program: torch.export.ExportedProgram) -> tuple[dict[str, Any], dic
             entry = {"op": op_name(node.target), "name": node.name, "args": args, **described(node.meta["val"])}
             nodes.append(entry | ({"kwargs": kwargs} if kwargs else {}))
     outputs = [spec.arg.name for spec in signature.output_specs]
-    paths = pytree.tree_unflatten(outputs, program.call_spec.out_spec)
+    paths = torch_private.tree_unflatten(outputs, program.call_spec.out_spec)
     assert isinstance(paths, dict)
     graph = {"inputs": inputs, "nodes": nodes, "outputs": paths}
     used = {target[node.name] for node in program.graph.nodes if node.name in target and node.users}
@@ -163,7 +164,7 @@ def evaluate(graph: Mapping[str, Any], tensors: Mapping[str, Tensor], given: Map
         call = operator.getitem if name == "getitem" else getattr(getattr(torch.ops.aten, name), overload)
         kwargs = {key: real(value) for key, value in node.get("kwargs", {}).items()}
         values[node["name"]] = call(*map(real, node["args"]), **kwargs)
-    return pytree.tree_map(values.__getitem__, graph["outputs"])  # type: ignore[no-any-return]
+    return torch_private.tree_map(values.__getitem__, graph["outputs"])  # type: ignore[no-any-return]
 
 
 def operations(graphs: Iterable[Mapping[str, Any]]) -> set[str]:

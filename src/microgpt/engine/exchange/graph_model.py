@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from microgpt.engine.exchange import graph
 from microgpt.engine.exchange.one_token import Lens, OneToken, exported, stored_copy
 from microgpt.errors import CheckpointError
 from microgpt.model import GPT
+from microgpt.model.kernels import torch_private
 
 TOLERANCE = 1e-4
 "Largest accepted difference between the graph's logits and the rounded model's, as in `check.TOLERANCE`."
@@ -85,13 +85,13 @@ def reread_logits(description: dict[str, Any], data: bytes, model: GPT) -> Calla
     caches = [name for name in names if name.startswith("layers")]
 
     def logits(x: Tensor) -> Tensor:
-        given = dict(zip(names, pytree.tree_leaves(OneToken(model).example()), strict=True))
+        given = dict(zip(names, torch_private.tree_leaves(OneToken(model).example()), strict=True))
         rows = []
         for place in range(x.shape[1]):
             given |= {"token": x[:, place : place + 1], "place": torch.tensor(place)}
             out = graph.evaluate(step, tensors, given)
             rows.append(out["logits"])
-            given |= dict(zip(caches, pytree.tree_leaves(out["layers"]), strict=True))
+            given |= dict(zip(caches, torch_private.tree_leaves(out["layers"]), strict=True))
             if "recent" in out:
                 given["recent"] = out["recent"]
         return torch.stack(rows, dim=1)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from microgpt.engine.config import RunConfig
 from microgpt.engine.fit.finetune import starting_model
@@ -44,11 +42,11 @@ class Footprint:
         return Footprint(weights, optimizer, gradients, self.training - saved, self.peak - saved)
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LiveBytes(torch_private.dispatch_mode()):  # type: ignore[misc]
     """Count the bytes of live tensors created inside this mode, and their peak."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.now = self.peak = 0
         self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
@@ -56,7 +54,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(made):
+        for leaf in torch_private.tree_leaves(made):
             if isinstance(leaf, torch.Tensor):
                 self._count(leaf.untyped_storage())
         return made

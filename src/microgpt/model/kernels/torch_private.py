@@ -64,6 +64,28 @@ def value_is_missing() -> tuple[type[Exception], ...]:
     return tuple(find(f"_subclasses.fake_tensor.{name}") for name in names)
 
 
+def dispatch_mode() -> type[Any]:
+    """The base class of contexts that see each operation: `__torch_dispatch__(func, types, args, kwargs)`."""
+    mode: type[Any] = find("utils._python_dispatch.TorchDispatchMode")
+    return mode
+
+
+def tree_leaves(tree: Any) -> list[Any]:
+    """What nested lists, tuples and dicts hold, in order."""
+    leaves: list[Any] = find("utils._pytree.tree_leaves")(tree)
+    return leaves
+
+
+def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The tree with each leaf replaced."""
+    return find("utils._pytree.tree_map")(function, tree)
+
+
+def tree_unflatten(leaves: list[Any], spec: Any) -> Any:
+    """The tree of a specification, such as an exported program's `out_spec`, with these leaves."""
+    return find("utils._pytree.tree_unflatten")(leaves, spec)
+
+
 def dynamic_sources(names: str) -> contextlib.AbstractContextManager[None]:
     """Within the context, torch.compile treats these numbers, such as `L['cache'].length`, as variable."""
     patched: contextlib.AbstractContextManager[None] = find("compiler.config.patch")(dynamic_sources=names)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from microgpt.engine.exchange.card import FACTS, PROMPTS, corpus_name, sample, scores, table
 from microgpt.engine.exchange.check import compare_logits
@@ -17,6 +16,7 @@ from microgpt.engine.exchange.one_token import Layers, OneToken, exported, store
 from microgpt.engine.trained.run import Run
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.extras import package
+from microgpt.model.kernels import torch_private
 from microgpt.text import one_line
 
 FILE = "model.onnx"
@@ -116,7 +116,7 @@ def convert(step: OneStep, path: Path) -> None:
     """
     given = step.example(2)
     batch = torch.export.Dim("batch")
-    dynamic = pytree.tree_map(lambda x: {0: batch} if x.dim() else None, given)
+    dynamic = torch_private.tree_map(lambda x: {0: batch} if x.dim() else None, given)
     program = exported(step, given, dynamic)
     caches = step.caches()
     level = logging.root.manager.disable
@@ -156,7 +156,7 @@ def reopened(path: Path, step: OneStep) -> tuple[str, Callable[[Tensor], Tensor]
     names = [f"past.{name}" for name in step.caches()]
 
     def logits(x: Tensor) -> Tensor:
-        example = pytree.tree_leaves(step.example(len(x)))[2:]
+        example = torch_private.tree_leaves(step.example(len(x)))[2:]
         past = dict(zip(names, (one.numpy() for one in example), strict=True))
         rows = []
         for place in range(x.shape[1]):
@@ -171,7 +171,7 @@ def reopened(path: Path, step: OneStep) -> tuple[str, Callable[[Tensor], Tensor]
 
 def card(run: Run, step: OneStep, version: str, difference: float) -> str:
     """The folder's README.md."""
-    shapes = [list(x.shape) for x in pytree.tree_leaves(step.example(1))[2:]]
+    shapes = [list(x.shape) for x in torch_private.tree_leaves(step.example(1))[2:]]
     kinds = ["int64" if name == "tokens" else "float32" for name in step.caches()]
     rows = [
         f"| `past.{name}` | {kind} (B, {', '.join(map(str, shape[1:]))}) | `present.{name}` | the same |"
