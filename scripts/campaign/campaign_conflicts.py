@@ -58,7 +58,7 @@ def conflicts(folder: Path, trials: int) -> dict[str, Any]:
             continue
         faults += not all(config[knob] == value for knob, value in typed.items())
         faults += "trainer.max_epochs" in typed and config["trainer.max_steps"] is not None
-    return {"command lines": trials, "refused": refused, "faults": faults}
+    return {"command lines": trials, "refused": refused, "faults": faults, "passed": not faults}
 
 
 def explained(error: str, typed: dict[str, Any]) -> bool:
