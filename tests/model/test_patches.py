@@ -17,6 +17,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"pos": "learned", "norm": "layernorm", "bias": True, "tie_weights": True},
     {"pos": "alibi", "n_kv_head": 2, "mlp": "swiglu", "norm_place": "sandwich"},
     {"pos": "t5", "n_kv_head": 1, "norm_place": "post", "value_embed": True},
+    {"residual": "parallel", "pos": {"name": "rope", "fraction": 0.5}, "norm": "layernorm", "bias": True},
     {"pos": "sinusoidal", "ngram_embed": 40, "prev_embed": 2, "resid_scale": True, "qk_norm": True},
     {"pos": "none", "mlp": "geglu", "bias": True, "logit_softcap": 4.0},
 ]

@@ -178,6 +178,12 @@ def test_blocks_are_dequantized_as_the_gguf_package_does(name: str) -> None:
         ({"mlp": "relu2"}, "mlp=relu2: llama.cpp's llama has swiglu alone"),
         ({"mlp": "gelu", "norm": "layernorm", "pos": "learned"}, "n_kv_head=2"),
         ({"logit_softcap": 15.0}, "logit_softcap=15"),
+        ({"residual": "parallel"}, "residual=parallel"),
+        ({"pos": {"name": "rope", "fraction": 0.5}}, "pos.fraction=0.5"),
+        (
+            {"norm": "layernorm", "mlp": "gelu", "n_kv_head": None, "residual": "parallel"},
+            "GPTNeoXForCausalLM, which we",
+        ),
     ],
 )
 def test_models_that_llama_cpp_lacks_are_refused_before_a_file_appears(

@@ -29,6 +29,7 @@ MANY_PARTS = {
 CASES = [
     *((name, {}) for name in sorted(PositionConfig.members)),
     ("rope", MANY_PARTS),
+    ({"name": "rope", "fraction": 0.5}, {"residual": "parallel", "norm": "layernorm", "bias": True}),
     ("t5", {"attention": "reference"}),
 ]
 
@@ -52,7 +53,7 @@ def seeded() -> torch.Generator:
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize(("scheme", "parts"), CASES[:-1])
 def test_the_tokens_are_those_of_the_plain_step_which_is_compiled_once(
-    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str, parts: dict[str, Any], rows: int
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: Any, parts: dict[str, Any], rows: int
 ) -> None:
     """Past the context's end, and from prompts of several lengths."""
     model = make_gpt(pos=scheme, **parts)
@@ -96,7 +97,7 @@ def recorded(step: Callable[[], Tensor], device: Any) -> Any:
 def test_a_step_recorded_once_makes_every_token(
     make_gpt: Callable[..., GPT],
     ids: Callable[..., Tensor],
-    scheme: str,
+    scheme: Any,
     parts: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -120,7 +121,7 @@ def test_a_step_recorded_once_makes_every_token(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("scheme", "parts"), CASES)
 def test_a_gpu_makes_the_tokens_of_a_recorded_step_that_it_makes_without(
-    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str, parts: dict[str, Any]
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: Any, parts: dict[str, Any]
 ) -> None:
     model = make_gpt(pos=scheme, **parts).cuda()
     for length, count in ((4, 30), (1, 15), (12, 5)):
