@@ -127,11 +127,12 @@ MODELS = (
 """What people give for a model, the most exact first."""
 
 _CONVERT = "make a tokenizer.json of it: transformers' AutoTokenizer.from_pretrained(FOLDER), then save_pretrained(OUT)"
+_IMPORT = "convert the model with it: microgpt-import hf FOLDER OUT"
 TOKENIZERS = (
     Foreign("bpe", _named("GPT-2's vocabulary and merges, without a tokenizer.json", "vocab.json", "merges.txt",
-                          unless=("tokenizer.json",)), "convert the model with it: microgpt-import hf FOLDER OUT"),
+                          unless=("tokenizer.json",)), _IMPORT),
     Foreign("sentencepiece", _named("a SentencePiece model, without a tokenizer.json", "*.model", "*.spm",
-                                    unless=("tokenizer.json",)), _CONVERT),
+                                    unless=("tokenizer.json",)), _IMPORT),
     Foreign("tiktoken", _named("tiktoken's ranks, without a tokenizer.json", "*.tiktoken",
                                unless=("tokenizer.json",)), _CONVERT),
     Foreign("wordpiece", _named("a list of word pieces, without a tokenizer.json", "vocab.txt",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from microgpt.data.tokenizer import ByteTokenizer, CharTokenizer, HFTokenizer, Tokenizer
-from microgpt.data.tokenizer.hf_format import ALPHABET
+from microgpt.data.tokenizer.hf_format import ALPHABET, added_token, bpe_model
 from microgpt.engine.exchange.gguf_words import word_pattern, words_json
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.model.files.gguf import GGUFHeader
@@ -169,17 +169,11 @@ def _from_subwords(header: GGUFHeader, tokens: list[str]) -> HFTokenizer:
         raise damaged(header.path, "a token stands twice")
     kinds = [int(kind) for kind in types]
     added = [
-        {"id": i, "content": token, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-         "special": kinds[i] == CONTROL}
-        for i, token in enumerate(tokens) if kinds[i] in (CONTROL, USER_DEFINED)
-    ]  # fmt: skip
+        added_token(i, token, kinds[i] == CONTROL)
+        for i, token in enumerate(tokens)
+        if kinds[i] in (CONTROL, USER_DEFINED)
+    ]
     vocab = {token: i for i, token in enumerate(tokens) if kinds[i] in (NORMAL, CONTROL, USER_DEFINED)}
     known = [m for m in merges if m.replace(" ", "") in vocab]
-    return HFTokenizer(json.dumps(words | {"added_tokens": added} | _bpe(vocab, known, words)), len(tokens))
-
-
-def _bpe(vocab: dict[str, int], merges: list[str], words: dict[str, Any]) -> dict[str, Any]:
-    """The model of a tokenizer.json."""
-    settings = {"dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
-                "fuse_unk": False, "byte_fallback": False}  # fmt: skip
-    return {"model": {"type": "BPE", **settings, **words["model"], "vocab": vocab, "merges": merges}}
+    model = bpe_model(vocab, known, **words["model"])
+    return HFTokenizer(json.dumps(words | {"added_tokens": added, "model": model}), len(tokens))
