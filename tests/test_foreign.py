@@ -86,6 +86,8 @@ GIVEN: dict[str, tuple[Make, str, str]] = {
     "folder with a .bin": (torch_bin, "pickled weights, which can run code (pytorch_model.bin)", HF),
     "folder with shards": (folder_of(file("pytorch_model-00001-of-00002.bin"), file("pytorch_model.bin.index.json")),
                            "pickled weights", HF),
+    "litgpt": (folder_of(file("lit_model.pth"), file("model_config.yaml", "{}")), "a checkpoint of litgpt",
+               "microgpt-import litgpt"),
     "ckpt.pt": (file("ckpt.pt"), "pickled weights", "microgpt-import nanogpt"),
     "lightning": (file("last.ckpt"), "pickled weights", HF),
     "tensorflow": (folder_of(file("tf_model.h5")), "weights of another framework (tf_model.h5)", "as safetensors"),

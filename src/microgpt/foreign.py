@@ -108,6 +108,8 @@ MODELS = (
     Foreign("peft", _adapter, "merge it into its base model: microgpt-import peft ADAPTER OUT --base FOLDER"),
     Foreign("gguf", _gguf, "convert it: microgpt-import gguf FILE OUT"),
     Foreign("checkpoint", _checkpoint, "name the folder of its run"),
+    Foreign("litgpt", _named("a checkpoint of litgpt", "lit_model.pth"),
+            "convert its folder: microgpt-import litgpt FOLDER OUT"),
     Foreign("pickle", _named("pickled weights, which can run code", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl",
                              unless=_SAFETENSORS),
             "convert them, which reads weights alone: microgpt-import hf FOLDER OUT; "

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from microgpt import load
 from microgpt.engine.commands.import_ import main
-from microgpt.engine.exchange.nanogpt import read_checkpoint, read_meta, read_plain, rename
+from microgpt.engine.exchange.filled import rename
+from microgpt.engine.exchange.nanogpt import NAMES, read_checkpoint, read_meta, read_plain
 from microgpt.errors import CheckpointError, UsageError
 
 LETTERS = "\n !abcdefghijklé日"
@@ -221,7 +222,7 @@ def test_nothing_in_a_checkpoint_is_lost_in_silence(tmp_path: Path, name: str, v
     torch.save(state, ckpt)
     with pytest.raises(CheckpointError) as refusal:
         read_checkpoint(ckpt)
-    assert rename(inner) in str(refusal.value) or inner in str(refusal.value)
+    assert rename(inner, NAMES) in str(refusal.value) or inner in str(refusal.value)
 
 
 def test_weights_of_several_types_keep_the_widest(tmp_path: Path) -> None:
