@@ -5,6 +5,7 @@ import random
 import struct
 import unicodedata
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from microgpt import load
 from microgpt.data.tokenizer import HFTokenizer
 from microgpt.engine.commands.import_ import main
+from microgpt.engine.exchange import spm_tokenizer
 from microgpt.engine.exchange.own_tokenizer import find_tokenizer
 from microgpt.engine.exchange.spm_file import Kind, PieceType, fields, read_spm
 from microgpt.errors import CheckpointError, MicrogptError
@@ -211,6 +213,19 @@ def test_what_is_no_file_of_a_few_megabytes_is_refused(tmp_path: Path) -> None:
         file.truncate(1 << 40)  # a file with a hole
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_spm(tmp_path / "tokenizer.model")
+
+
+def test_vocabularies_that_would_take_hours_or_all_memory_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spm_tokenizer, "MOST_MERGES", 1000)
+    words = ["".join(letters) for n in range(1, 9) for letters in product("ab", repeat=n)]  # each cut makes two pieces
+    every = BPE_KIND + b"".join(piece(word, -i) for i, word in enumerate(words))
+    own = b"".join(piece(f"<{i}>", type=4) for i in range(5000))
+    for pieces, said in ((every, "more than 1,000 pairs of pieces"), (own, "more than 4,096 user-defined pieces")):
+        (tmp_path / "tokenizer.model").write_bytes(UNK + pieces)
+        with pytest.raises(CheckpointError, match=said):
+            find_tokenizer(tmp_path, 10_000)
 
 
 def test_a_vocabulary_of_long_pieces_takes_no_long_time(tmp_path: Path) -> None:

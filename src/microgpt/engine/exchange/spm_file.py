@@ -22,6 +22,8 @@ RULES = ("nfkc", "nmt_nfkc")
 "SentencePiece's own rules to normalise characters by, built on Unicode's NFKC; those that fold case are not read."
 LONGEST = 256
 "Most characters of a piece."
+MOST_OWN = 4096
+"Most user-defined pieces, each of which is looked for at every place of a text; Gemma has some hundreds."
 
 
 class Kind(IntEnum):
@@ -91,14 +93,15 @@ def _model(data: bytes, path: Path) -> SPMModel:
             parts[number] += _bytes(value)
     trainer, normalizer, denormalizer = (dict(fields(parts[number])) for number in (2, 3, 5))
     kind, charsmap = Kind(trainer.get(3, 1)), _bytes(normalizer.get(2, b""))
-    rules = _bytes(normalizer.get(1, b"")).decode()
+    rules, types = _bytes(normalizer.get(1, b"")).decode(), [piece.type for piece in pieces]
     refused = {
         f"model_type={kind.name.lower()}": kind is Kind.WORD,
         "treat_whitespace_as_suffix=true": trainer.get(24),
         "escape_whitespaces=false": not normalizer.get(5, 1),
         f"the normalisation rules {shown(rules)}": charsmap and rules not in RULES,
         "a denormalizer": denormalizer.get(2),
-        "unused pieces": any(piece.type is PieceType.UNUSED for piece in pieces),
+        "unused pieces": types.count(PieceType.UNUSED),
+        f"more than {MOST_OWN:,} user-defined pieces": types.count(PieceType.USER_DEFINED) > MOST_OWN,
     }
     if named := [name for name, is_so in refused.items() if is_so]:
         raise CheckpointError(f"a SentencePiece model with {', '.join(named)}, which we cannot express", str(path))

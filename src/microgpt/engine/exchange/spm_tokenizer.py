@@ -6,6 +6,7 @@ Control pieces such as </s> are found in a text, as transformers does; SentenceP
 import base64
 import re
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 TILDE, NO_CHARACTER = "\uff5e", "\ufdd0"
 MADE_SPACES = "[\u1680\u200c\u2581\ufffd]"
 "Characters that may have marks, of which the rules nmt make spaces."
+MOST_MERGES = 2_000_000
+"Most pairs that make a piece; the largest vocabularies in use have a quarter of them."
 
 
 def from_spm(path: Path) -> dict[str, Any]:
@@ -128,12 +131,15 @@ def merges(pieces: list[Piece], path: Path) -> list[list[str]]:
         CheckpointError: pieces have equal scores, so that SentencePiece would merge the leftmost of them first.
     """
     scores = {piece.text: piece.score for piece in pieces if piece.type is PieceType.NORMAL}
-    found = [
+    pairs = (
         (-score, text[:cut], text[cut:])
         for text, score in scores.items()
         for cut in range(1, len(text))
         if text[:cut] in scores and text[cut:] in scores
-    ]
+    )
+    found = list(islice(pairs, MOST_MERGES + 1))
+    if len(found) > MOST_MERGES:
+        raise damaged(path, f"more than {MOST_MERGES:,} pairs of pieces make a piece")
     made = Counter(score for score, _ in {(score, left + right) for score, left, right in found})
     if equal := [score for score, count in made.items() if count > 1]:
         what = f"{made[equal[0]]} pieces have the score {-equal[0]:g}, so that their order is not known"
