@@ -172,6 +172,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a group": (b"\x0b" * 10, "a field of wire type 3"),
     "groups nested": (b"\x0b" * 1_000_000, "a field of wire type 3"),
     "a number for a piece": (field(1, 7), "a number in place of bytes"),
+    "bytes for a number": (UNK + field(2, field(3, b"x")), "bytes in place of a number"),
     "a piece without text": (UNK + field(1, field(3, 1)), "a piece of 0 characters"),
     "a piece that is no UTF-8": (UNK + piece(b"\xff\xfe"), "invalid start byte"),
     "a very long piece": (UNK + piece("a" * 100_000), "a piece of 100000 characters"),

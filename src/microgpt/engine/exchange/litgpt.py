@@ -125,7 +125,8 @@ def unexpressed(values: Mapping[str, Any]) -> Iterator[str]:
 
 def name_of(values: Mapping[str, Any]) -> str:
     """The model's name, by which litgpt knows Gemma's and OLMo's norms."""
-    return typed(values, "name", str, "") or typed(typed(values, "hf_config", dict, {}), "name", str, "")
+    name: str = typed(values, "name", str, "") or typed(typed(values, "hf_config", dict, {}), "name", str, "")
+    return name
 
 
 def mlp_of(values: Mapping[str, Any]) -> tuple[str, str]:
@@ -173,7 +174,7 @@ def read_weights(path: Path, values: Mapping[str, Any], origin: Origin) -> dict[
     Raises:
         CheckpointError: there is something else in the file, or a part of a weight is missing.
     """
-    state = read_pickle(path)
+    state: Mapping[Any, Any] = read_pickle(path)
     if "model" in state:
         origin.refuse(state.keys() - STATE)
         state = state["model"] if isinstance(state["model"], Mapping) else {}
@@ -206,7 +207,9 @@ def ungrouped(weight: Tensor, values: Mapping[str, Any]) -> Tensor:
     if groups < 1 or heads < 1 or len(weight) % (heads + 2 * groups):
         return weight  # whose shape is refused later
     rows = weight.reshape(groups, heads // groups + 2, -1, *weight.shape[1:])
-    return torch.cat([part.reshape(-1, *weight.shape[1:]) for part in rows.split((heads // groups, 1, 1), dim=1)])
+    return torch.cat(
+        [part.reshape(-1, *weight.shape[1:]) for part in torch.split(rows, [heads // groups, 1, 1], dim=1)]
+    )
 
 
 def add_biases(weights: dict[str, Tensor], values: Mapping[str, Any], origin: Origin) -> None:

@@ -92,7 +92,7 @@ def _model(data: bytes, path: Path) -> SPMModel:
         elif number in parts:
             parts[number] += _bytes(value)
     trainer, normalizer, denormalizer = (dict(fields(parts[number])) for number in (2, 3, 5))
-    kind, charsmap = Kind(trainer.get(3, 1)), _bytes(normalizer.get(2, b""))
+    kind, charsmap = Kind(_number(trainer.get(3, 1))), _bytes(normalizer.get(2, b""))
     rules, types = _bytes(normalizer.get(1, b"")).decode(), [piece.type for piece in pieces]
     refused = {
         f"model_type={kind.name.lower()}": kind is Kind.WORD,
@@ -118,7 +118,7 @@ def _piece(data: bytes) -> Piece:
     number = struct.unpack("<f", _bytes(score))[0]
     if not text or len(text) > LONGEST or not math.isfinite(number):
         raise ValueError(f"a piece of {len(text)} characters and the score {number:g}")
-    return Piece(text, number, PieceType(values.get(3, 1)))
+    return Piece(text, number, PieceType(_number(values.get(3, 1))))
 
 
 def _check(model: SPMModel) -> None:
@@ -170,6 +170,12 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if data[at - 1] < 128:
             return value, at
     raise ValueError("a number of more than ten bytes")
+
+
+def _number(value: int | bytes) -> int:
+    if not isinstance(value, int):
+        raise ValueError("bytes in place of a number")
+    return value
 
 
 def _bytes(value: int | bytes) -> bytes:
