@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from microgpt.data.tokenizer import Tokenizer
+from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.errors import UsageError
 from microgpt.text import printable
 
@@ -16,7 +17,8 @@ VISIBLE = {"\n": "⏎", "\t": "⇥", " ": "␣"}
 
 def characters(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     """The number of characters that each token adds to its text; the tokens of a byte-level character count once."""
-    if type(tokenizer).token_lengths is not Tokenizer.token_lengths:
+    texts = tokenizer.inner if isinstance(tokenizer, DocumentTokenizer) else tokenizer
+    if type(texts).token_lengths is not Tokenizer.token_lengths:
         lengths = tokenizer.token_lengths()[1]
         return [int(lengths[i]) for i in ids]
     ends = [len(tokenizer.decode(ids[:n])) for n in range(len(ids) + 1)]
