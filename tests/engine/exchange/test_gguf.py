@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from microgpt import ByteTokenizer, CharTokenizer, load
+from microgpt.data.document_format import DocumentFormat
 from microgpt.data.tokenizer import BPETokenizer, HFTokenizer, Tokenizer
+from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.engine.commands.export import main
 from microgpt.engine.commands.import_ import main as import_main
 from microgpt.engine.exchange.export import export
@@ -109,6 +111,69 @@ def test_an_end_token_ends_a_text(llama_cpp: Any, tmp_path: Path) -> None:
     again = tokenizer_of(read_header(tmp_path / "model.gguf"))
     assert again.end_token() == end == (0, "<|endoftext|>")
     assert again.encode("a<|endoftext|>b") == tokens.encode("a<|endoftext|>b")
+
+
+def of_documents(kind: str) -> DocumentTokenizer:
+    """A tokenizer of documents, whose boundaries are its own, or a pretrained vocabulary's."""
+    form = DocumentFormat("jsonl", jsonl_key="story")
+    if kind == "pretrained":
+        return DocumentTokenizer(with_end(tokenizer("bpe")), form, (0, 0))
+    return DocumentTokenizer(tokenizer(kind), form)
+
+
+@pytest.mark.parametrize("kind", ["char", "ascii", "byte", "bpe", "pretrained"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_llama_cpp_begins_and_ends_the_documents_of_a_model_as_we_do(
+    llama_cpp: Any, tmp_path: Path, family: str, kind: str
+) -> None:
+    run = made(tmp_path, family, of_documents(kind))
+    start, end = run.tokenizer.start_token()[0], run.tokenizer.end_token()[0]
+    texts = [TEXT, "  the  cat\n\n\nsat", "A"]
+    if kind == "ascii":
+        texts = [run.tokenizer.decode(run.tokenizer.with_unknown("skip").encode(text)) for text in texts]
+    path = written(run, tmp_path / "model.gguf")
+    found = llama_cpp.compare(run, path, texts, n=20)
+    assert found["tokens"] == [True] * len(texts)
+    assert found["logits"] < 1e-3
+    assert found["greedy"]
+    theirs = llama_cpp.LlamaCpp(path, 96)
+    assert theirs.encode("cat", special=True) == run.tokenizer.prompt("cat")
+    assert theirs.encode("", special=True) == [start]
+    for token in range(0, run.model.vocab_size, 7):
+        answer = theirs.complete([start], 3, logit_bias=[[token, 1e4]])
+        assert answer["stop_type"] == ("eos" if token == end else "limit")
+    assert theirs.complete([start], 3, logit_bias=[[end, 1e4]])["stop_type"] == "eos"
+    again = tokenizer_of(read_header(path))
+    assert isinstance(again, DocumentTokenizer)
+    assert (again.form, again.boundaries) == (run.tokenizer.form, run.tokenizer.boundaries)
+    assert (again.start, again.end, again.end_tokens()) == (start, end, run.tokenizer.end_tokens())
+    assert again.encode(texts[1]) == run.tokenizer.encode(texts[1])
+    assert again.decode([start, *again.encode("cat"), end]) == "cat\n"
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "{", '{"kind": "rows"}', "[]", '{"kind": "lines", "separator": "", "jsonl_key": "t"}']
+)
+def test_a_damaged_form_of_documents_is_one_line(tmp_path: Path, odd: str) -> None:
+    gguf = pytest.importorskip("gguf", reason="gguf is not installed")
+    path = written(made(tmp_path, "llama", of_documents("char")), tmp_path / "good.gguf")
+    value = ([gguf.GGUFValueType.STRING], odd)
+    changed = edited(path, tmp_path / "changed.gguf", lambda fields: fields.update({"microgpt.documents": value}))
+    assert outcome(changed) != "read"
+    for key in ("bos", "eos"):
+        number = ([gguf.GGUFValueType.UINT32], 10**6)
+        name = f"tokenizer.ggml.{key}_token_id"
+        edited(path, tmp_path / f"{key}.gguf", lambda fields, name=name, number=number: fields.update({name: number}))
+        assert "start and end are none of its tokens" in outcome(tmp_path / f"{key}.gguf")
+
+
+def test_the_end_token_of_a_chat_model_is_read_from_the_file(tmp_path: Path) -> None:
+    tokens = with_end(tokenizer("bpe"))
+    run = made(tmp_path, "llama", tokens.with_ends([7]))  # not the one that its name suggests
+    again = tokenizer_of(read_header(written(run, tmp_path / "model.gguf")))
+    assert again.end_tokens() == (7,)
+    plain = made(tmp_path, "llama", tokenizer("bpe"))  # ends at a byte that no text has, as llama.cpp needs one
+    assert tokenizer_of(read_header(written(plain, tmp_path / "plain.gguf"))).end_tokens() == ()
 
 
 def with_end(tokens: Tokenizer) -> HFTokenizer:
