@@ -99,7 +99,8 @@ def test_the_text_of_tokens_has_a_line_feed_for_each_end(special: list[str]) -> 
     again = tokenizer_from_dict(json.loads(json.dumps(wrapped.to_dict())))
     assert isinstance(again, DocumentTokenizer)
     assert (again, again.boundaries, again.ends) == (wrapped, (start, end), (end,))
-    for pair in ([0], [0, 10**6], ["0", 1], {}, [True, 0], 7):
+    odd: list[Any] = [[0], [0, 10**6], ["0", 1], {}, [True, 0], 7]
+    for pair in odd:
         with pytest.raises(CheckpointError, match="boundaries"):
             tokenizer_from_dict({**wrapped.to_dict(), "boundaries": pair})
 

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,9 @@ def of_documents(kind: str) -> DocumentTokenizer:
 def test_llama_cpp_begins_and_ends_the_documents_of_a_model_as_we_do(
     llama_cpp: Any, tmp_path: Path, family: str, kind: str
 ) -> None:
-    run = made(tmp_path, family, of_documents(kind))
-    start, end = run.tokenizer.start_token()[0], run.tokenizer.end_token()[0]
+    tokens = of_documents(kind)
+    run = made(tmp_path, family, tokens)
+    start, end = tokens.start, tokens.end
     texts = [TEXT, "  the  cat\n\n\nsat", "A"]
     if kind == "ascii":
         texts = [run.tokenizer.decode(run.tokenizer.with_unknown("skip").encode(text)) for text in texts]
@@ -145,10 +147,14 @@ def test_llama_cpp_begins_and_ends_the_documents_of_a_model_as_we_do(
     assert theirs.complete([start], 3, logit_bias=[[end, 1e4]])["stop_type"] == "eos"
     again = tokenizer_of(read_header(path))
     assert isinstance(again, DocumentTokenizer)
-    assert (again.form, again.boundaries) == (run.tokenizer.form, run.tokenizer.boundaries)
+    assert (again.form, again.boundaries) == (tokens.form, tokens.boundaries)
     assert (again.start, again.end, again.end_tokens()) == (start, end, run.tokenizer.end_tokens())
     assert again.encode(texts[1]) == run.tokenizer.encode(texts[1])
     assert again.decode([start, *again.encode("cat"), end]) == "cat\n"
+
+
+def put(change: dict[str, Any], fields: dict[str, Any]) -> None:
+    fields.update(change)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +168,8 @@ def test_a_damaged_form_of_documents_is_one_line(tmp_path: Path, odd: str) -> No
     assert outcome(changed) != "read"
     for key in ("bos", "eos"):
         number = ([gguf.GGUFValueType.UINT32], 10**6)
-        name = f"tokenizer.ggml.{key}_token_id"
-        edited(path, tmp_path / f"{key}.gguf", lambda fields, name=name, number=number: fields.update({name: number}))
+        change = {f"tokenizer.ggml.{key}_token_id": number}
+        edited(path, tmp_path / f"{key}.gguf", partial(put, change))
         assert "start and end are none of its tokens" in outcome(tmp_path / f"{key}.gguf")
 
 

@@ -68,7 +68,7 @@ def test_an_instruct_model_stops_by_itself(file: Path, tmp_path: Path, capsys: p
     assert import_main(["gguf", str(file), str(tmp_path / "smollm2")]) == 0
     capsys.readouterr()
     run = load(tmp_path / "smollm2")
-    assert run.tokenizer.end_tokens() == run.tokenizer.encode("<|im_end|>")
+    assert run.tokenizer.end_tokens() == tuple(run.tokenizer.encode("<|im_end|>"))
     words = [str(tmp_path / "smollm2"), "--prompt", CHAT, "--greedy", "--max-new-tokens", "80", "--json"]
     assert generate_main(words) == 0
     (text,) = json.loads(capsys.readouterr().out)["texts"]

@@ -51,7 +51,7 @@ def of_mlflow(folder: Path) -> Curves:
 
 
 def of_wandb(folder: Path) -> Curves:
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto import wandb_internal_pb2
 
     run_id = (folder / "wandb.id").read_text().strip()
     parts = sorted((folder / "wandb").glob("offline-run-*"))
@@ -61,7 +61,7 @@ def of_wandb(folder: Path) -> Curves:
     for part in parts:
         (file,) = part.glob("*.wandb")
         for data in log_records(file.read_bytes()):
-            record = Record.FromString(data)
+            record = vars(wandb_internal_pb2)["Record"].FromString(data)
             items = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
             texts += any(name.startswith(TEXT) for name in items)
             for name, value in items.items():
