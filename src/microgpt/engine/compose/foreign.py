@@ -148,6 +148,12 @@ WHOLE = {
     "trainer=ddp_sim": "trainer.accelerator=cpu trainer.devices=2",
     "trainer=default": "trainer.max_steps=600 and other knobs of trainer",
     "optimizer=adam": "optim=adamw",
+    "callbacks=default": "nothing: checkpoint.keep=2 and trainer.early_stopping_patience=3 are knobs of every run",
+    "logger=many_loggers": "logger=[tensorboard,wandb]",
+    "debug=default": "debug=fast, overfit, profile or shapes",
+    "debug=limit": "debug=fast",
+    "debug=fdr": "debug=fast",
+    "debug=profiler": "debug=profile",
 }
 """Overrides that name no knob of ours as a whole -> what to write here."""
 
