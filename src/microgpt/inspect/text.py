@@ -8,7 +8,7 @@ import numpy as np
 
 from microgpt.data.tokenizer import Tokenizer
 from microgpt.errors import UsageError
-from microgpt.text import printable
+from microgpt.text import cut, printable
 
 VISIBLE = {"\n": "⏎", "\t": "⇥", " ": "␣"}
 """Symbols for white space, where a token stands alone."""
@@ -23,7 +23,7 @@ def characters(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     return [b - a for a, b in pairwise(ends)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Text:
     """The tokens of a text, and the way to show others of the vocabulary."""
 
@@ -33,6 +33,9 @@ class Text:
     "Each token's number of characters."
     decode: Callable[[int], str]
     encode: Callable[[str], Sequence[int]]
+
+    def __repr__(self) -> str:
+        return f"Text({cut(''.join(self.tokens), 40)!r})"
 
     @classmethod
     def of_ids(cls, ids: Sequence[int]) -> "Text":
