@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from microgpt import streams
 from microgpt.data import unknown
 from microgpt.data.corpus import Corpus
 from microgpt.engine.compose.compose import compose_run
@@ -59,7 +60,7 @@ def train(
         composed = compose_run(list(overrides), Path(config_dir).expanduser() if config_dir else None, trust)
         signals.at_stop(ResumeHint(arguments, None if composed.must_be_new else composed.run_dir))
         if composed.notice and cluster.this_rank().is_first:
-            log.warning("note: %s", composed.notice)
+            streams.warn(f"note: {composed.notice}")
         return run(composed.config, composed.run_dir, arguments, began, composed.must_be_new)
 
 

@@ -15,8 +15,8 @@ SAID = {
     "generate RUN --promt x": "did you mean '--prompt'?",
     "generate RUN To be": 'a text to continue is --prompt "..."',
     "evaluate RUN --file a.txt": "here that is: --data",
-    "evaluate RUN --batch": "see --help",
-    "compare RUN extra --figure x": "did you mean '--figures'?",
+    "evaluate RUN --zzz": "see --help",
+    "compare RUN extra --fgures x": "did you mean '--figures'?",
     "export RUN out --formt html": "did you mean '--format'?",
 }
 COMMANDS = {"generate": generate, "evaluate": evaluate, "compare": compare, "export": export, "import": import_}

@@ -77,7 +77,7 @@ def test_a_typed_corpus_is_the_text_and_no_batch_size(tmp_path: Path) -> None:
     assert (data.encoding, data.documents) == ("utf-8", None)
     assert (data.batch_size, data.tokenizer) == (7, "byte")
     assert found.notice == (
-        "data=grimm is taken as given, without data.path=a.txt, data.encoding='latin-1', data.documents=lines of "
+        "data=grimm is taken as given, without data.path='a.txt', data.encoding='latin-1', data.documents=lines of "
         "experiment=mine"
     )
     tokens = composed("experiment=mine", "data=tokens", "data.path=ids.npy", config_dir=tmp_path).config.data

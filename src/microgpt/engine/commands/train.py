@@ -135,7 +135,7 @@ def hand_to_hydra(arguments: list[str], args: argparse.Namespace) -> None:
         call_hydra(words, sweep)
         return
     for line in folders.notice.splitlines():
-        print(f"note: {line}", file=sys.stderr)
+        streams.warn(f"note: {line}")
     with contextlib.ExitStack() as stack:
         stack.enter_context(streams.forgiving())  # the points train on, whether or not anybody reads the news
         if (place := folders.sweep_dir) is not None:

@@ -42,7 +42,8 @@ def stand_alone(tree: DictConfig, root: type[Config], overrides: Sequence[str], 
     chosen = sorted(key for key in config_groups(shipped_yaml()).keys() & typed.keys() if is_part(key))
     if experiment in ("null", "none") or not chosen:
         return ""
-    require_free(tree, typed, experiment)
+    if "model" in chosen and continues_weights(tree, typed, experiment):
+        chosen.remove("model")
     without = compose("train", [*search, "~experiment", *about(chosen, overrides)])
     OmegaConf.set_struct(without, False)
     fold_knobs(without, root)
@@ -77,15 +78,17 @@ def choose_text(tree: DictConfig, without: DictConfig, usual: dict[str, Any]) ->
             OmegaConf.update(tree, f"data.{key}", value)
 
 
-def require_free(tree: DictConfig, typed: dict[str, str], experiment: str) -> None:
-    """Refuse an architecture for weights that have one.
+def continues_weights(tree: DictConfig, typed: dict[str, str], experiment: str) -> bool:
+    """Whether an experiment continues pretrained weights of the model that the command line chooses.
 
     Raises:
-        ConfigError: the experiment names pretrained weights, and the command line another model.
+        ConfigError: it continues those of another.
     """
     weights = OmegaConf.select(tree, "model.pretrained")
-    if "model" not in typed or "model.pretrained" in typed or weights in (None, typed["model"]):
-        return
+    if weights is None or "model.pretrained" in typed:
+        return False
+    if weights == typed["model"]:
+        return True
     what = f"experiment={experiment} trains {weights} further, whose weights decide the architecture"
     raise ConfigError([Fault("model", what, f"leave it out, or name other weights: model.pretrained={typed['model']}")])
 
