@@ -62,7 +62,7 @@ def opened(driver: Any, folder: Path, map_: AttentionMap) -> Any:
 
 def visible(driver: Any, selector: str) -> list[str]:
     """The texts of the elements that are shown."""
-    return driver.execute_script(  # type: ignore[no-any-return]
+    return driver.execute_script(
         "return [...document.querySelectorAll(arguments[0])]"
         ".filter(e => getComputedStyle(e).visibility == 'visible').map(e => e.textContent)",
         selector,

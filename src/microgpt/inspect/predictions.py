@@ -136,7 +136,9 @@ class LogitLens:
         figure, axes = heat(bits, "surprisal (bits)", self.text.labels(), list(self.stages))
         if self.ids.shape[1] <= 48:
             for (s, t), i in np.ndenumerate(self.ids):
-                axes.text(t, s, drawable(self.text.label(int(i))), color=ink_on(axes.images[0], bits[s, t]), **small)
+                axes.text(
+                    t, s, drawable(self.text.label(int(i))), color=ink_on(axes.images[0], float(bits[s, t])), **small
+                )
         axes.set_title("logit lens: the likeliest next token\ncolour: the text's own next token", fontsize=9)
         axes.set_xlabel("after this token")
         return figure

@@ -54,7 +54,7 @@ HEARD = (
     ("data.vocab_size=300", "data.tokenizer=bpe"),
 )
 """The same knobs where they have an effect."""
-REFUSED = {
+REFUSED: dict[tuple[str, ...], str] = {
     ("data.path=a.txt", "data.url=https://example.org/a"): "data.url: data.path decides",
     ("data.path=a.txt", "data.sha256=" + 64 * "0"): "data.sha256: data.path decides",
     ("data.path=a.txt", "data.size=5"): "data.size: data.path decides",

@@ -72,7 +72,7 @@ def refuse_foreign(overrides: Sequence[str], root: type[Config]) -> None:
         ConfigError: with a fault for each of them.
     """
     groups = {path for path, family in families(root).items() if family.is_group}
-    words, faults = [], list[Fault]()
+    words, faults = list[str](), list[Fault]()
     for word in overrides:
         if words and is_bare(word) and (text_kind(words[-1], root) or words[-1].endswith(",")):
             words[-1] += f" {word}"
