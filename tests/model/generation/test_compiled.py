@@ -64,7 +64,9 @@ def test_the_tokens_are_those_of_the_plain_step_which_is_compiled_once(
     assert counters["stats"]["unique_graphs"] == 1
 
 
-def test_a_text_declares_once_that_its_position_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_declares_once_that_its_position_changes(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Declaring takes 0.2 ms, a tenth of a token."""
     declared: list[str] = []
 
@@ -75,9 +77,9 @@ def test_a_text_declares_once_that_its_position_changes(monkeypatch: pytest.Monk
         declared.append("end")
 
     monkeypatch.setattr(compiled.torch_private, "dynamic_sources", declaring)
-    step = compiled.DynamicStep(lambda model, tokens, cache: torch.tensor(len(declared)))
-    nothing: Any = None
-    assert [int(step(nothing, nothing, nothing)) for _ in range(3)] == [1, 2, 2]
+    monkeypatch.setattr(compiled, "_compiler", lambda: lambda *_: torch.tensor(len(declared)))
+    step, model = compiled.DynamicStep(), make_gpt()
+    assert [int(step(model, ids(1, 1), None)) for _ in range(3)] == [1, 2, 2]
     assert declared == ["L['cache'].length", "end"]
 
 

@@ -124,16 +124,22 @@ def test_a_compiled_step_multiplies_with_the_same_integers(
     same = copy.deepcopy(cache)
     head = vars(model)["project"]
     expected = F.linear(rounded.trunk(x[:, 5:], cache)[:, -1], head.integers * head.scale[:, None])
-    step = compiled.faster_step(torch.device("cpu"), 1, is_quantized(model))
-    assert step is not None
-    logits = step(model, x[:, 5:], same)
+    logits = compiled.compiled_next_logits(torch.device("cpu"))(model, x[:, 5:], same)
     tolerance = 2e-5 if dtype is torch.float32 else 3e-2
     torch.testing.assert_close(logits, expected, rtol=tolerance, atol=tolerance)
 
 
 def test_many_texts_with_int8_weights_are_not_compiled(caplog: pytest.LogCaptureFixture) -> None:
-    assert compiled.faster_step(torch.device("cpu"), 2, is_quantized=True) is None
+    assert compiled.faster_step(torch.device("cpu"), 2, is_int8=True) is None
     assert "2 texts at once are faster without compiling" in caplog.text
+
+
+def test_int8_weights_are_not_compiled_where_that_is_slower(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hardware, "_CPU", hardware.Hardware("cpu", has_bf16=False, kind="avx2"))
+    assert compiled.faster_step(torch.device("cpu"), 1, is_int8=True) is None
+    assert caplog.messages == ["warning: int8 weights are faster without compiling, which is left out"]
 
 
 def test_a_machine_without_int8_products_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

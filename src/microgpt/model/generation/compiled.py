@@ -34,14 +34,15 @@ def can_compile(accelerator: str) -> bool:
     return accelerator == "cuda" and find_spec("triton") is not None
 
 
-def faster_step(device: torch.device, rows: int, is_quantized: bool = False) -> NextLogits | None:
+def faster_step(device: torch.device, rows: int, is_int8: bool = False) -> NextLogits | None:
     """`compiled_next_logits`, or None, with a warning, for so many texts that a compiled step is slower.
 
     Raises:
         MachineError: torch cannot compile here.
     """
-    if rows > (1 if is_quantized else hardware.of(device.type).compiled_rows):
-        log.warning("warning: %d texts at once are faster without compiling, which is left out", rows)
+    if rows > hardware.of(device.type).compiled_rows(is_int8):
+        what = f"{rows} texts at once" if rows > 1 else "int8 weights"
+        log.warning("warning: %s are faster without compiling, which is left out", what)
         return None
     return compiled_next_logits(device)
 
@@ -59,7 +60,7 @@ def compiled_next_logits(device: torch.device) -> NextLogits:
     if not can_compile(device.type):
         fix = "install g++ or clang" if device.type == "cpu" else "leave compile out"
         raise MachineError("torch cannot compile here", f"generation on {device.type}", fix)
-    return StaticStep(_compiler(dynamic=False), recorded) if device.type == "cuda" else DynamicStep(_compiler())
+    return StaticStep(_compiler(dynamic=False), recorded) if device.type == "cuda" else DynamicStep()
 
 
 class DynamicStep:
@@ -69,15 +70,16 @@ class DynamicStep:
     compile for a single position. Declaring it for each token would cost 0.2 ms.
     """
 
-    def __init__(self, step: NextLogits) -> None:
-        self.step, self.is_declared = step, False
+    def __init__(self) -> None:
+        self.step: NextLogits | None = None
 
     def __call__(self, model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor:
-        if self.is_declared:
+        if self.step is not None:
             return self.step(model, tokens, cache)
+        step = _compiler()
         with torch_private.dynamic_sources("L['cache'].length"):
-            logits = self.step(model, tokens, cache)
-        self.is_declared = True
+            logits = step(model, tokens, cache)
+        self.step = step
         return logits
 
 
