@@ -17,7 +17,7 @@ from microgpt.model import PositionConfig
 from microgpt.model.generation import compiled
 from microgpt.model.generation import stream as generate
 from microgpt.model.generation.sampling import SamplingParams
-from microgpt.model.kernels import hardware
+from microgpt.model.kernels import hardware, torch_private
 from microgpt.model.kernels.linear import linear
 
 needs_compiler = pytest.mark.skipif(not compiled.can_compile("cpu"), reason="needs a C++ compiler")
@@ -76,7 +76,7 @@ def test_a_text_declares_once_that_its_position_changes(
         yield
         declared.append("end")
 
-    monkeypatch.setattr(compiled.torch_private, "dynamic_sources", declaring)
+    monkeypatch.setattr(torch_private, "dynamic_sources", declaring)
     monkeypatch.setattr(compiled, "_compiler", lambda: lambda *_: torch.tensor(len(declared)))
     step, model = compiled.DynamicStep(), make_gpt()
     assert [int(step(model, ids(1, 1), None)) for _ in range(3)] == [1, 2, 2]
