@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 from varied_models import END, HOSTILE, KINDS, Kind, make_run, own_scheme, words
 
+from browser import chromium
 from microgpt import train
 from microgpt.engine.commands.export import main
 from microgpt.engine.exchange.export import export
@@ -34,10 +33,6 @@ TEXTS = (
     f"the end{END}{END} the hat",
     "",
 )
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars"
-).split()
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +58,7 @@ class Browser:
     """Headless Chromium with a page open."""
 
     def __init__(self, profile: Path) -> None:
-        from selenium import webdriver
-
-        options = webdriver.ChromeOptions()
-        options.binary_location = shutil.which("chromium") or ""
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-        self.driver.set_script_timeout(120)
+        self.driver = chromium(profile)
 
     def open(self, path: Path) -> None:
         self.complaints(), self.requests()  # forget those of the page before
@@ -99,10 +86,6 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        if os.environ.get("MICROGPT_REQUIRE_ALL") == "1":
-            pytest.fail("no chromium, and MICROGPT_REQUIRE_ALL=1 asks for it")
-        pytest.skip("no chromium: apt-get install chromium chromium-driver")
     browser = Browser(tmp_path_factory.mktemp("profile"))
     yield browser
     browser.driver.quit()
