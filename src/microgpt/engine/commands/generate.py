@@ -9,7 +9,7 @@ from microgpt import streams
 from microgpt.engine.commands import common, opening
 from microgpt.text import printable
 
-COPY = "  (in the training part)"
+COPY = "  (in the training split)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
