@@ -113,7 +113,6 @@ MAY_BE_SKIPPED = (
     "CUDA",
     "MPS",
     "the CPU has no",
-    "a logger's package",
     "the extra exchange",
     "the optional package transformer_lens",
 )

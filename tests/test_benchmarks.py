@@ -13,10 +13,12 @@ SCRIPTS = Path(__file__).parents[1] / "scripts" / "bench"
 TABLES = {
     "train": "grid, s/step",
     "generate": "1 streams of 15 tokens",
+    "llama": "tiny, f32: 8 tokens",
     "peers": "training, 1x2x16 T16 B4",
     "overhead": "reliability in a default run",
     "data": "batches of 128 x 128",
     "scaling": "plan=true against a run",
+    "growth": "growth of context",
     "page": "pages in Chromium",
     "startup": "seconds from start",
     "speed": "time to quality",

@@ -1,8 +1,7 @@
-"""Every command and every example of the README and of docs/ runs, the site builds, and its links lead somewhere."""
+"""Every command and every example of the README and of docs/ runs, and the README's links lead somewhere."""
 
 import re
 import shlex
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -137,15 +136,6 @@ def test_the_python_of_a_page_runs(page: str, folder: Path, monkeypatch: pytest.
         names["run"] = load("runs/mine")
     monkeypatch.setitem(sys.modules, "__main__", sys.modules[__name__])
     exec(textwrap.dedent(code), names)
-
-
-def test_the_site_builds_and_every_link_and_anchor_leads_somewhere(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    parts = (tmp_path / "site" / "parts" / "index.html").read_text(encoding="utf-8")
-    assert "trainer.gradient_clip_val" in parts
-    assert "<!-- knobs -->" not in parts
 
 
 def test_every_link_of_the_readme_leads_to_a_page_and_its_heading() -> None:

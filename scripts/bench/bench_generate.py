@@ -1,6 +1,6 @@
 """Generation speed: tokens/s of a 10.6M model for one stream and for many, against nanoGPT and the memory's bandwidth.
 
-    python scripts/bench/bench_generate.py [--nanogpt DIR] [--batches 1 16 256 1024] [--device cuda] [--out FILE]
+    python scripts/bench/bench_generate.py [--nanogpt DIR] [--batches 1 2 4 16 256 1024] [--device cuda] [--out FILE]
 
 The model is nanoGPT's Shakespeare one (6 layers x 6 heads x 384, context 256, 65 characters), its weights drawn at
 random: they are the same number and cost the same. One stream is timed through `Run.generate`, as the command and a
@@ -28,6 +28,8 @@ SIZES = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256}
 TINY = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16}
 CHARACTERS = [chr(code) for code in range(32, 97)]
 GOALS = {1: 10.0, 16: 20.0}
+NO_SLOWER = 0.95
+"""A ratio from which on something is not slower: what is called twice differs by so much here."""
 
 Generate = Callable[[int, int], object]
 """Makes so many new tokens in so many streams."""
@@ -35,7 +37,7 @@ Generate = Callable[[int, int], object]
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What this benchmark adds to the shared arguments."""
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 256, 1024])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 16, 256, 1024])
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="compiled contestants too")
     parser.add_argument("--new-tokens", type=int, metavar="N", help="in each stream (default: what the context holds)")
 
@@ -125,6 +127,9 @@ def main(argv: Sequence[str] | None = None) -> Bench:
                 row = {"contestant": name, "tokens/s": seconds.inverse(batch * count)}
                 rows.append(row | ({"times nanoGPT": found["nanoGPT"].over(seconds)} if peers.keys() & ways else {}))
             bench.table(f"{batch} streams of {count} tokens", rows)
+            for name in models if compiles else ():
+                times = found[f"microgpt {name}"].over(found[f"microgpt {name} compiled"])
+                bench.claim(f"{batch} streams in {name}, compile=True over eager", times, at_least=NO_SLOWER)
             if first:
                 rows = [{"contestant": name, "s": seconds} for name, seconds in first.items()]
                 bench.table("seconds of the first text, compiling", rows)

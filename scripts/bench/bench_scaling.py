@@ -1,11 +1,9 @@
-"""How cost grows with the corpus, the model, the context and the batch, and whether `plan=true` foretells it.
+"""How cost grows with the corpus, and whether `plan=true` foretells what a run takes.
 
-    python scripts/bench/bench_scaling.py [--full] [--parts corpus growth plan] [--out FILE]
+    python scripts/bench/bench_scaling.py [--full] [--parts corpus plan] [--out FILE]
 
 corpus  time per token from 1 MB to 1 GB of memory-mapped indices, and with --full 10 GB: a synthetic text, written
         and opened by the library's own cache of encoded texts, under TMPDIR. It must stay flat.
-growth  time per token against floating-point operations per token as width, depth, context and batch grow: the
-        exponent of a power law, which must not be above 1.
 plan    what `microgpt-train plan=true` says of memory and of a step's time, against a whole run in its own process.
 """
 
@@ -37,12 +35,6 @@ SIZES = (10**6, 10**7, 10**8, 10**9)
 FULL = 10**10
 PIECE = 10**7
 CORPUS_SHAPE = Shape(2, 2, 64, 64, 32)
-SERIES = {
-    "width": [Shape(4, 4, width, 128, 16) for width in (64, 128, 256, 512)],
-    "depth": [Shape(depth, 4, 256, 128, 16) for depth in (1, 2, 4, 8)],
-    "context": [Shape(4, 4, 256, T, 4096 // T) for T in (64, 128, 256, 512, 1024)],
-    "batch": [Shape(4, 4, 256, 64, batch) for batch in (8, 32, 128)],
-}
 PLANNED = {
     "small": (Shape(4, 4, 128, 64, 64), ()),
     "wide": (Shape(6, 6, 384, 128, 32), ()),
@@ -62,9 +54,7 @@ print(json.dumps({"code": code, "bytes": on_gpu or peak_memory()}))
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What this benchmark adds to the shared arguments."""
     parser.add_argument("--full", action="store_true", help="10 GB of indices too")
-    parser.add_argument(
-        "--parts", nargs="+", choices=("corpus", "growth", "plan"), default=["corpus", "growth", "plan"]
-    )
+    parser.add_argument("--parts", nargs="+", choices=("corpus", "plan"), default=["corpus", "plan"])
 
 
 def synthetic(place: Path, size: int) -> np.ndarray:
@@ -117,37 +107,6 @@ def corpus(bench: Bench) -> None:
     bench.claim(f"time per token from {sizes[0]:,} to {sizes[-1]:,} indices, times the smallest's", flat, at_most=1.1)
 
 
-def growth(bench: Bench) -> None:
-    """Time per token against arithmetic per token."""
-    for name, shapes in list(SERIES.items())[: 1 if bench.quick else None]:
-        shapes = [Shape(1, 2, 16, 16, 4), Shape(1, 2, 32, 16, 4)] if bench.quick else shapes
-        turns = {}
-        for shape in shapes:
-            run = partial(seconds_per_step, bench, shape)
-            turns[str(shape)] = partial(run, enough_steps(bench, run, bench.seconds / 2))
-        found = alternate(turns, bench.rounds)
-        rows, points = [], []
-        for shape in shapes:
-            flops, seconds = shape.flops(tie_weights=True) / shape.tokens, found[str(shape)].median / shape.tokens
-            points.append((flops, seconds))
-            share = flops / seconds / bench.limits["best FLOP/s"]
-            rows.append({"shape": str(shape), "FLOPs/token": flops, "us/token": 1e6 * seconds,
-                         "tokens/s": 1 / seconds, "of the peak": f"{share:.1%}"})  # fmt: skip
-        bench.table(f"growth of {name}", rows)
-        if name == "batch":
-            bench.claim(
-                "time per token, the largest batch over the smallest", points[-1][1] / points[0][1], at_most=1.1
-            )
-        else:
-            slope = float(np.polyfit(*np.log(points).T, 1)[0])
-            bench.claim(f"growth of {name}, exponent of time in arithmetic", slope, at_most=1.1)
-
-
-def seconds_per_step(bench: Bench, shape: Shape, steps: int) -> float:
-    """Of ours, eager, in the precision of choice."""
-    return ours(bench, shape, steps, "trainer.compile=false").seconds_per_step
-
-
 def plan(bench: Bench) -> None:
     """What the plan says, and what then is measured."""
     rows = []
@@ -192,7 +151,7 @@ def number(pattern: str, text: str) -> float | None:
 
 def main(argv: Sequence[str] | None = None) -> Bench:
     """Run the parts."""
-    parts: dict[str, Callable[[Bench], None]] = {"corpus": corpus, "growth": growth, "plan": plan}
+    parts: dict[str, Callable[[Bench], None]] = {"corpus": corpus, "plan": plan}
     with Bench("scaling", __doc__, argv, arguments) as bench:
         for part in bench.args.parts:
             parts[part](bench)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 QUICK_SECONDS = 290.0
 """What `--quick` takes at most, all benchmarks together."""
-BENCHES = ("startup", "data", "overhead", "train", "generate", "page", "peers", "scaling", "speed")
+BENCHES = ("startup", "data", "overhead", "train", "generate", "llama", "page", "peers", "scaling", "growth", "speed")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

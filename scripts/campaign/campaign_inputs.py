@@ -48,6 +48,7 @@ SMALL: dict[str, tuple[Any, ...]] = {
     "model.mlp_hidden": (None, 1, 5, 16),
     "model.ngram_embed": (0, 1, 16),
     "model.prev_embed": (0, 1, 3),
+    "model.pos.fraction": (1.0,),
     "model.norm_eps": (1e-8, 1e-5, 0.1),
     "model.pos.theta": (1.5, 100, 1e4),
     "model.pos.num_buckets": (2, 8, 32),
@@ -97,10 +98,12 @@ WRONG: list[tuple[str, Any]] = [
     ("data.corpus", "../../etc"),
     ("data.encoding", "utf-9"),
     ("model", {"init": "zero", "tie_weights": True}),
+    ("model", {"residual": "parallel", "norm_place": "post"}),
     ("model", {"n_embd": 9, "n_head": 3}),
     ("model", {"n_embd": 10, "n_head": 3}),
     ("model.n_kv_head", 7),
     ("model.pos", {"name": "t5", "num_buckets": 32, "max_distance": 3}),
+    ("model.pos", {"name": "rope", "fraction": 0.3}),
     ("model.pos", {"name": "ropes"}),
     ("optim.betas", [0.9]),
     ("optim.betas", [0.9, 1.0]),
@@ -226,6 +229,8 @@ def together(values: dict[str, Any]) -> dict[str, Any]:
         model["n_kv_head"] = largest_divisor(model["n_head"], model["n_kv_head"])
     if "prev_embed" in model:
         model["prev_embed"] = min(model["prev_embed"], model["block_size"] - 1)
+    if model.get("norm_place") == "post":
+        model.pop("residual", None)
     if model.get("init") == "zero":
         model.pop("tie_weights", None)
     if trainer.get("micro_batch_size"):

@@ -30,17 +30,21 @@ TOKENIZERS = ("char", "bpe")
 
 
 class LlamaCpp:
-    """llama.cpp's server with one model, in this process."""
+    """llama.cpp's server with one model, in this process.
 
-    def __init__(self, path: Path, context: int) -> None:
+    Args:
+        exact: keep keys and values in float32, as we do; else as llama.cpp has them by default, which is faster.
+    """
+
+    def __init__(self, path: Path, context: int, exact: bool = True, threads: int = 1) -> None:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
         params.model.path, params.n_ctx, params.n_parallel, params.warmup = str(path), context, 1, False
-        params.cpuparams.n_threads, params.verbosity = 1, -1
-        # Keys and values of float16, the default, would differ by more than the weights.
-        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.cpuparams.n_threads, params.verbosity = threads, -1
+        if exact:  # keys and values of float16, the default, would differ by more than the weights
+            params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+            params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.server = xllamacpp.Server(params)
 
     def post(self, path: str, **values: Any) -> Any:

@@ -108,6 +108,8 @@ MODELS = (
     Foreign("peft", _adapter, "merge it into its base model: microgpt-import peft ADAPTER OUT --base FOLDER"),
     Foreign("gguf", _gguf, "convert it: microgpt-import gguf FILE OUT"),
     Foreign("checkpoint", _checkpoint, "name the folder of its run"),
+    Foreign("litgpt", _named("a checkpoint of litgpt", "lit_model.pth"),
+            "convert its folder: microgpt-import litgpt FOLDER OUT"),
     Foreign("pickle", _named("pickled weights, which can run code", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl",
                              unless=_SAFETENSORS),
             "convert them, which reads weights alone: microgpt-import hf FOLDER OUT; "
@@ -127,11 +129,12 @@ MODELS = (
 """What people give for a model, the most exact first."""
 
 _CONVERT = "make a tokenizer.json of it: transformers' AutoTokenizer.from_pretrained(FOLDER), then save_pretrained(OUT)"
+_IMPORT = "convert the model with it: microgpt-import hf FOLDER OUT"
 TOKENIZERS = (
     Foreign("bpe", _named("GPT-2's vocabulary and merges, without a tokenizer.json", "vocab.json", "merges.txt",
-                          unless=("tokenizer.json",)), "convert the model with it: microgpt-import hf FOLDER OUT"),
+                          unless=("tokenizer.json",)), _IMPORT),
     Foreign("sentencepiece", _named("a SentencePiece model, without a tokenizer.json", "*.model", "*.spm",
-                                    unless=("tokenizer.json",)), _CONVERT),
+                                    unless=("tokenizer.json",)), _IMPORT),
     Foreign("tiktoken", _named("tiktoken's ranks, without a tokenizer.json", "*.tiktoken",
                                unless=("tokenizer.json",)), _CONVERT),
     Foreign("wordpiece", _named("a list of word pieces, without a tokenizer.json", "vocab.txt",

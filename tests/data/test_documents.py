@@ -264,6 +264,18 @@ def test_a_window_never_leaves_its_document_and_an_epoch_leaves_nothing_out(
         assert ends == len(NAMES)
 
 
+def test_windows_take_a_vocabulary_beyond_256(names: Path) -> None:
+    encoded = documents(prepared(names, tokenizer="bpe", vocab_size=270))
+    assert encoded.tokenizer.dtype == np.uint16
+    windows = DocumentWindows(encoded, 8, batch_size=16, seed=1)
+    x, y = windows.batch(0)
+    starts = windows.starts[windows._index(0, 16).numpy()]
+    for row, target, start in zip(x, y, starts, strict=True):
+        n = int((target != NOT_COUNTED).sum())
+        assert row[:n].tolist() == encoded.ids[start : start + n].tolist()
+        assert target[:n].tolist() == encoded.ids[start + 1 : start + n + 1].tolist()
+
+
 @pytest.mark.parametrize(("world_size", "n_micro"), [(1, 1), (1, 4), (2, 2), (4, 1)])
 def test_parts_of_a_batch_join_to_the_batch_and_weigh_as_its_targets(
     names: Path, world_size: int, n_micro: int

@@ -123,6 +123,24 @@ def test_indices_train_without_a_tokenizer_and_leave_nothing_behind(tok: CharTok
     assert not folder.exists()
 
 
+def test_a_temporary_run_says_how_to_keep_it(
+    text: str, tok: CharTokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, says, is_silent_of in (
+        (None, 'run.save("runs/mine")   # its folder is temporary', "microgpt-generate"),
+        (tmp_path / "kept", f"microgpt-generate {tmp_path / 'kept'}", "run.save"),
+    ):
+        fit(new_gpt(tok.vocab_size), text, tok, steps=2, folder=folder, **QUICK)
+        out = capsys.readouterr().out
+        assert says in out
+        assert is_silent_of not in out
+
+
+def test_a_prompt_that_the_tokenizer_cannot_read_is_refused_before_training(text: str, tok: CharTokenizer) -> None:
+    with pytest.raises(DataError, match=r"U\+00DF.*in sample\.prompts"):
+        fit(new_gpt(tok.vocab_size), text, tok, steps=2, sample__prompts=["Gruß"], **QUICK)
+
+
 def test_a_validation_text_of_ones_own_is_scored(text: str, tok: CharTokenizer) -> None:
     run = fit(new_gpt(tok.vocab_size), text, tok, steps=3, val="the cat sat on the mat" * 9, **QUICK)
     assert run.summary["train_tokens"] == len(text)

@@ -21,6 +21,8 @@ CASES: list[dict[str, Any]] = [
     *({"mlp": name} for name in ("swiglu", "relu2")),
     {"norm_affine": False, "norm_place": "post"},
     {"n_kv_head": 2, "tie_weights": True},
+    {"residual": "parallel", "norm": "layernorm", "bias": True},
+    {"residual": "parallel", "norm_place": "sandwich", "resid_scale": True},
     {"logit_softcap": 3.0, "qk_norm": True},
     {"ngram_embed": 50, "prev_embed": 2, "pos": "learned"},
     {"value_embed": True, "resid_scale": True},

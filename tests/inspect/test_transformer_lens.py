@@ -16,6 +16,7 @@ EXPRESSED: list[dict[str, Any]] = [
     {"pos": "sinusoidal", "norm": "layernorm", "mlp": "relu"},
     {"pos": "none", "norm": "layernorm", "mlp": "gelu"},
     {"pos": "rope", "mlp": "swiglu"},
+    {"pos": {"name": "rope", "fraction": 0.5}, "norm": "layernorm", "bias": True, "residual": "parallel"},
     {"pos": "rope", "mlp": "swiglu", "n_kv_head": 2, "tie_weights": True},
     {"pos": "rope", "mlp": "geglu", "n_kv_head": 1},
 ]
@@ -54,6 +55,7 @@ def test_logits_and_attention_are_those_of_transformer_lens(lens: Any, knobs: di
 @pytest.mark.parametrize(
     ("knobs", "named"),
     [({"pos": "alibi"}, "pos=alibi"), ({"norm_place": "sandwich"}, "norm_place=sandwich"),
+     ({"residual": "parallel"}, "residual=parallel"), ({"pos": {"name": "rope", "fraction": 0.5}}, "pos.fraction=0.5"),
      ({"value_embed": True}, "value_embed=true"), ({"logit_softcap": 3.0}, "logit_softcap=3")],
 )  # fmt: skip
 def test_a_model_that_no_class_expresses_is_refused_by_the_parts_name(knobs: dict[str, Any], named: str) -> None:

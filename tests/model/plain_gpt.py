@@ -56,9 +56,10 @@ class PlainGPT(nn.Module):
 
     def block(self, at: str, x: Tensor, ids: list[int]) -> Tensor:
         place = self.c["norm_place"]
-        x = self.point(f"{at}.resid.pre", x)
+        x = entered = self.point(f"{at}.resid.pre", x)
         for i, sublayer, name in ((1, self.attention, "resid.mid"), (2, self.mlp, "resid.post")):
-            y = sublayer(at, x if place == "post" else self.norm(f"{at}.norm{i}", x), ids)
+            read = entered if self.c["residual"] == "parallel" else x
+            y = sublayer(at, x if place == "post" else self.norm(f"{at}.norm{i}", read), ids)
             y = self.norm(f"{at}.post_norm{i}", y) if place == "sandwich" else y
             x = self.norm(f"{at}.norm{i}", x + y) if place == "post" else x + y
             x = self.point(f"{at}.{name}", x)
@@ -103,11 +104,11 @@ class PlainGPT(nn.Module):
         return self.point(f"{at}.attn.out", sum(heads, self.w.get(f"{at}.attn.out.bias", torch.zeros(C))))
 
     def rotated(self, x: Tensor) -> Tensor:
-        """Pairs (i, i + D/2) as complex numbers, turned."""
-        T, D = x.shape[1:]
+        """Pairs (i, i + D/2) of the first D channels as complex numbers, turned."""
+        T, D = x.shape[1], int(x.shape[2] * self.c["pos"]["fraction"])
         angle = torch.arange(T)[:, None] * self.c["pos"]["theta"] ** (-torch.arange(0, D, 2) / D)
-        turned = torch.complex(x[..., : D // 2], x[..., D // 2 :]) * torch.polar(torch.ones_like(angle), angle)
-        return torch.cat((turned.real, turned.imag), -1)
+        turned = torch.complex(x[..., : D // 2], x[..., D // 2 : D]) * torch.polar(torch.ones_like(angle), angle)
+        return torch.cat((turned.real, turned.imag, x[..., D:]), -1)
 
     def added_positions(self, T: int) -> Tensor:
         name, C = self.c["pos"]["name"], self.c["n_embd"]

@@ -26,6 +26,8 @@ CASES: list[dict[str, Any]] = [
         for norm, place in itertools.product(SHIPPED[NormConfig], ("pre", "post", "sandwich"))
     ),
     *({"mlp": name, "bias": True} for name in SHIPPED[MLPConfig]),
+    *({"residual": "parallel", "norm_place": place} for place in ("pre", "sandwich")),
+    {"residual": "parallel", "norm": "layernorm", "bias": True, "pos": {"name": "rope", "fraction": 0.5}},
     {"n_kv_head": 2},
     {"n_kv_head": 1, "pos": "t5"},
     {"tie_weights": True},

@@ -20,6 +20,7 @@ OPTIONS = [
     {"norm_affine": False},
     {"mlp": "swiglu"},
     {"norm_place": "sandwich"},
+    {"residual": "parallel", "pos": {"name": "rope", "fraction": 0.5}},
     {"mlp_hidden": 24},
     {"bias": True},
     {"tie_weights": True},

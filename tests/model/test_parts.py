@@ -26,6 +26,7 @@ COMBINATIONS = [
     *({"norm": norm, "norm_place": place} for norm, place in itertools.product(NORMS, PLACES)),
     *({"mlp": mlp, "bias": bias} for mlp, bias in itertools.product(MLPS, [False, True])),
     *({"norm_place": place, "norm_affine": False, "bias": True} for place in PLACES),
+    *({"residual": "parallel", "norm_place": place, "norm": "layernorm"} for place in ("pre", "sandwich")),
 ]
 every_combination = pytest.mark.parametrize("parts", COMBINATIONS, ids=lambda parts: "-".join(map(str, parts.values())))
 
@@ -106,13 +107,14 @@ def test_what_no_stock_class_has_is_refused_by_name(parts: dict[str, Any]) -> No
     stock = {
         "norm": ("rmsnorm",),
         "norm_place": ("pre",),
+        "residual": ("sequential",),
         "mlp": ("gelu", "gelu_tanh", "relu", "relu2", "swiglu", "geglu"),
     }
     foreign = [f"{name}={parts[name]}" for name, known in stock.items() if name in parts and parts[name] not in known]
-    if config.norm.name == "layernorm":  # GPT-2's, whose positions are not rotated
-        foreign = [name for name in foreign if not name.startswith("norm=")] + ["pos=rope"]
+    if config.norm.name == "layernorm":  # GPT-NeoX's, whose residual may be parallel
+        foreign = [name for name in foreign if not name.startswith(("norm=", "residual="))]
     if not foreign:
-        assert family_for(config).model_type == "llama"
+        assert family_for(config).model_type == ("gpt_neox" if config.norm.name == "layernorm" else "llama")
         return
     with pytest.raises(UsageError) as refusal:
         family_for(config)
@@ -181,8 +183,12 @@ def test_the_mlps_dropout_acts_in_training_alone(make_gpt: Any) -> None:
 
 def test_norms_stand_where_the_placement_says(make_gpt: Any, ids: Any) -> None:
     """Against the formulas, with a sublayer's own function taken from the block."""
-    for place in PLACES:
-        model = make_gpt(norm="layernorm", norm_place=place, n_layer=1)
+    for place, residual in (
+        *((place, "sequential") for place in PLACES),
+        ("pre", "parallel"),
+        ("sandwich", "parallel"),
+    ):
+        model = make_gpt(norm="layernorm", norm_place=place, residual=residual, n_layer=1)
         block = model.blocks[0]
         seen: dict[str, Any] = {}
         model.wte.register_forward_hook(lambda m, a, out, seen=seen: seen.update(x=out))
@@ -201,7 +207,8 @@ def test_norms_stand_where_the_placement_says(make_gpt: Any, ids: Any) -> None:
         else:
             after = norm if place == "sandwich" else torch.nn.Identity()
             middle = x + after(a)
-            inputs, y = (norm(x), norm(middle)), middle + after(m)
+            inputs = norm(x), norm(x if residual == "parallel" else middle)
+            y = middle + after(m)
         torch.testing.assert_close((seen["attn_in"], seen["mlp_in"]), inputs)
         torch.testing.assert_close(seen["y"], y)
         torch.testing.assert_close(trunk, y if place == "post" else norm(y))
@@ -241,6 +248,8 @@ def test_configs_written_as_words_or_as_mappings_are_the_same() -> None:
         ({"mlp": {"name": ["gelu"]}}, "mlp.name: no MLP"),
         ({"mlp": 3}, "mlp: 3 is no MLP; one of "),
         ({"norm_place": "before"}, "norm_place: no such choice 'before'"),
+        ({"residual": "paralel"}, "residual: no such choice 'paralel'"),
+        ({"residual": "parallel", "norm_place": "post"}, "residual 'parallel' adds attention and MLP in one sum"),
     ],
 )
 def test_a_part_that_does_not_exist_is_refused_with_a_suggestion(values: dict[str, Any], message: str) -> None:

@@ -227,7 +227,10 @@ def test_a_run_in_use_and_a_checkpoint_of_another_model_vocabulary_or_corpus(
         check(train.main(longer), 2, f"process {os.getpid()} on ", capsys.readouterr())
     text = book.read_text()
     cases = {
-        "model.n_head: 3 -> 6, model.pos.name: rope -> alibi": (["model.n_head=6", "model.pos=alibi"], text),
+        "model.n_head: 3 -> 6, model.pos.fraction: 1.0 -> None, model.pos.name: rope -> alibi": (
+            ["model.n_head=6", "model.pos=alibi"],
+            text,
+        ),
         "vocab_size: 23 -> 24": ([], text + "§"),
         "data.tokenizer: char -> byte": (["data.tokenizer=byte"], text),
         "text (corpus: ": ([], text[::-1]),

@@ -222,7 +222,8 @@ def test_whichever_way_a_signal_ends_a_run_it_says_once_how_to_go_on(
 
 
 @pytest.mark.parametrize("module", ["torch", "lightning.pytorch.trainer"])
-def test_a_signal_while_python_imports_says_how_to_go_on(module: str) -> None:
+def test_a_signal_while_python_imports_says_how_to_go_on(module: str, tmp_path: Path) -> None:
+    (tmp_path / "a b.txt").write_text("a text\n" * 99)
     code = f"""
 import os, signal, sys
 class Finder:
@@ -233,7 +234,7 @@ sys.meta_path.insert(0, Finder)
 from microgpt.engine.commands.train import main
 sys.exit(main(["data.path=a b.txt", "seed=3"]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 143
     assert done.stdout == "nothing to save; start with: microgpt-train 'data.path=a b.txt' seed=3\n"
     assert done.stderr == "microgpt: stopped by SIGTERM\n"

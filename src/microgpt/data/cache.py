@@ -142,7 +142,8 @@ def cache_folder(named: str | None) -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "microgpt").absolute()
     except RuntimeError:  # a user without a home
-        return Path(tempfile.gettempdir(), f"microgpt-{os.getuid()}")
+        user = os.getuid() if hasattr(os, "getuid") else 0  # on Windows each user has a temporary folder
+        return Path(tempfile.gettempdir(), f"microgpt-{user}")
 
 
 def key(*facts: Any) -> str:

@@ -26,6 +26,7 @@ from microgpt.data.sources import Source, find_source
 from microgpt.data.token_files import SUFFIXES, checked_size, read_tokens
 from microgpt.data.tokenizer import Tokenizer, Unknown
 from microgpt.data.tokenizer.base import PRETRAINED
+from microgpt.data.tokenizer.boundaries import boundaries
 from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.data.tokenizer.ids import IdsTokenizer
 from microgpt.data.windows import Windows
@@ -146,11 +147,15 @@ def text_parts(config: DataConfig, source: Source, tokenizer: Tokenizer | None) 
 
 def document_parts(config: DataConfig, source: Source, tokenizer: Tokenizer | None) -> Parts:
     """The source's documents, each in one split."""
+    form = document_format(config)
     if tokenizer is not None and not isinstance(tokenizer, DocumentTokenizer):
-        what = f"data.documents={config.documents} for a model without tokens for a document's start and end"
-        raise UsageError(what, "data.documents", "leave it out, or train a model of your own")
+        assert form is not None
+        if (pair := boundaries(tokenizer)) is None:
+            what = f"data.documents={config.documents} for a model without tokens for a document's start and end"
+            raise UsageError(what, "data.documents", "leave it out, or train a model of your own")
+        tokenizer = DocumentTokenizer(tokenizer, form, pair)
     kind = type(tokenizer.inner) if tokenizer else _chosen(config.tokenizer)
-    form = document_format(config) or (tokenizer.form if tokenizer else None)
+    form = form or (tokenizer.form if tokenizer else None)
     assert form is not None
     documents = Documents.of(source, config.encoding, kind.decoding_errors, form)
     bounds = split_bounds(len(documents), config.val_fraction, config.test_fraction)

@@ -57,7 +57,7 @@ class DocumentWindows(Windows):
         drawn = self._index(low, high).cpu().numpy()
         starts, targets = torch.from_numpy(self.starts[drawn]), torch.from_numpy(self.targets[drawn])
         places = starts[:, None] + torch.arange(T + 1).clamp(max=targets[:, None])  # (b, T + 1), repeats its last token
-        rows = self._ids.index_select(0, places.flatten().to(self._ids.device)).view(places.shape)
+        rows = self._ids[places.to(self._ids.device)]  # index_select takes no uint16, which large vocabularies have
         return rows, torch.arange(T) >= targets[:, None]
 
 

@@ -121,18 +121,15 @@ class EncodedDocuments(EncodedText):
     A start token is context alone: it is not scored, and lengths per token do not count it.
     """
 
-    @property
-    def start_token(self) -> int:
-        """The token before each document."""
-        assert isinstance(self.tokenizer, DocumentTokenizer)
-        return self.tokenizer.start
-
     @cached_property
     def starts(self) -> np.ndarray:
         """The places of the start tokens: int64 (n,)."""
+        assert isinstance(self.tokenizer, DocumentTokenizer)
+        start, end = self.tokenizer.start, self.tokenizer.end
         ids, step = self.ids.numpy(), 1 << 22
-        found = [low + np.flatnonzero(ids[low : low + step] == self.start_token) for low in range(0, len(ids), step)]
-        return np.concatenate([np.empty(0, np.int64), *found])
+        found = [low + np.flatnonzero(ids[low : low + step] == start) for low in range(0, len(ids), step)]
+        places = np.concatenate([np.empty(0, np.int64), *found])
+        return places if start != end else places[::2].copy()  # no document holds the token: every other one is an end
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -146,8 +143,7 @@ class EncodedDocuments(EncodedText):
 
     def without_starts(self) -> np.ndarray:
         """The tokens that are scored, one document after another: what n-gram baselines predict."""
-        ids = self.ids.numpy()
-        scored: np.ndarray = ids[ids != self.start_token]
+        scored: np.ndarray = np.delete(self.ids.numpy(), self.starts)
         return scored
 
     @property
@@ -209,6 +205,8 @@ def _encoded(batch: list[str], tokenizer: DocumentTokenizer, name: str, number: 
         encoded_piece(document, tokenizer.inner, f"{name}, document {number + i}", 0)
         for i, document in enumerate(batch)
     ]
+    if tokenizer.boundaries:
+        _refuse_boundaries(parts, tokenizer, name, number)
     lengths = np.array([len(part.ids) for part in parts])
     ids = np.concatenate([part.ids for part in parts])
     unknown = sum((part.unknown for part in parts), Counter[str]())
@@ -226,3 +224,13 @@ def _with_boundaries(ids: np.ndarray, lengths: np.ndarray, tokenizer: DocumentTo
         is_text[places] = False
     out[is_text] = ids
     return out
+
+
+def _refuse_boundaries(parts: list[Ids], tokenizer: DocumentTokenizer, name: str, number: int) -> None:
+    """Check that no document holds a token that starts or ends one, which a text may spell in a pretrained model."""
+    for i, part in enumerate(parts):
+        for token, spelling in zip((tokenizer.start, tokenizer.end), tokenizer.names, strict=True):
+            if (part.ids == token).any():
+                what = f"the text {spelling!r}, which this model takes for a document's boundary"
+                fix = "leave it out of the text, or divide the text there by data.documents=separator"
+                raise DataError(what, f"{name}, document {number + i}", fix)

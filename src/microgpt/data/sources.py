@@ -4,6 +4,7 @@ Newlines are kept, a byte order mark is dropped, and several files are joined in
 """
 
 import codecs
+import contextlib
 import difflib
 import glob
 import io
@@ -116,7 +117,20 @@ def _own_text(name: str, encoding: str, cache: Path) -> Source:
         raise _unreadable(error, path) from error
     if glob.has_magic(name):
         return _matching(str(path), encoding, cache)
-    raise DataError("no such file or folder", shown_part(path), _near(path))
+    raise _missing(path)
+
+
+def require_path(name: str) -> None:
+    """Raise DataError if a text of one's own does not exist; what a pattern matches is not asked."""
+    path = Path(name)
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        path = path.expanduser()
+        if not path.exists() and not glob.has_magic(name):
+            raise _missing(path)
+
+
+def _missing(path: Path) -> DataError:
+    return DataError("no such file or folder", shown_part(path), _near(path))
 
 
 def _matching(pattern: str, encoding: str, cache: Path) -> Source:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from microgpt.engine.store.run_folder import write_text
+from microgpt.engine.store.run_folder import run_title, write_text
 from microgpt.errors import MachineError
 from microgpt.registry import Choice
 
@@ -41,8 +41,7 @@ class LoggedRun:
     @property
     def name(self) -> str:
         """The folder's name; for a sweep's point, whose folder is a number, the sweep's name too."""
-        folder = self.folder.resolve()
-        return f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name
+        return run_title(self.folder)
 
     def read_id(self, logger: str) -> str | None:
         """The id that a tracking service gave the run when it began; None for a new run."""

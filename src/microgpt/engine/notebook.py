@@ -24,6 +24,7 @@ from microgpt.engine import train as training
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.compose.given import as_overrides
 from microgpt.engine.config import RunConfig
+from microgpt.engine.fit.checks import check_uses
 from microgpt.engine.fit.finetune import Pretrained
 from microgpt.engine.fit.world import find_world
 from microgpt.engine.machine import device as machine
@@ -31,6 +32,7 @@ from microgpt.engine.plan.length import total_steps
 from microgpt.engine.prepare import Found
 from microgpt.engine.process import signals
 from microgpt.engine.process.stopping import newest_step
+from microgpt.engine.store.temporary import PREFIX
 from microgpt.engine.trained.run import Run
 from microgpt.errors import DataError, UsageError
 from microgpt.files import sha256_of
@@ -104,7 +106,7 @@ def fit(
     if tokenizer.vocab_size != model.vocab_size:
         what = f"a tokenizer of {tokenizer.vocab_size} tokens for a model of {model.vocab_size}"
         raise UsageError(what, "fit", "build the model with vocab_size=tokenizer.vocab_size")
-    path = Path(tempfile.mkdtemp(prefix="microgpt-")) if folder is None else Path(folder)
+    path = Path(tempfile.mkdtemp(prefix=PREFIX)) if folder is None else Path(folder)
     given = {"trainer.max_steps": steps, "hydra.run.dir": path}
     config = compose_run(as_overrides(["experiment=null", given], knobs)).config
     config = replace(config, model=model.config)
@@ -124,13 +126,15 @@ def found(config: RunConfig, corpus: Corpus, model: GPT) -> Found:
 
     Raises:
         UsageError: the config asks for several devices.
-        DataError: the text is shorter than a window.
+        DataError: the text is shorter than a window, or a prompt has unknown characters.
+        ConfigError: a knob exceeds the vocabulary.
     """
     accelerator = machine.resolve_accelerator(config.trainer.accelerator)
     world = find_world(config, accelerator)
     if world.size > 1:
         raise UsageError(f"{world.size} devices", "fit", "train with trainer__devices=1, or use train")
     machine.resolve_precision(config.trainer.precision, accelerator)
+    check_uses(config, corpus)
     windows = corpus.windows(config.data, config.model.block_size, config.seed)
     start = Pretrained(copy.deepcopy(model).cpu(), corpus.tokenizer, "the model as given")
     return Found(config, config, accelerator, world, corpus, start, total_steps(config, len(windows)))

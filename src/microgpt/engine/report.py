@@ -9,7 +9,8 @@ from microgpt.engine.config import RunConfig
 from microgpt.engine.process.notebook import is_notebook
 from microgpt.engine.process.optional import optional
 from microgpt.engine.store.metrics_file import read_curves
-from microgpt.engine.store.run_folder import RunDir
+from microgpt.engine.store.run_folder import RunDir, run_title
+from microgpt.engine.store.temporary import is_temporary
 from microgpt.engine.trained import figures
 from microgpt.engine.trained.evaluate import Score
 from microgpt.engine.trained.metrics import Metric
@@ -37,7 +38,8 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig, total: int) -> No
     log.info("%d steps, %.0f s of training, %s tokens/s", run.summary["step"], run.summary["train_seconds"],
              f"{run.summary['tokens_per_second']:,.0f}")  # fmt: skip
     log.info("next:")
-    for line in next_calls(run.path) if is_notebook() else next_commands(run.path):
+    is_python = is_notebook() or is_temporary(run.path)
+    for line in next_calls(run.path) if is_python else next_commands(run.path):
         log.info("  %s", line)
 
 
@@ -51,11 +53,12 @@ def next_commands(path: Path) -> list[str]:
 
 
 def next_calls(path: Path) -> list[str]:
-    """What to type next in a notebook."""
+    """What to type next in Python."""
+    later = f"run = microgpt.load({str(path)!r})   # later, or in another notebook"
     return [
         'print(run.generate("..."))   # or: for piece in run.stream("..."): print(piece, end="")',
         "run.plot()   run.metrics   run.summary",
-        f"run = microgpt.load({str(path)!r})   # later, or in another notebook",
+        'run.save("runs/mine")   # its folder is temporary' if is_temporary(path) else later,
     ]
 
 
@@ -91,5 +94,5 @@ def draw_report(run: Run, score: Score | None) -> None:
         OSError: the folder cannot be written.
     """
     curves = read_curves(RunDir(run.path).metrics)
-    figure = figures.report(curves, run.summary.get("baselines", {}), score, run.path.name)
+    figure = figures.report(curves, run.summary.get("baselines", {}), score, run_title(run.path))
     figure.savefig(run.path / "report.png", dpi=110)

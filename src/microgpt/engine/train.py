@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from microgpt import streams
 from microgpt.data import unknown
 from microgpt.data.corpus import Corpus
 from microgpt.engine.compose.compose import compose_run
@@ -17,7 +18,7 @@ from microgpt.engine.fit.training import Training
 from microgpt.engine.machine import device as machine
 from microgpt.engine.plan.plan import make_plan
 from microgpt.engine.prepare import Found, find, set_up
-from microgpt.engine.process import signals
+from microgpt.engine.process import cluster, signals
 from microgpt.engine.process.logs import logging_to, quiet_lightning
 from microgpt.engine.process.notebook import is_notebook
 from microgpt.engine.process.optional import optional
@@ -58,6 +59,8 @@ def train(
     with signals.handled(ResumeHint(arguments)):
         composed = compose_run(list(overrides), Path(config_dir).expanduser() if config_dir else None, trust)
         signals.at_stop(ResumeHint(arguments, None if composed.must_be_new else composed.run_dir))
+        if composed.notice and cluster.this_rank().is_first:
+            streams.warn(f"note: {composed.notice}")
         return run(composed.config, composed.run_dir, arguments, began, composed.must_be_new)
 
 

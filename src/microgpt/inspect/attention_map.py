@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from microgpt.inspect import page
+from microgpt.inspect import attention_page, page
 from microgpt.inspect.figures import heat
 from microgpt.inspect.text import Text
 
@@ -24,18 +24,30 @@ class AttentionMap:
     "(T, T): rows sum to 1."
     text: Text
 
+    @property
+    def largest(self) -> float:
+        """The largest weight, without the first quarter of the rows, which have few tokens to share it."""
+        return float(self.weights[len(self.weights) // 4 :].max())
+
     def plot(self) -> Any:
         """The map; a matplotlib figure."""
         labels = self.text.labels()
-        figure, axes = heat(self.weights, "attention", labels, labels, most=1.0)
-        axes.set_title(f"layer {self.layer}, head {self.head}", fontsize=10)
-        axes.set_xlabel("to")
-        axes.set_ylabel("from")
+        future = np.triu(np.ones(self.weights.shape, bool), 1)
+        seen = np.where(future, np.nan, self.weights)
+        figure, axes = heat(seen, "attention", labels, labels, most=self.largest)
+        axes.set_title(f"layer {self.layer}, head {self.head}, {len(labels)} tokens", fontsize=9)
+        axes.set_ylabel("this token ...")
+        axes.set_xlabel("... looks at this one")
         return figure
 
+    def _title(self) -> str:
+        return f"attention of layer {self.layer}, head {self.head}"
+
     def _repr_html_(self) -> str:
-        tokens, weights = self.text.tokens[-MOST:], self.weights[-MOST:, -MOST:]
-        levels = np.ceil(page.LEVELS * np.clip(weights - 0.01, 0, 1)).astype(int)
-        note = "click a token to see where it looks; " + page.legend(("attention 0", "1"), GREEN)
-        title = f"attention of layer {self.layer}, head {self.head}"
-        return page.framed(title, page.choosable(tokens, levels, GREEN), note)
+        T = len(self.text.tokens)
+        first = max(0, T - MOST)
+        body = attention_page.view(self.text.tokens[first:], self.weights[first:, first:], self.largest, GREEN, first)
+        part = f"the last {MOST} of {T} tokens; plot() draws all. " if first else ""
+        how = "Point at a token, or choose one by a click and the arrow keys, to see where it looks. "
+        note = part + how + page.legend(("Attention 0", f"{self.largest:.2f}, the head's largest"), GREEN)
+        return page.framed(self._title(), body, note)

@@ -9,8 +9,9 @@ head's row of the token. Norms are not linear; each is held at what it did to th
 
 So the parts add up to the logit exactly, and a part's share is what it would take away at the same norms, not what the
 model would do without it: parts act through later ones too, which ablation (`patched`) shows. It holds for norms before
-(pre), after (post) and around (sandwich) sublayers, and with `resid_scale`. The attention's and the norms' biases are
-parts of their own; an MLP's belong to it. With `logit_softcap` the logit before the cap is attributed.
+(pre), after (post) and around (sandwich) sublayers, with a parallel residual and with `resid_scale`. The biases of the
+attention and of norms are parts of their own; an MLP's belong to it. With `logit_softcap` the logit before the cap is
+attributed.
 
 Elhage et al., https://transformer-circuits.pub/2021/framework/index.html, section "direct path".
 """

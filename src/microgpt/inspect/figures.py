@@ -37,15 +37,20 @@ def token_axis(labels: Sequence[str], height: float) -> tuple[Any, Any]:
 def heat(
     values: np.ndarray, unit: str, columns: Sequence[str], rows: Sequence[str], most: float | None = None
 ) -> tuple[Any, Any]:
-    """A figure of (rows, columns) numbers as colours; if any is negative, white is zero and red below it."""
+    """A figure of (rows, columns) numbers as colours, none for NaN; if any is negative, white is zero and red below it.
+
+    Args:
+        most: the number of the darkest colour; larger ones have it too.
+    """
     width = max(3.6, 0.26 * min(len(columns), MOST_LABELS) + 1.8)
     figure, axes = canvas(width, max(2.4, 0.26 * min(len(rows), MOST_LABELS) + 1.0))
     bound = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     signed = bool(np.nanmin(values, initial=0.0) < 0)
     image = axes.imshow(
-        values, cmap="RdBu" if signed else "viridis", vmin=-bound if signed else 0, vmax=most or bound,
+        values, cmap="RdBu" if signed else "Blues", vmin=-bound if signed else 0, vmax=most or bound,
         aspect="auto", interpolation="nearest",
     )  # fmt: skip
+    axes.grid(visible=False)
     ticks(axes.set_xticks, columns)
     ticks(axes.set_yticks, rows)
     figure.colorbar(image, label=unit)
@@ -57,3 +62,11 @@ def ticks(setter: Any, labels: Sequence[str]) -> None:
     every = -(-len(labels) // MOST_LABELS) or 1
     places = list(range(0, len(labels), every))
     setter(places, [drawable(labels[i]) for i in places], fontsize=8)
+
+
+def ink_on(image: Any, value: float) -> str:
+    """Black or white, whichever is readable on the colour of a value; black where there is none."""
+    if value != value:
+        return "#111111"
+    red, green, blue, _ = image.cmap(image.norm(value))
+    return "#111111" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.55 else "#ffffff"

@@ -88,7 +88,7 @@ def head_importance(run: Run, text: str, patch: Patch = zero) -> HeadScores:
     finally:
         model.train(was_training)
     bits = values / math.log(2) / max(1, scored)
-    return HeadScores("loss rise without each head", "bits per character", bits)
+    return HeadScores(f"loss rise without each head, n = {scored} characters", "bits per character", bits)
 
 
 def windows_of(ids: Tensor, T: int) -> list[tuple[Tensor, Tensor]]:
@@ -144,7 +144,7 @@ def induction_score(model: GPT | Run, length: int | None = None, rows: int = 8, 
     finally:
         model.train(was_training)
     scores = [tap.scores[layer].cpu().numpy() for layer in range(model.config.n_layer)]
-    return HeadScores("induction", "induction score", np.stack(scores))
+    return HeadScores(f"induction, n = {rows} texts of 2 x {n} tokens", "induction score", np.stack(scores))
 
 
 class _Induction:

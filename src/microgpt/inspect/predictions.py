@@ -11,11 +11,13 @@ from torch import Tensor
 
 from microgpt.errors import UsageError
 from microgpt.inspect import page
-from microgpt.inspect.figures import drawable, heat, token_axis
+from microgpt.inspect.figures import drawable, heat, ink_on, token_axis
 from microgpt.inspect.text import Text
 from microgpt.model import GPT
 
 ORANGE, BLUE = "240,120,20", "60,130,240"
+SHOWN_BEFORE = 12
+"""Tokens of the text in a figure's title."""
 SURPRISED = 8.0
 """Bits from which a token has the darkest shade: one chance in 256."""
 
@@ -44,6 +46,9 @@ class Surprisal:
         figure, axes = token_axis(self.text.labels(), 2.6)
         axes.bar(range(len(self.nats)), self.bits, color="tab:orange")
         axes.set_ylabel("surprisal (bits)")
+        if len(self.nats) > 1:
+            mean = f"{self.bits_per_character:.3f} bits per character"
+            axes.set_title(f"surprisal, n = {len(self.nats) - 1} predicted tokens\n{mean}", fontsize=9)
         return figure
 
     def _repr_html_(self) -> str:
@@ -85,6 +90,8 @@ class TopTokens:
         axes.bar(range(self.ids.shape[1]), self.probabilities[-1], color="tab:blue")
         axes.set_ylabel("probability")
         axes.set_xlabel("next token")
+        last = drawable("".join(self.text.labels()[-SHOWN_BEFORE:]))
+        axes.set_title(f"the {self.ids.shape[1]} likeliest after {last}", fontsize=9)
         return figure
 
     def _repr_html_(self) -> str:
@@ -124,10 +131,16 @@ class LogitLens:
 
     def plot(self) -> Any:
         """The surprisal of the next token by stage and token; a matplotlib figure."""
-        figure, axes = heat(self.nats / math.log(2), "next token (bits)", self.text.labels(), list(self.stages))
+        bits = self.nats / math.log(2)
+        small: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7}
+        figure, axes = heat(bits, "surprisal (bits)", self.text.labels(), list(self.stages))
         if self.ids.shape[1] <= 48:
             for (s, t), i in np.ndenumerate(self.ids):
-                axes.text(t, s, drawable(self.text.label(int(i))), ha="center", va="center", fontsize=7, color="w")
+                axes.text(
+                    t, s, drawable(self.text.label(int(i))), color=ink_on(axes.images[0], float(bits[s, t])), **small
+                )
+        axes.set_title("logit lens: the likeliest next token\ncolour: the text's own next token", fontsize=9)
+        axes.set_xlabel("after this token")
         return figure
 
     def _repr_html_(self) -> str:

@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from microgpt.data.tokenizer import Tokenizer
+from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.errors import UsageError
-from microgpt.text import printable
+from microgpt.text import cut, printable
 
 VISIBLE = {"\n": "⏎", "\t": "⇥", " ": "␣"}
 """Symbols for white space, where a token stands alone."""
@@ -16,14 +17,15 @@ VISIBLE = {"\n": "⏎", "\t": "⇥", " ": "␣"}
 
 def characters(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     """The number of characters that each token adds to its text; the tokens of a byte-level character count once."""
-    if type(tokenizer).token_lengths is not Tokenizer.token_lengths:
+    texts = tokenizer.inner if isinstance(tokenizer, DocumentTokenizer) else tokenizer
+    if type(texts).token_lengths is not Tokenizer.token_lengths:
         lengths = tokenizer.token_lengths()[1]
         return [int(lengths[i]) for i in ids]
     ends = [len(tokenizer.decode(ids[:n])) for n in range(len(ids) + 1)]
     return [b - a for a, b in pairwise(ends)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Text:
     """The tokens of a text, and the way to show others of the vocabulary."""
 
@@ -33,6 +35,9 @@ class Text:
     "Each token's number of characters."
     decode: Callable[[int], str]
     encode: Callable[[str], Sequence[int]]
+
+    def __repr__(self) -> str:
+        return f"Text({cut(''.join(self.tokens), 40)!r})"
 
     @classmethod
     def of_ids(cls, ids: Sequence[int]) -> "Text":

@@ -19,8 +19,8 @@ TOLERANCE = 1e-4
 def to_transformer_lens(run: Run) -> Any:
     """The model as a `TransformerBridge` of TransformerLens 4, with the run's tokenizer, in float32 and eval mode.
 
-    It goes by way of the class of transformers that expresses the model, GPT-2's, Llama's or Qwen3's. The logits are
-    compared before it is returned.
+    It goes by way of the class of transformers that expresses the model, GPT-2's, GPT-NeoX's, Llama's or Qwen3's. The
+    logits are compared before it is returned.
 
     Raises:
         UsageError: none of these classes expresses the model; names the parts that prevent it.

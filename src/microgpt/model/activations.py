@@ -6,7 +6,7 @@ C = n_embd, H heads, H_kv heads of keys and values, D = C / H, Tk keys, V vocabu
     embed                          (B, T, C)        the residual stream that enters the first layer
     pos.bias                       (H, T, Tk)       the position scheme's addition to the scores, if it has one
     blocks.L.resid.pre             (B, T, C)        the layer's input
-    blocks.L.resid.mid             (B, T, C)        the stream after attention
+    blocks.L.resid.mid             (B, T, C)        the stream after attention; in a parallel block, the MLP reads .pre
     blocks.L.resid.post            (B, T, C)        the layer's output
     blocks.L.attn.q                (B, H, T, D)     queries as they meet the keys: normalised and rotated
     blocks.L.attn.k, .v            (B, H_kv, Tk, D) keys; values, with the value embedding

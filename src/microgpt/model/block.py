@@ -15,11 +15,15 @@ class Block(nn.Module):
         pre       x + f(norm(x))              GPT-2, Llama (Xiong et al., https://arxiv.org/abs/2002.04745)
         post      norm(x + f(x))              the original Transformer (https://arxiv.org/abs/1706.03762)
         sandwich  x + norm(f(norm(x)))        CogView (https://arxiv.org/abs/2105.13290), Gemma 2
+
+    With `config.residual=parallel` the MLP reads the layer's input instead of the stream after attention, so that
+    neither waits for the other: x + attn(norm1(x)) + mlp(norm2(x)), as in GPT-J and GPT-NeoX
+    (https://arxiv.org/abs/2204.06745).
     """
 
     def __init__(self, config: GPTConfig, layer: int, vocab_size: int) -> None:
         super().__init__()
-        self.place = config.norm_place
+        self.place, self.is_parallel = config.norm_place, config.residual == "parallel"
         self.norm1 = config.build_norm()
         self.attn = Attention(config, layer, vocab_size)
         self.norm2 = config.build_norm()
@@ -32,7 +36,7 @@ class Block(nn.Module):
             x = self.norm1(x + self.attn(x, context))
             return self.norm2(torch.add(x, self.mlp(x)))  # type: ignore[no-any-return]
         if self.place == "sandwich":
-            x = x + self.post_norm1(self.attn(self.norm1(x), context))
-            return torch.add(x, self.post_norm2(self.mlp(self.norm2(x))))
-        x = x + self.attn(self.norm1(x), context)
-        return torch.add(x, self.mlp(self.norm2(x)))
+            middle = x + self.post_norm1(self.attn(self.norm1(x), context))
+            return torch.add(middle, self.post_norm2(self.mlp(self.norm2(x if self.is_parallel else middle))))
+        middle = x + self.attn(self.norm1(x), context)
+        return torch.add(middle, self.mlp(self.norm2(x if self.is_parallel else middle)))

@@ -34,6 +34,8 @@ class GPTConfig(Config):
     "Normalisation of the residual stream."
     norm_place: Literal["pre", "post", "sandwich"] = "pre"
     "Norms before each sublayer, after each residual sum, or before and after each sublayer."
+    residual: Literal["sequential", "parallel"] = "sequential"
+    "Whether a block's MLP reads the stream after attention, or beside it the block's input (GPT-NeoX)."
     norm_eps: Positive = 1e-5
     "Added to the variance before the square root."
     norm_affine: bool = True
@@ -115,6 +117,9 @@ class GPTConfig(Config):
         if self.prev_embed >= self.block_size:
             what = f"prev_embed {self.prev_embed} looks beyond a context of {self.block_size}"
             yield Fault("prev_embed", what, f"prev_embed={self.block_size - 1} at most")
+        if self.residual == "parallel" and self.norm_place == "post":
+            what = "residual 'parallel' adds attention and MLP in one sum, and norm_place 'post' normalises two"
+            yield Fault("residual", what, "set norm_place=pre or norm_place=sandwich")
         if self.init == "zero" and self.tie_weights:
             what = "init 'zero' makes a head of zeros, and tie_weights makes it the token embedding"
             yield Fault("init", what, "set tie_weights=false or init=gpt2")

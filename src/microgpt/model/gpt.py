@@ -56,7 +56,7 @@ class GPT(nn.Module, Patchable):
     def from_pretrained(
         cls, name_or_folder: str | Path, *, block_size: int | None = None, dropout: float = 0.0
     ) -> "GPT":
-        """Load a trained model of the GPT-2, Llama or Qwen3 architecture, in eval mode and in its stored dtype.
+        """Load a trained GPT-2, GPT-NeoX, Llama, Mistral, Qwen2 or Qwen3, in eval mode and in its stored dtype.
 
         Args:
             name_or_folder: a folder in Hugging Face's format or in ours, or a name on the Hugging Face Hub (`gpt2`),

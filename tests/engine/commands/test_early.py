@@ -24,7 +24,10 @@ MISTAKES = (
     "optim.name=lion", "trainer.max_steps=1 trainer.max_epochs=1", "model.n_layer=1000000",
     "data.batch_size=1000000000",
     "model.block_size=100000000 plan=true", "-m model.n_layr=1,2", "-m model.n_embd=128,129", "--config-dir gone",
-    "experiment=gone", "trainer.micro_batch_size=7", "logger.wandb.projct=x", "callbacks.timer.minutes=0",
+    "experiment=gone", "data.path=gone.txt", "-m data.path=gone.txt seed=1,2", "data.path=gone/*.txt model.n_head=5",
+    "debug=True", "experiment=nanogpt-char model=llama model.n_layr=2", "experiment=finetune-gpt2 model=llama",
+    "name=a b", "--device=cpu --n_layer=3",
+    "trainer.micro_batch_size=7", "logger.wandb.projct=x", "callbacks.timer.minutes=0",
     "model.mlp=glu",
     "sample.temperature=-1", "checkpoint.keep=0", "lora.rank=-1", "model.pos=t5 model.pos.max_distance=3",
 )  # fmt: skip
@@ -56,6 +59,16 @@ def test_a_mistake_is_answered_without_torch_and_in_the_same_words(
     given, seconds = done.stdout.split()
     assert int(given) == code != 0
     assert float(seconds) < 2.0  # 0.5 on a quiet machine
+
+
+@pytest.mark.parametrize("command", ["generate", "evaluate", "export"])
+def test_a_run_that_does_not_exist_is_answered_without_torch(command: str, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    code = RUN.replace("commands.train", f"commands.{command}")
+    words = ["runs/gone", *(["out"] if command == "export" else [])]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr == "microgpt: error: no such run 'runs/gone'; runs/ has first\n"
+    assert done.stdout.split()[0] == "4"
 
 
 def test_the_outline_has_every_knob_default_family_and_member_of_the_real_configuration(light: type[Config]) -> None:

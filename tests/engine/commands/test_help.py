@@ -205,6 +205,8 @@ def test_help_of_a_part_shows_its_paper_and_all_its_knobs(path: str, capsys: pyt
         ("experiment.speedrun/plain", "microgpt-train experiment=speedrun/plain"),
         ("data.tokenizer.bpe", "https://arxiv.org/abs/1508.07909"),
         ("eval.protocol.sliding", "eval.protocol=sliding: "),
+        ("experiment", "experiment=quick\n    The default: a minute or two on a laptop's CPU.\n"),
+        ("debug", "debug=shapes\n    The shapes of one forward pass"),
     ],
 )
 def test_help_of_a_word_shows_what_it_names(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

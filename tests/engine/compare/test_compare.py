@@ -17,7 +17,7 @@ from microgpt.engine.compare.compare import difference, summarise, t_quantile, t
 from microgpt.engine.compare.tables import as_csv, as_json, as_latex, as_markdown, as_text
 from microgpt.errors import CheckpointError, UsageError
 
-ROPE: dict[str, Any] = {"name": "rope", "theta": 10000.0}
+ROPE: dict[str, Any] = {"name": "rope", "theta": 10000.0, "fraction": 1.0}
 
 
 def plant(folder: Path, pos: Any, seed: int, summary: Mapping[str, Any] | None = None, **optim: Any) -> Path:

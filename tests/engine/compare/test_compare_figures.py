@@ -1,6 +1,7 @@
 """Figures of a comparison: honest titles, sorted legends, baselines, a heat map and parallel coordinates."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,17 @@ def test_a_title_says_best_of_only_if_something_is_left_out(values: range, title
     assert len(many.axes[0].lines) >= 10
 
 
+def test_a_title_speaks_of_seeds_only_where_there_are_several() -> None:
+    both = comparison(("lr", [1, 2]))
+    alone = Comparison(both.metric, both.knobs, tuple(replace(g, scores={"1": g.scores["1"]}) for g in both.groups))
+    for draw in (lambda c: figures._score_by(c, "lr", "light"), lambda c: figures._quality_by_time(c, "light")):
+        several, one = draw(both), draw(alone)
+        assert several is not None
+        assert one is not None
+        assert several.axes[0].get_title().endswith(", mean ± std over seeds, n = 2")
+        assert one.axes[0].get_title().endswith(", one run each")
+
+
 def test_legends_are_sorted_by_value() -> None:
     drawn = figures._score_by(comparison(("n", [12, 2, 4]), ("lr", [1, 2])), "lr", "light")
     assert drawn is not None
@@ -73,6 +85,7 @@ def test_two_knobs_make_a_heat_map_with_every_mean_and_a_star() -> None:
     assert len(cells) == 6
     assert sum(cell.startswith("★") for cell in cells) == 1
     assert "★ 1.5050" in cells
+    assert drawn.axes[1].get_ylabel() == "val/loss (nats per token)"
     assert heat_map(comparison(("lr", [1, 2])), "light") is None
     assert heat_map(comparison(("lr", [1, 2]), ("n", [3])), "light") is None
 
@@ -82,9 +95,13 @@ def test_three_knobs_make_parallel_coordinates() -> None:
     drawn = parallel_coordinates(made, "light")
     assert drawn is not None
     axes = drawn.axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["lr", "n", "pos", "val/loss"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["lr", "n", "pos", "val/loss\n(nats per token)"]
     settings = [line for line in axes.lines if len(line.get_xdata()) == 4]
     assert len(settings) == 12
     assert [line.get_linestyle() for line in settings].count("--") == 1
     assert settings[-1].get_ydata()[-1] == 0  # the best, drawn last
+    top = max(line.get_zorder() for line in settings)
+    for value in axes.texts:  # no line crosses a value
+        assert value.get_bbox_patch() is not None
+        assert value.get_zorder() > top
     assert parallel_coordinates(comparison(("lr", [1, 2]), ("n", [3, 4])), "light") is None

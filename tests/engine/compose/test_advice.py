@@ -37,6 +37,16 @@ SAID = {
     "--n-layer 3": "knobs have no dashes: write model.n_layer=3",
     "--batch_size 3": "here that is: data.batch_size=3",
     "--model.n_layr=3": "knobs have no dashes: did you mean 'model.n_layer'?",
+    "debug=True": "debug: no such choice 'True'; one of fast, none, overfit, profile, shapes",
+    "experiment=3": "experiment: no such choice '3'; one of ",
+    "model={}": "model: no such choice '{}'; one of ",
+    "debug=default": "debug=default: there is no such choice; here that is: debug=fast, overfit, profile or shapes",
+    "callbacks=default": "callbacks=default: there is no such choice; here that is: nothing",
+    "name=my first try": "name: the shell cut 'my first try' at its spaces; quote a value with spaces: 'name=my first",
+    "-m model.pos=rope, alibi seed=1": "model.pos: the shell cut 'rope, alibi' at its spaces; write no space after a "
+    "comma: model.pos=rope,alibi",
+    "data.path=my book.txt": "quote a value with spaces: 'data.path=my book.txt'",
+    "seed=3 tags=[a, b]": "tags: the shell cut '[a, b]' at its spaces; quote a value with spaces: 'tags=[a, b]'",
     "--epochs 3": "here that is: trainer.max_epochs=3",
 }
 
@@ -48,6 +58,16 @@ def test_what_is_typed_by_habit_is_answered_with_what_to_type(typed: str, capsys
     assert error.startswith("microgpt: error: ")
     assert SAID[typed] in error
     assert error.count("\n") == 1
+
+
+def test_every_option_of_a_line_pasted_from_elsewhere_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--device=cpu", "--block_size=64", "--batch_size", "12", "--nonsense", "seed=3"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "microgpt: error: --device=cpu: no such option; here that is: trainer.accelerator=cpu",
+        "microgpt: error: --block_size=64: no such option; knobs have no dashes: write model.block_size=64",
+        "microgpt: error: --batch_size: no such option; here that is: data.batch_size=12",
+        "microgpt: error: --nonsense: no such option; knobs have no dashes: write key=value; see --help",
+    ]
 
 
 @pytest.mark.parametrize("place", ["", "trainer.", "model.", "training."])

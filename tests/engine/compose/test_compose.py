@@ -19,7 +19,7 @@ def test_the_literal_commands_of_the_contract_compose() -> None:
     config = compose_run(["model.pos=rope", "trainer.precision=bf16-mixed"]).config
     assert (config.model.pos.name, config.trainer.precision) == ("rope", "bf16-mixed")
     config = compose_run(["model.pos=rope", "model.pos.theta=5e5"]).config
-    assert config.model.pos.to_dict() == {"name": "rope", "theta": 5e5}
+    assert config.model.pos.to_dict() == {"name": "rope", "theta": 5e5, "fraction": 1.0}
     config = compose_run(["model=gpt-nano", "data.path=book.txt"]).config
     assert (config.model.n_layer, config.model.n_head, config.model.n_embd, config.data.path) == (3, 3, 48, "book.txt")
 

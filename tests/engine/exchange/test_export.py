@@ -218,7 +218,7 @@ def test_help_and_errors_come_from_the_formats_and_import_nothing_heavy(
         "--format": "argument --format: expected one argument",
     }
     for words, said in mistakes.items():
-        assert main(["run", "out", "--import", mine, *words.split()]) == 2
+        assert main([str(tmp_path), "out", "--import", mine, *words.split()]) == 2
         assert said in capsys.readouterr().err
     assert main(["run", "out", "--import", str(tmp_path / "gone.py")]) == 2
     assert "no such file" in capsys.readouterr().err

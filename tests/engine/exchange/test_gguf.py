@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 import torch
 
 from microgpt import ByteTokenizer, CharTokenizer, load
+from microgpt.data.document_format import DocumentFormat
 from microgpt.data.tokenizer import BPETokenizer, HFTokenizer, Tokenizer
+from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.engine.commands.export import main
 from microgpt.engine.commands.import_ import main as import_main
 from microgpt.engine.exchange.export import export
@@ -111,6 +114,74 @@ def test_an_end_token_ends_a_text(llama_cpp: Any, tmp_path: Path) -> None:
     assert again.encode("a<|endoftext|>b") == tokens.encode("a<|endoftext|>b")
 
 
+def of_documents(kind: str) -> DocumentTokenizer:
+    """A tokenizer of documents, whose boundaries are its own, or a pretrained vocabulary's."""
+    form = DocumentFormat("jsonl", jsonl_key="story")
+    if kind == "pretrained":
+        return DocumentTokenizer(with_end(tokenizer("bpe")), form, (0, 0))
+    return DocumentTokenizer(tokenizer(kind), form)
+
+
+@pytest.mark.parametrize("kind", ["char", "ascii", "byte", "bpe", "pretrained"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_llama_cpp_begins_and_ends_the_documents_of_a_model_as_we_do(
+    llama_cpp: Any, tmp_path: Path, family: str, kind: str
+) -> None:
+    tokens = of_documents(kind)
+    run = made(tmp_path, family, tokens)
+    start, end = tokens.start, tokens.end
+    texts = [TEXT, "  the  cat\n\n\nsat", "A"]
+    if kind == "ascii":
+        texts = [run.tokenizer.decode(run.tokenizer.with_unknown("skip").encode(text)) for text in texts]
+    path = written(run, tmp_path / "model.gguf")
+    found = llama_cpp.compare(run, path, texts, n=20)
+    assert found["tokens"] == [True] * len(texts)
+    assert found["logits"] < 1e-3
+    assert found["greedy"]
+    theirs = llama_cpp.LlamaCpp(path, 96)
+    assert theirs.encode("cat", special=True) == run.tokenizer.prompt("cat")
+    assert theirs.encode("", special=True) == [start]
+    for token in range(0, run.model.vocab_size, 7):
+        answer = theirs.complete([start], 3, logit_bias=[[token, 1e4]])
+        assert answer["stop_type"] == ("eos" if token == end else "limit")
+    assert theirs.complete([start], 3, logit_bias=[[end, 1e4]])["stop_type"] == "eos"
+    again = tokenizer_of(read_header(path))
+    assert isinstance(again, DocumentTokenizer)
+    assert (again.form, again.boundaries) == (tokens.form, tokens.boundaries)
+    assert (again.start, again.end, again.end_tokens()) == (start, end, run.tokenizer.end_tokens())
+    assert again.encode(texts[1]) == run.tokenizer.encode(texts[1])
+    assert again.decode([start, *again.encode("cat"), end]) == "cat\n"
+
+
+def put(change: dict[str, Any], fields: dict[str, Any]) -> None:
+    fields.update(change)
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "{", '{"kind": "rows"}', "[]", '{"kind": "lines", "separator": "", "jsonl_key": "t"}']
+)
+def test_a_damaged_form_of_documents_is_one_line(tmp_path: Path, odd: str) -> None:
+    gguf = pytest.importorskip("gguf", reason="gguf is not installed")
+    path = written(made(tmp_path, "llama", of_documents("char")), tmp_path / "good.gguf")
+    value = ([gguf.GGUFValueType.STRING], odd)
+    changed = edited(path, tmp_path / "changed.gguf", lambda fields: fields.update({"microgpt.documents": value}))
+    assert outcome(changed) != "read"
+    for key in ("bos", "eos"):
+        number = ([gguf.GGUFValueType.UINT32], 10**6)
+        change = {f"tokenizer.ggml.{key}_token_id": number}
+        edited(path, tmp_path / f"{key}.gguf", partial(put, change))
+        assert "start and end are none of its tokens" in outcome(tmp_path / f"{key}.gguf")
+
+
+def test_the_end_token_of_a_chat_model_is_read_from_the_file(tmp_path: Path) -> None:
+    tokens = with_end(tokenizer("bpe"))
+    run = made(tmp_path, "llama", tokens.with_ends([7]))  # not the one that its name suggests
+    again = tokenizer_of(read_header(written(run, tmp_path / "model.gguf")))
+    assert again.end_tokens() == (7,)
+    plain = made(tmp_path, "llama", tokenizer("bpe"))  # ends at a byte that no text has, as llama.cpp needs one
+    assert tokenizer_of(read_header(written(plain, tmp_path / "plain.gguf"))).end_tokens() == ()
+
+
 def with_end(tokens: Tokenizer) -> HFTokenizer:
     """The same subwords with an end token."""
     description = json.loads(tokens.tokenizer_json())
@@ -178,6 +249,12 @@ def test_blocks_are_dequantized_as_the_gguf_package_does(name: str) -> None:
         ({"mlp": "relu2"}, "mlp=relu2: llama.cpp's llama has swiglu alone"),
         ({"mlp": "gelu", "norm": "layernorm", "pos": "learned"}, "n_kv_head=2"),
         ({"logit_softcap": 15.0}, "logit_softcap=15"),
+        ({"residual": "parallel"}, "residual=parallel"),
+        ({"pos": {"name": "rope", "fraction": 0.5}}, "pos.fraction=0.5"),
+        (
+            {"norm": "layernorm", "mlp": "gelu", "n_kv_head": None, "residual": "parallel"},
+            "GPTNeoXForCausalLM, which we",
+        ),
     ],
 )
 def test_models_that_llama_cpp_lacks_are_refused_before_a_file_appears(

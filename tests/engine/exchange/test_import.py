@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from microgpt import load
 from microgpt.engine.commands.import_ import main
-from microgpt.engine.exchange.nanogpt import read_checkpoint, read_meta, read_plain, rename
+from microgpt.engine.exchange.filled import rename
+from microgpt.engine.exchange.nanogpt import NAMES, read_checkpoint, read_meta, read_plain
 from microgpt.errors import CheckpointError, UsageError
 
 LETTERS = "\n !abcdefghijklé日"
@@ -221,7 +222,27 @@ def test_nothing_in_a_checkpoint_is_lost_in_silence(tmp_path: Path, name: str, v
     torch.save(state, ckpt)
     with pytest.raises(CheckpointError) as refusal:
         read_checkpoint(ckpt)
-    assert rename(inner) in str(refusal.value) or inner in str(refusal.value)
+    assert rename(inner, NAMES) in str(refusal.value) or inner in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [({"vocab_size": 1 << 36}, "bytes in"), ({"vocab_size": 0}, "a vocabulary of 0"),
+     ({"n_layer": 1 << 40}, "layers in"), ({"block_size": 1 << 40}, "too much"), ({"n_embd": 1 << 40}, "too much")],
+)  # fmt: skip
+def test_sizes_that_the_file_does_not_hold_are_refused_before_memory_is_taken(
+    tmp_path: Path, sizes: dict[str, int], said: str
+) -> None:
+    ckpt = checkpoint(tmp_path / "ckpt.pt", weights())
+    state = torch.load(ckpt, weights_only=True)
+    state["model_args"] |= sizes
+    rows = sizes.get("vocab_size", V)
+    if rows != V:  # a table of as many rows, all of them the same place of the file
+        state["model"].pop("lm_head.weight", None)
+        state["model"]["transformer.wte.weight"] = torch.zeros(min(1, rows), C).expand(rows, C)
+    torch.save(state, ckpt)
+    with pytest.raises(CheckpointError, match=said):
+        read_checkpoint(ckpt)
 
 
 def test_weights_of_several_types_keep_the_widest(tmp_path: Path) -> None:

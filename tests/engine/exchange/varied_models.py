@@ -61,6 +61,9 @@ class Kind:
 
 KINDS = {
     "rope": Kind({"n_kv_head": 2, "qk_norm": True, "mlp": "swiglu"}),
+    "parallel": Kind(
+        {"residual": "parallel", "pos": {"name": "rope", "fraction": 0.5}, "norm": "layernorm", "bias": True}
+    ),
     "alibi": Kind({"norm": "layernorm", "bias": True, "tie_weights": True, "mlp": "gelu_tanh", "norm_place": "post"}),
     "t5": Kind({"ngram_embed": 50, "prev_embed": 3, "mlp": "relu2"}, weights="int8"),
     "learned": Kind({"norm": "layernorm", "tie_weights": True, "logit_softcap": 9.0}, words),

@@ -374,30 +374,3 @@ def test_the_id_of_a_record_is_kept_for_a_resumed_run_alone(tmp_path: Path) -> N
     (tmp_path / "wandb.id").write_text("../../etc")
     assert LoggedRun(tmp_path, resume_step=3).read_id("wandb") is None
     assert LoggedRun(Path("sweeps/today/7")).name == "today/7"
-
-
-@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="a logger's package, mlflow, is not installed")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the database library that MLflow uses
-def test_mlflow_has_every_metric_and_a_resumed_run_continues_its_record(tiny: Tiny, tmp_path: Path) -> None:
-    from mlflow.tracking import MlflowClient
-
-    knobs = tiny("logger=[tensorboard,mlflow]", "optim.schedule=constant", "optim.warmup_steps=0")
-    train(knobs)
-    train([*knobs, "trainer.max_steps=9"])
-    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("microgpt")
-    (run,) = client.search_runs([experiment.experiment_id])
-    assert (run.info.status, run.data.params["trainer.max_steps"]) == ("FINISHED", "6")
-    for metric in ("train/loss", "val/loss"):
-        told = [(entry.step, f"{entry.value:.8g}") for entry in client.get_metric_history(run.info.run_id, metric)]
-        assert told == [(int(row["step"]), row[metric]) for row in rows(tmp_path / "run") if row[metric]]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="a logger's package, wandb, is not installed")
-def test_wandb_offline_keeps_its_run_id_over_a_resume(tiny: Tiny, tmp_path: Path) -> None:
-    knobs = tiny("logger=wandb", "logger.wandb.offline=true", "optim.schedule=constant", "optim.warmup_steps=0")
-    train(knobs)
-    train([*knobs, "trainer.max_steps=9"])
-    run_id = (tmp_path / "run" / "wandb.id").read_text().strip()
-    parts = list((tmp_path / "run" / "wandb").glob(f"offline-run-*-{run_id}"))
-    assert len(parts) == len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 2

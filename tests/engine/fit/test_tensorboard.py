@@ -5,7 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import backend_context
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from microgpt import train
@@ -41,16 +46,36 @@ def test_a_finished_run_has_its_hyperparameters_groups_and_prompts(tiny: Tiny, t
     start = session(events, "session_start_info").session_start_info.hparams
     assert start["data.corpus"].string_value == str(book)
     assert start["model.n_layer"].number_value == 2
-    experiment = session(events, "experiment").experiment
-    order = [info.name for info in experiment.hparam_infos]
-    assert order.index("model.n_layer") < order.index("optim.lr") or "optim.lr" not in order[:40]
-    assert {"val/loss", "val/bpc"} <= {info.name.tag for info in experiment.metric_infos}
+    settings = events.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode().splitlines()
+    order = [line.split(" | ")[0].lstrip("| ") for line in settings[2:]]
+    assert set(order) == set(start)
+    assert order.index("model.n_layer") < order.index("checkpoint.keep")
     assert session(events, "session_end_info").HasField("session_end_info")
     assert any(tag.startswith("custom_scalars") for tag in events.Tags()["tensors"])
     text = events.Tensors("samples/0/text_summary")[0].tensor_proto.string_val[0].decode()
     assert text.startswith("**prompt**\n\n    the cat\n\n**continued**\n\n    ")
     texts = sorted(tag for tag in events.Tags()["tensors"] if tag.endswith("text_summary"))
-    assert texts.index("samples/0/text_summary") < texts.index("weights/text_summary")
+    assert texts == [
+        "samples/0/text_summary",
+        "samples/1/text_summary",
+        "settings/text_summary",
+        "weights/text_summary",
+    ]
+
+
+def test_the_table_of_several_runs_begins_with_what_differs(tiny: Tiny, tmp_path: Path) -> None:
+    for name, words in {"a": ("model.pos=rope", "seed=1"), "b": ("model.pos=alibi", "seed=2")}.items():
+        train(tiny(*words, "trainer.max_steps=1", f"hydra.run.dir={tmp_path / 'runs' / name}"))
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "runs"))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    context = backend_context.Context(TBContext(data_provider=provider))
+    request = RequestContext()
+    found = context.hparams_metadata(request, "")
+    experiment = context.experiment_from_metadata(request, "", True, found, [])
+    order = [info.name for info in experiment.hparam_infos]
+    assert set(order[: order.index("checkpoint.every_n_steps")]) == {"model.pos.name", "seed"}
+    assert {"val/loss", "val/bpc", "train/loss"} <= {info.name.tag for info in experiment.metric_infos}
 
 
 def test_an_interrupted_run_has_its_hyperparameters_too(

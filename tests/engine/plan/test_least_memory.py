@@ -18,6 +18,7 @@ PARTS = [f"{path}={name}" for path, family in families(run_config()).items()
 EXTRAS = ("model.bias=true", "model.n_kv_head=2", "model.tie_weights=true model.init=gpt2", "model.ngram_embed=100",
           "model.prev_embed=3", "model.value_embed=true", "model.resid_scale=true", "model.mlp_hidden=7",
           "model.qk_norm=true", "model.norm_place=sandwich", "model.norm_place=post",
+          "model.residual=parallel",
           "model.norm_affine=false")  # fmt: skip
 
 

@@ -197,7 +197,7 @@ def test_what_a_checkpoint_decides_is_its_own_unless_typed(run: Run, tmp_path: P
     save_model(tmp_path / "ours", GPT(config, run.model.vocab_size), run.tokenizer.to_dict())
     model = decided(tmp_path / "ours")
     assert (model["dropout"], model["norm_eps"], model["logit_softcap"]) == (0.3, 1e-3, 9.0)
-    assert model["pos"] == {"name": "rope", "theta": 777.0}
+    assert model["pos"] == {"name": "rope", "theta": 777.0, "fraction": 1.0}
     assert decided(tmp_path / "ours", "model.dropout=0")["dropout"] == 0
     assert decided(tmp_path / "ours", "model.dropout=0.2")["dropout"] == 0.2
     model = decided(tmp_path / "ours", "model.norm_eps=1e-6", "model.logit_softcap=0", "model.pos=rope",

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from microgpt import GPT, GPTConfig
+from microgpt.engine.store.run_folder import run_title
 from microgpt.engine.trained import figures
 from microgpt.engine.trained.drawing import COLOURS, PAPER, draw_baselines, mark, new_figure, smoothed, token_label
 from microgpt.engine.trained.evaluate import evaluate
@@ -96,11 +97,24 @@ def test_learning_curves_show_training_validation_best_and_baselines() -> None:
     (axes,) = figures.learning_curves(CURVES, "run", {"5-gram counts": 2.5, "token frequencies": 9.0}).axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == [
-        "training, 11 batches", "training, mean of 1", "validation, 2 times", "best: 2.2000 at step 100",
+        "training, 11 batches", "validation, 2 times", "best: 2.2000 at step 100",
         "token frequencies: 9.000 (above)", "5-gram counts: 2.500",
     ]  # fmt: skip
     assert axes.get_ylim()[1] < 3.5  # a far baseline does not flatten the curves
     assert axes.get_ylabel() == "loss (nats per token)"
+
+
+def test_a_mean_of_the_training_loss_is_drawn_where_it_is_one() -> None:
+    long = {"train/loss": [(float(step), 3.0 - step / 100) for step in range(60)]}
+    (axes,) = figures.learning_curves(long, "run").axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["training, 60 batches", "training, mean of 2"]
+
+
+def test_a_sweeps_point_is_named_with_its_sweep(tmp_path: Path) -> None:
+    for name, title in {"sweeps/lr/0": "lr/0", "runs/mine": "mine"}.items():
+        (tmp_path / name).mkdir(parents=True)
+        assert run_title(tmp_path / name) == title
 
 
 def test_series_differ_by_more_than_colour() -> None:

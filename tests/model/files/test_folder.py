@@ -90,7 +90,7 @@ def test_a_model_comes_back_bit_for_bit(
 def test_the_folder_holds_three_readable_files(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
     config = json.loads((folder / "config.json").read_text())
-    assert config["model"]["pos"] == {"name": "rope", "theta": 10000.0}
+    assert config["model"]["pos"] == {"name": "rope", "theta": 10000.0, "fraction": 1.0}
     assert config["weights_sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     modes = {path.stat().st_mode for path in folder.iterdir()}
     assert len(modes) == 1

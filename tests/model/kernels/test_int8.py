@@ -1,5 +1,6 @@
 """int8 weights: a little less exact, refused where they make no sense, and the rest of the model as it was."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from microgpt import GPT, load, train
 from microgpt.engine.commands import evaluate, generate
 from microgpt.errors import MachineError, UsageError
+from microgpt.model.generation import compiled
+from microgpt.model.generation.kv_cache import KVCache
 from microgpt.model.kernels import hardware, torch_private
 from microgpt.model.kernels.int8 import Int8Product, is_quantized, quantize
 
@@ -91,14 +95,51 @@ def test_a_model_generates_with_its_cache_as_without(
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
 
 
-def test_int8_weights_are_not_trained_nor_compiled(run: Path) -> None:
+def test_int8_weights_are_not_trained(run: Path) -> None:
     quantized = load(run, weights="int8")
     with pytest.raises(UsageError, match="int8 weights cannot be trained in this model; load it again"):
         quantized.model(torch.zeros(1, 2, dtype=torch.int64))
-    with pytest.raises(UsageError, match="int8 weights are not compiled in compile; leave one of the two out"):
-        quantized.generate("a", compile=True)
     assert len(quantized.generate("a", max_new_tokens=5, seed=0)) == 6
     assert not is_quantized(load(run).model)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compiled.can_compile("cpu"), reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_a_compiled_step_multiplies_with_the_same_integers(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], dtype: torch.dtype
+) -> None:
+    """Its inputs are not rounded, so its logits are those of a model with the rounded weights in float32."""
+    model = make_gpt(mlp="swiglu", bias=True, tie_weights=True).to(dtype)
+    rounded = copy.deepcopy(model).float()
+    quantize(model)
+    for name, module in rounded.named_modules():
+        product = vars(model.get_submodule(name)).get("forward")
+        if isinstance(product, Int8Product):
+            module.weight.copy_(product.integers * product.scale[:, None])
+    x, cache = ids(1, 6), KVCache(model.config.n_layer, 13)
+    rounded.trunk(x[:, :5], cache)
+    same = copy.deepcopy(cache)
+    head = vars(model)["project"]
+    expected = F.linear(rounded.trunk(x[:, 5:], cache)[:, -1], head.integers * head.scale[:, None])
+    logits = compiled.compiled_next_logits(torch.device("cpu"))(model, x[:, 5:], same)
+    tolerance = 2e-5 if dtype is torch.float32 else 3e-2
+    torch.testing.assert_close(logits, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_many_texts_with_int8_weights_are_not_compiled(caplog: pytest.LogCaptureFixture) -> None:
+    assert compiled.faster_step(torch.device("cpu"), 2, is_int8=True) is None
+    assert "2 texts at once are faster without compiling" in caplog.text
+
+
+def test_int8_weights_are_not_compiled_where_that_is_slower(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hardware, "_CPU", hardware.Hardware("cpu", has_bf16=False, kind="avx2"))
+    assert compiled.faster_step(torch.device("cpu"), 1, is_int8=True) is None
+    assert caplog.messages == ["warning: int8 weights are faster without compiling, which is left out"]
 
 
 def test_a_machine_without_int8_products_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +154,6 @@ def test_the_command_takes_them_and_refuses_others(run: Path, capsys: pytest.Cap
     assert capsys.readouterr().out.startswith("def")
     assert generate.main([*words, "--weights", "int4"]) == 2
     assert "no weights 'int4' in weights; take stored or int8" in capsys.readouterr().err
-    assert generate.main([*words, "--weights", "int8", "--compile"]) == 2
-    assert "int8 weights are not compiled" in capsys.readouterr().err
 
 
 def test_the_engine_of_other_quantized_models_is_left_as_it_was() -> None:

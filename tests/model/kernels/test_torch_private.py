@@ -107,7 +107,7 @@ def gone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         ("_foreach_sign_", lambda: torch_private.foreach("sign_")),
         ("_subclasses.fake_tensor.FakeTensorMode", torch_private.sizes_only),
         ("_subclasses.fake_tensor.DynamicOutputShapeException", torch_private.value_is_missing),
-        ("compiler.config.patch", lambda: compiled._compiled(gpt(), torch.zeros(1, 1, dtype=torch.int64), None)),
+        ("compiler.config.patch", lambda: compiled.DynamicStep()(gpt(), torch.zeros(1, 1, dtype=torch.int64), None)),
     ],
 )
 def test_a_name_that_is_gone_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, name: str, use: Any) -> None:

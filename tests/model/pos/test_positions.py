@@ -201,6 +201,21 @@ def test_rope_turns_each_pair_by_its_angle() -> None:
             assert turned[0, 0, t, i + D // 2].item() == pytest.approx(z.imag, abs=1e-5)
 
 
+def test_rope_turns_a_fraction_of_a_head_as_a_narrower_head_and_passes_the_rest(make_gpt: Callable[..., GPT]) -> None:
+    x = torch.randn(2, 3, 8, 16, generator=torch.Generator().manual_seed(0))
+    partial = make_gpt(n_embd=64, pos={"name": "rope", "fraction": 0.375}).pos
+    for q in partial.rotate(x, x, 2):
+        assert torch.equal(q[..., :6], RoPE(6, 12, 10_000.0).rotate(x[..., :6], x[..., :6], 2)[0])
+        assert torch.equal(q[..., 6:], x[..., 6:])
+    for width, fraction, near in ((6, 0.5, 0.3334), (12, 0.3, 0.1667), (2, 0.5, 1)):
+        with pytest.raises(ConfigError, match=f"fraction={near:g} is a whole number of pairs"):
+            GPTConfig.from_dict({"n_head": 1, "n_embd": width, "pos": {"name": "rope", "fraction": fraction}})
+        GPTConfig.from_dict({"n_head": 1, "n_embd": width, "pos": {"name": "rope", "fraction": near}})
+    for fraction in (0, 1.01, -1):
+        with pytest.raises(ConfigError, match=r"pos\.fraction"):
+            GPTConfig.from_dict({"pos": {"name": "rope", "fraction": fraction}})
+
+
 def test_rope_keeps_lengths() -> None:
     x = torch.randn(2, 3, 8, 16, generator=torch.Generator().manual_seed(0))
     q, _ = RoPE(16, 8, 10_000.0).rotate(x, x, 0)

@@ -232,5 +232,5 @@ def unknown_error(characters: Iterable[str], position: int, where: str) -> DataE
     return DataError(
         f"{noun} outside the vocabulary: {names}{more}, the first at position {position}",
         where or "the text",
-        "leave them out with unknown=skip or put a stand-in with unknown=replace",
+        "leave them out: a model knows those of its training text; data.unknown=skip or replace is for a text of data",
     )

@@ -116,8 +116,12 @@ class HFTokenizer(Tokenizer, name="hf"):
 
     def end_token(self) -> tuple[int, str] | None:
         if self.ends:
-            return self.ends[0], self._names.get(self.ends[0], "")
+            return self.ends[0], self.token_name(self.ends[0])
         return next(((self._tokens[name], name) for name in END_TOKENS if name in self._tokens), None)
+
+    def token_name(self, token: int) -> str:
+        """The token as tokenizer.json has it; "" for one that pads the vocabulary."""
+        return self._names.get(token, "")
 
     @cached_property
     def _names(self) -> dict[int, str]:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from microgpt import streams
 from microgpt.config import ConfigError
+from microgpt.engine.commands.usage import usage_fix
 from microgpt.engine.process import cluster, garbage, signals
 from microgpt.errors import MachineError, MicrogptError, UsageError
 from microgpt.text import cut, one_line, printable
@@ -105,7 +106,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that reports misuse like any other error: one line, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        misused(message)
+        raise UsageError(message, "the arguments", usage_fix(message, self.format_usage()))
 
 
 def whole_number(text: str) -> int:
@@ -124,15 +125,6 @@ def exact_int(number: float) -> int:
     if number != int(number):
         raise ValueError(number)
     return int(number)
-
-
-def misused(message: str) -> NoReturn:
-    """Report misuse; argparse calls this as `error`.
-
-    Raises:
-        UsageError: always, with the message.
-    """
-    raise UsageError(message, "the arguments", "see --help")
 
 
 def complain(line: str) -> None:

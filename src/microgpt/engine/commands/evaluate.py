@@ -54,11 +54,11 @@ def parser(sources: Sources | None = None) -> argparse.ArgumentParser:
 def evaluate_command(arguments: list[str]) -> None:
     """Load the model, score it, print the metrics."""
     a = parser(imported_sources(arguments)).parse_args(arguments)
+    run = opening.open_run(a)
     from microgpt.data.unknown import unknown_text
     from microgpt.engine.trained.evaluate import evaluate, yardsticks
     from microgpt.engine.trained.protocols import EvalProtocol
 
-    run = opening.open_run(a)
     EvalProtocol.named(a.protocol, "--protocol")
     name, text, trained_on = text_to_score(a, run.tokenizer)
     score = evaluate(

@@ -39,6 +39,7 @@ def export(arguments: list[str]) -> None:
     formats = Options(FAMILY, arguments)
     a = parser(formats).parse_args(arguments)
     chosen = formats.chosen(a.format, a, "--format")
+    opening.require_run(a.run)
     from microgpt.engine.exchange.export import export as write
     from microgpt.engine.exchange.formats import ExportFormat
 

@@ -9,7 +9,7 @@ from microgpt import streams
 from microgpt.engine.commands import common, opening
 from microgpt.text import printable
 
-COPY = "  (in the training part)"
+COPY = "  (in the training split)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,10 +46,10 @@ def parser() -> argparse.ArgumentParser:
 def generate(arguments: list[str]) -> None:
     """Load the model, continue the prompt, print the text."""
     a = parser().parse_args(arguments)
+    run = opening.open_run(a)
     from microgpt.engine.trained.copies import copies
     from microgpt.engine.trained.sample import GenerationParams, generate_texts
 
-    run = opening.open_run(a)
     to_terminal = streams.is_terminal(sys.stdout)
 
     def show(text: str) -> None:

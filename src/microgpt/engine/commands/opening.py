@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microgpt.engine.process.waiting import Load, give_way_if_busy
+from microgpt.engine.store.missing_run import missing_run
 from microgpt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ def import_parts(a: argparse.Namespace) -> None:
         import_part(name)
 
 
+def require_run(path: Path) -> None:
+    """Check, before torch is loaded, that there is something at the path of a run.
+
+    Raises:
+        CheckpointError: there is nothing.
+    """
+    if not path.exists():
+        raise missing_run(path)
+
+
 def open_run(a: argparse.Namespace) -> "Run":
     """Import the user's parts and load the model onto the device that the arguments name.
 
@@ -56,6 +67,7 @@ def open_run(a: argparse.Namespace) -> "Run":
     """
     if a.device not in DEVICES:
         raise UsageError(f"no such device {a.device!r}", "--device", f"one of {', '.join(DEVICES)}")
+    require_run(a.run)
     give_way_if_busy(LOAD, watch=False)
     from microgpt.engine.machine.device import resolve_accelerator
     from microgpt.engine.trained.run import load

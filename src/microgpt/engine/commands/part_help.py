@@ -26,7 +26,7 @@ def topic(arguments: Sequence[str]) -> str:
 
 
 def print_part(word: str, sources: Sources, knobs: Sequence[Knob], folders: Sequence[Path]) -> None:
-    """Print what a word names: a part, a YAML file, or the knobs of that name and below it.
+    """Print what a word names: a part, a YAML file, the knobs of that name and below it, or a group's choices.
 
     Raises:
         UsageError: it names nothing.
@@ -41,11 +41,23 @@ def print_part(word: str, sources: Sources, knobs: Sequence[Knob], folders: Sequ
     elif below:
         for knob in below:
             print(f"{knob.name}={knob.default}\n    {knob.doc}")
+    elif options := [name for name in files if name.startswith(f"{word}.")]:
+        for name in options:
+            option = name.removeprefix(f"{word}.")
+            print(f"{word}={option}\n    {summary(files[name])}")
+        print(f"\nmicrogpt-train --help {options[0]} shows one in full.")
     else:
         known = {*parts, *files, *(knob.name for knob in knobs), *(knob.name.rpartition(".")[0] for knob in knobs)}
         near = did_you_mean(word, known)
         fix = near if near.startswith("did you mean") else "microgpt-train --help lists the parts and knobs"
         raise UsageError(f"nothing is called {word!r}", "--help", fix)
+
+
+def summary(file: Path) -> str:
+    """The first line of a YAML file's comment."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    comments = [line.lstrip("# ") for line in lines if line.startswith("#") and not line.startswith("# @")]
+    return comments[0] if comments else ""
 
 
 def print_class(path: str, cls: Declaration, sources: Sources, knobs: Sequence[Knob]) -> None:

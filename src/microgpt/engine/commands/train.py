@@ -12,11 +12,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import microgpt
 from microgpt import streams
-from microgpt.config import Config
+from microgpt.config import Config, ConfigError, Fault
 from microgpt.engine.commands import common
 from microgpt.engine.commands.early import check_early
 from microgpt.engine.commands.help import print_help
@@ -62,6 +62,7 @@ def train_command(arguments: list[str]) -> None:
 
     def check(root: type[Config]) -> None:
         config, _ = compose_as(root, args.overrides, args.config_dir)
+        require_text(config)
         require_memory(config)
 
     check_early(check, args.overrides, args.trust)
@@ -80,9 +81,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     from microgpt.engine.compose.hydra_private import arguments_parser
 
     def refuse(message: str) -> NoReturn:
-        word = message.partition("unrecognized arguments: ")[2].split(" ")[0]
-        following = dict(itertools.pairwise(arguments)).get(word, "")
-        raise UsageError(message, "the arguments", option_fix(word, following) if word else "see --help")
+        words = [word for word in message.partition("unrecognized arguments: ")[2].split(" ") if word.startswith("-")]
+        following = dict(itertools.pairwise(arguments))
+        fixes = [option_fix(word, following.get(word, "")) for word in words]
+        if len(words) > 1:
+            raise ConfigError([Fault(word, "no such option", fix) for word, fix in zip(words, fixes, strict=True)])
+        raise UsageError(message, "the arguments", fixes[0] if fixes else "see --help")
 
     trust = TRUST in arguments
     while TRUST in arguments:
@@ -93,6 +97,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     args.trust = trust
     args.config_dir = Path(args.config_dir).expanduser() if args.config_dir else None
     return args
+
+
+def require_text(config: Any) -> None:
+    """Check that the text of one's own exists.
+
+    Raises:
+        DataError: it does not.
+    """
+    from microgpt.data.sources import require_path
+
+    if config.data.path is not None:
+        require_path(config.data.path)
 
 
 def option_fix(word: str, following: str) -> str:
@@ -118,6 +134,8 @@ def hand_to_hydra(arguments: list[str], args: argparse.Namespace) -> None:
     if folders is None:
         call_hydra(words, sweep)
         return
+    for line in folders.notice.splitlines():
+        streams.warn(f"note: {line}")
     with contextlib.ExitStack() as stack:
         stack.enter_context(streams.forgiving())  # the points train on, whether or not anybody reads the news
         if (place := folders.sweep_dir) is not None:
@@ -137,7 +155,7 @@ def check_points(args: argparse.Namespace) -> "Folders":
     signals.at_stop(ResumeHint(["-m", *words, *args.overrides]))
 
     def check(root: type[Config]) -> "Folders":
-        return check_sweep(root, args.overrides, args.config_dir, args.trust)
+        return check_sweep(root, args.overrides, args.config_dir, args.trust, require_text)
 
     check_early(check, args.overrides, args.trust)
     give_way_if_busy(LOAD)

@@ -146,6 +146,12 @@ def summarise(
     return Comparison(metric, shown, (best, *rest), tuple(incomplete))
 
 
+def metric_text(metric: str) -> str:
+    """A metric with its unit: `val/loss (nats per token)`."""
+    known = Metric.members.get(metric.rsplit("/", 1)[-1])
+    return f"{metric} ({known.unit})" if known is not None and known.unit else metric
+
+
 def higher_is_better(metric: str) -> bool:
     """Whether higher is better for a summary number such as `val/accuracy`."""
     name = metric.rsplit("/", 1)[-1]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from microgpt.engine.compare.compare import Comparison, Group, short
+from microgpt.engine.compare.compare import Comparison, Group, metric_text, short
 from microgpt.engine.compare.knob_figures import heat_map, parallel_coordinates
 from microgpt.engine.compare.runs import read_curves
 from microgpt.engine.trained.drawing import (
@@ -21,7 +21,6 @@ from microgpt.engine.trained.drawing import (
     new_figure,
     smoothed,
 )
-from microgpt.engine.trained.metrics import Metric
 from microgpt.errors import MachineError
 
 if TYPE_CHECKING:
@@ -106,7 +105,8 @@ def _quality_by_time(comparison: Comparison, theme: Theme) -> Any:
     if _spans_decades([seconds for seconds, _ in points]):
         axes.set_xscale("log")
     _name_axes(axes, "training time (seconds)", comparison.metric)
-    _title(axes, "quality against time, mean ± std over seeds", len(points), len(comparison.groups), "settings")
+    how = _seeds([group for _, group in points])
+    _title(axes, f"quality against time, {how}", len(points), len(comparison.groups), "settings")
     _legend(axes)
     return figure
 
@@ -148,15 +148,18 @@ def _score_by(comparison: Comparison, knob: str, theme: Theme) -> Any:
         axes.set_xticks(range(len(names)), [drawable(name, 24) for name in names], rotation=30 if len(names) > 5 else 0)
         axes.set_xlim(-0.5, len(names) - 0.5)
     _name_axes(axes, knob, comparison.metric)
-    _title(axes, f"{comparison.metric} by {knob}, mean ± std over seeds{_seeds(groups)}", len(shown), len(lines),
+    _title(axes, f"{comparison.metric} by {knob}, {_seeds(groups)}", len(shown), len(lines),
            "lines")  # fmt: skip
     _legend(axes)
     return figure
 
 
 def _seeds(groups: Sequence[Group]) -> str:
+    """What the points of these groups are."""
     counts = sorted({group.n for group in groups})
-    return f", n = {counts[0]}" if len(counts) == 1 else f", n = {counts[0]} to {counts[-1]}"
+    if counts == [1]:
+        return "one run each"
+    return f"mean ± std over seeds, n = {counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
 
 
 def _natural(text: str) -> list[Any]:
@@ -180,12 +183,6 @@ def _spans_decades(values: Sequence[float]) -> bool:
 def _name_axes(axes: "Axes", x: str, metric: str) -> None:
     axes.set_xlabel(drawable(x))
     axes.set_ylabel(drawable(metric_text(metric)))
-
-
-def metric_text(metric: str) -> str:
-    """A metric with its unit: `val/loss (nats per token)`."""
-    known = Metric.members.get(metric.rsplit("/", 1)[-1])
-    return f"{metric} ({known.unit})" if known is not None and known.unit else metric
 
 
 def _title(axes: "Axes", text: str, shown: int, count: int, things: str) -> None:

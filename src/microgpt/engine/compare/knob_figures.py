@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from microgpt.engine.compare.compare import Comparison, higher_is_better, short
+from microgpt.engine.compare.compare import Comparison, higher_is_better, metric_text, short
 from microgpt.engine.trained.drawing import COLOURS, PAPER, Theme, drawable, new_figure
 
 
@@ -36,7 +36,7 @@ def heat_map(comparison: Comparison, theme: Theme) -> Any:
                           color="#111111" if bright else "#ffffff")  # fmt: skip
     axes.set_xlabel(drawable(across))
     axes.set_ylabel(drawable(down))
-    figure.colorbar(image, ax=axes, label=drawable(comparison.metric))
+    figure.colorbar(image, ax=axes, label=drawable(metric_text(comparison.metric)))
     runs = sum(len(group.runs) for group in comparison.groups)
     axes.set_title(drawable(f"{comparison.metric}, mean over seeds, n = {runs} runs; star: best", 90), fontsize=9)
     return figure
@@ -62,14 +62,17 @@ def parallel_coordinates(comparison: Comparison, theme: Theme) -> Any:
         if i < best:
             style = {"color": COLOURS[0] if i else COLOURS[1], "linewidth": 2.5 if i == 0 else 1.4, "alpha": 0.9}
         axes.plot(range(len(knobs) + 1), [*heights, score], "--" if i == 0 else "-", **style)
+    paper = {"facecolor": PAPER[theme][0], "edgecolor": "none", "pad": 1, "alpha": 0.85}  # no line crosses a value
+    small: dict[str, Any] = {"fontsize": 7, "va": "center", "zorder": 5}
     for x, knob in enumerate(knobs):
         axes.axvline(x, color=PAPER[theme][1], linewidth=0.8)
         for value in orders[knob] if len(orders[knob]) <= 12 else (orders[knob][0], orders[knob][-1]):
-            axes.text(x + 0.03, height(orders[knob], value), drawable(value, 12), fontsize=7, va="center")
+            axes.text(x + 0.03, height(orders[knob], value), drawable(value, 12), bbox=paper, **small)
     axes.axvline(len(knobs), color=PAPER[theme][1], linewidth=0.8)
     for end, place in ((low, 0), (high, 1)):
-        axes.text(len(knobs) + 0.03, place, f"{end:.4f}", fontsize=7, va="center")
-    axes.set_xticks(range(len(knobs) + 1), [drawable(short(name), 18) for name in [*knobs, comparison.metric]])
+        axes.text(len(knobs) + 0.03, place, f"{end:.4f}", bbox=paper, **small)
+    names = [drawable(short(name), 18) for name in knobs]
+    axes.set_xticks(range(len(knobs) + 1), [*names, drawable(metric_text(comparison.metric), 40).replace(" (", "\n(")])
     axes.set_yticks([])
     axes.set_xlim(-0.1, len(knobs) + 0.5)
     axes.spines[:].set_visible(False)

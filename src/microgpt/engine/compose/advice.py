@@ -7,6 +7,7 @@ similar name beside it or elsewhere.
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,11 @@ from microgpt.engine.compose.conflicts import typed_values
 from microgpt.engine.compose.foreign import ANSWERS, WHOLE, answer
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.engine.compose.schema import families
+from microgpt.engine.compose.texts import text_knobs
 from microgpt.text import did_you_mean
 
+_NO_CHOICE = re.compile(r"true|false|[-+]?\d*\.?\d+(?:e[-+]?\d+)?|\{.*", re.IGNORECASE | re.DOTALL)
+"""Values that Hydra reads as something else than a word, and takes for no choice of a group."""
 KNOB = re.compile(r"(?:\+\+?)?[A-Za-z_][\w./]*=")
 
 
@@ -68,9 +72,34 @@ def refuse_foreign(overrides: Sequence[str], root: type[Config]) -> None:
         ConfigError: with a fault for each of them.
     """
     groups = {path for path, family in families(root).items() if family.is_group}
-    faults = [fault for word in overrides if (fault := _foreign(word, groups, root)) is not None]
+    words, faults = list[str](), list[Fault]()
+    for word in overrides:
+        if words and is_bare(word) and (text_kind(words[-1], root) or words[-1].endswith(",")):
+            words[-1] += f" {word}"
+        else:
+            words.append(word)
+    typed = set(overrides)
+    for word in words:
+        if word not in typed:
+            key, _, value = word.partition("=")
+            quote = f"quote a value with spaces: {shlex.quote(word)}"
+            fix = quote if text_kind(word, root) else f"write no space after a comma: {word.replace(', ', ',')}"
+            faults.append(Fault(key, f"the shell cut {value!r} at its spaces", fix))
+        elif (fault := _foreign(word, groups, root)) is not None:
+            faults.append(fault)
     if faults:
         raise ConfigError(faults)
+
+
+def is_bare(word: str) -> bool:
+    """Whether a word is no override and no option."""
+    return "=" not in word and not word.startswith(("-", "~", "+"))
+
+
+def text_kind(word: str, root: type[Config]) -> str | None:
+    """How the knob of an override takes texts; None if it takes none."""
+    key, equals, _ = word.lstrip("+").partition("=")
+    return text_knobs(root).get(key) if equals else None
 
 
 def _foreign(word: str, groups: set[str], root: type[Config]) -> Fault | None:
@@ -82,6 +111,13 @@ def _foreign(word: str, groups: set[str], root: type[Config]) -> Fault | None:
         return Fault("", f"{word!r} is no override", as_override(word, root))
     if key == "data" and is_path(value) and not os.path.isdir(value):  # noqa: PTH112 - a folder may hold the choice
         return Fault("data", f"no such choice {value!r}", f"a text of your own is data.path={value}")
+    is_choice = key in groups or key in ("data", "model", "debug", "experiment")
+    if (
+        is_choice
+        and _NO_CHOICE.fullmatch(value)
+        and value not in (known := config_groups(shipped_yaml()).get(key, [value]))
+    ):
+        return Fault(key, f"no such choice {value!r}", did_you_mean(value, known))
     if last == "name" and node in groups:
         return Fault(key, "a part is chosen by its group", f"write {node}={value}")
     return None

@@ -8,9 +8,9 @@ any configuration class of the same knobs, such as the one that the commands rea
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from microgpt.config import Config, ConfigError
 from microgpt.engine.compose.advice import advise
+from microgpt.engine.compose.choices import stand_alone
 from microgpt.engine.compose.conflicts import settle
 from microgpt.engine.compose.consent import refuse_code
 from microgpt.engine.compose.groups import shipped_yaml
@@ -51,12 +52,14 @@ class Folders:
     Attributes:
         must_be_new: whether the time names the folder, so that a run started in the same second needs another name.
         sweep_dir, sweep_must_be_new: the same for the folder of a sweep; None if each point names it.
+        notice: what the user must know about the composition; empty if nothing.
     """
 
     run_dir: Path
     must_be_new: bool = False
     sweep_dir: Path | None = None
     sweep_must_be_new: bool = False
+    notice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +104,13 @@ def compose_as(
         refuse_shadowed_files(config_dir)
         search = [f"hydra.searchpath=[{quoted(f'file://{config_dir.resolve()}')}]"]
     with hydra_errors(overrides), initialize_config_dir(str(shipped_yaml()), version_base="1.3", job_name="train"):
-        tree = compose("train", [*search, *as_hydra_takes_them(overrides, root)], return_hydra_config=True)
+        words = as_hydra_takes_them(overrides, root)
+        tree = compose("train", [*search, *words], return_hydra_config=True)
         HydraConfig.instance().set_config(tree)
         refuse_code(tree, overrides, trust)
         folders = find_folders(tree)
-        drop_hydra_node(tree, root, overrides)
-        return decode(tree, root, overrides, config_dir), folders
+        notice = drop_hydra_node(tree, root, words, search)
+        return decode(tree, root, overrides, config_dir), replace(folders, notice=notice)
 
 
 @contextmanager
@@ -158,14 +162,24 @@ def decode(tree: DictConfig, root: type[C], overrides: Sequence[str] = (), confi
     return config
 
 
-def drop_hydra_node(tree: DictConfig, root: type[Config], overrides: Sequence[str]) -> None:
+def drop_hydra_node(tree: DictConfig, root: type[Config], overrides: Sequence[str], search: Sequence[str] = ()) -> str:
     """Remove Hydra's own node, which is not part of a run, fold the knobs of one-word parts into them, and let what is
-    typed win."""
+    typed win.
+
+    Args:
+        overrides: as Hydra takes them.
+        search: overrides that Hydra needs to find the files.
+
+    Returns:
+        What the user must know about it; empty if nothing.
+    """
     OmegaConf.set_readonly(tree, False)
     OmegaConf.set_struct(tree, False)
     tree.pop("hydra", None)
     fold_knobs(tree, root)
+    notice = stand_alone(tree, root, overrides, search)
     settle(tree, overrides)
+    return notice
 
 
 def refuse_shadowed_files(config_dir: Path) -> None:
@@ -179,12 +193,19 @@ def refuse_shadowed_files(config_dir: Path) -> None:
 
 
 def check_sweep(
-    root: type[Config], overrides: Sequence[str], config_dir: Path | None = None, trust: bool = False
+    root: type[C],
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
+    trust: bool = False,
+    look: Callable[[C], None] | None = None,
 ) -> Folders:
     """Compose and check every point of a sweep, or only the fixed overrides if a sweeper draws the points.
 
+    Args:
+        look: called with each point's configuration.
+
     Returns:
-        The sweep's folders.
+        The sweep's folders, with every point's notice.
 
     Raises:
         ConfigError, UsageError: a point has a fault; the error is the first such point's.
@@ -195,4 +216,10 @@ def check_sweep(
     if any(override.is_sweep_override() and not override.is_discrete_sweep() for override in task):
         task = [override for override in task if not override.is_sweep_override()]
     folder = [override for override in overrides if override.lstrip("+").startswith("hydra.sweep.dir=")]
-    return [compose_as(root, [*point, *folder], config_dir, trust)[1] for point in sweep_points(task)][-1]
+    notices = dict[str, None]()
+    for point in sweep_points(task):
+        config, folders = compose_as(root, [*point, *folder], config_dir, trust)
+        if look is not None:
+            look(config)
+        notices |= dict.fromkeys([folders.notice] if folders.notice else [])
+    return replace(folders, notice="\n".join(notices))

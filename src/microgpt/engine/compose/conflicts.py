@@ -33,6 +33,8 @@ CONFLICTS = (
     Conflict("trainer.max_steps", "trainer.max_epochs", None, "how long to train"),
     Conflict("data.path", "data.corpus", None, "which text to learn"),
     Conflict("data.path", "data.url", None, "which text to learn"),
+    Conflict("data.path", "data.sha256", None, "which text to learn", is_root=True),
+    Conflict("data.path", "data.size", None, "which text to learn", is_root=True),
     Conflict("trainer.find_lr", "optim.lr", False, "the learning rate"),
     Conflict("model.pretrained", "data.tokenizer", None, "the tokenizer", is_root=True),
 )

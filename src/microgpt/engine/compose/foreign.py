@@ -80,7 +80,9 @@ intermediate_size n_inner ffn_dim d_ff ff_dim: model.mlp_hidden={}
 max_position_embeddings n_positions n_ctx: model.block_size={}
 context_length context_size context seq_len max_seq_len sequence_length seq_length max_length: model.block_size={}
 hidden_act activation_function activation act: model.mlp=gelu, relu2, swiglu or another
-rope_theta: model.pos=rope model.pos.theta={}
+rope_theta rotary_emb_base rope_base: model.pos=rope model.pos.theta={}
+partial_rotary_factor rotary_pct rotary_percentage: model.pos=rope model.pos.fraction={}
+use_parallel_residual parallel_residual: model.residual=parallel
 rms_norm_eps layer_norm_eps layer_norm_epsilon norm_epsilon: model.norm_eps={}
 tie_word_embeddings weight_tying: model.tie_weights={}
 attention_dropout attn_pdrop resid_pdrop embd_pdrop hidden_dropout_prob: model.dropout={}
@@ -148,6 +150,12 @@ WHOLE = {
     "trainer=ddp_sim": "trainer.accelerator=cpu trainer.devices=2",
     "trainer=default": "trainer.max_steps=600 and other knobs of trainer",
     "optimizer=adam": "optim=adamw",
+    "callbacks=default": "nothing: checkpoint.keep=2 and trainer.early_stopping_patience=3 are knobs of every run",
+    "logger=many_loggers": "logger=[tensorboard,wandb]",
+    "debug=default": "debug=fast, overfit, profile or shapes",
+    "debug=limit": "debug=fast",
+    "debug=fdr": "debug=fast",
+    "debug=profiler": "debug=profile",
 }
 """Overrides that name no knob of ours as a whole -> what to write here."""
 

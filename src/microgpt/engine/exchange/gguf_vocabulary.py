@@ -11,6 +11,9 @@ the others none. A vocabulary of ASCII characters or bytes is therefore `rwkv`. 
 one that shares its first byte with a known one makes llama.cpp loop for ever. They are `gemma4`, which adds a first
 token to a prompt; it is the new line with which we begin an empty one. A byte pair encoding without an end token names
 the byte 0xFF, which no text in UTF-8 has.
+
+A model of documents names its own start and end tokens. `rwkv` cannot begin a prompt with one: characters are then
+always `gemma4`, and bytes a `gpt2` without merges.
 """
 
 import json
@@ -18,8 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from microgpt.data.document_format import DocumentFormat
 from microgpt.data.tokenizer import ByteTokenizer, CharTokenizer, HFTokenizer, Tokenizer
-from microgpt.data.tokenizer.hf_format import ALPHABET
+from microgpt.data.tokenizer.documents import DocumentTokenizer
+from microgpt.data.tokenizer.hf_format import ALPHABET, added_token, bpe_model
 from microgpt.engine.exchange.gguf_words import word_pattern, words_json
 from microgpt.errors import CheckpointError, UsageError
 from microgpt.model.files.gguf import GGUFHeader
@@ -32,6 +37,8 @@ SPACE = "\u2581"
 "The character that stands for a space in a `gemma4` vocabulary."
 NO_TEXT = ALPHABET[0xFF]
 "The letter of a byte that UTF-8 never has."
+DOCUMENTS = "microgpt.documents"
+"The key of `Vocabulary.documents`."
 NEVER = "a \n"
 "A merge that never happens: words end before a new line. llama.cpp refuses a vocabulary without merges."
 
@@ -51,6 +58,8 @@ class Vocabulary:
     eos: int | None = None
     unknown: int | None = None
     add_bos: bool = False
+    documents: str | None = None
+    "How the training text divides into documents, as JSON, which llama.cpp passes over."
 
 
 def vocabulary(tokenizer: Tokenizer) -> Vocabulary:
@@ -59,6 +68,8 @@ def vocabulary(tokenizer: Tokenizer) -> Vocabulary:
     Raises:
         UsageError: llama.cpp cannot express it; says why.
     """
+    if isinstance(tokenizer, DocumentTokenizer):
+        return of_documents(tokenizer)
     if isinstance(tokenizer, ByteTokenizer):
         return byte_strings([bytes([i]) for i in range(256)])
     if isinstance(tokenizer, CharTokenizer):
@@ -79,8 +90,28 @@ def byte_strings(tokens: list[bytes], unknown: int | None = None) -> Vocabulary:
     return Vocabulary("rwkv", escaped, [NORMAL] * len(tokens), unknown=unknown)
 
 
-def of_characters(tokenizer: CharTokenizer) -> Vocabulary:
-    """A vocabulary of characters."""
+def of_documents(tokenizer: DocumentTokenizer) -> Vocabulary:
+    """The vocabulary of a document's text, with the tokens that start and end one."""
+    inner = tokenizer.inner
+    if isinstance(inner, ByteTokenizer):
+        letters = [ALPHABET[i] for i in range(256)]
+        found = Vocabulary("gpt2", letters, [NORMAL] * 256, "gpt-2", [f"{NO_TEXT} {NO_TEXT}"])
+    elif isinstance(inner, CharTokenizer):
+        found = of_characters(inner, is_started=True)
+    else:
+        found = vocabulary(inner)
+    if not tokenizer.boundaries:
+        if set(tokenizer.names) & set(found.tokens):
+            raise refused(f"a vocabulary with {' or '.join(tokenizer.names)} of its own")
+        found.tokens += tokenizer.names
+        found.types += [CONTROL, CONTROL]
+    found.bos, found.eos, found.add_bos = tokenizer.start, tokenizer.end, True
+    found.documents = json.dumps(tokenizer.form.to_dict())
+    return found
+
+
+def of_characters(tokenizer: CharTokenizer, is_started: bool = False) -> Vocabulary:
+    """A vocabulary of characters; `is_started` if a prompt begins with a token that is none."""
     characters = tokenizer.characters
     if tokenizer.vocab_size != len(characters):
         raise refused("a vocabulary of characters and other tokens")
@@ -89,7 +120,7 @@ def of_characters(tokenizer: CharTokenizer) -> Vocabulary:
             raise refused(f"a vocabulary with the character U+{ord(odd):04X}")
     if any("\ud800" <= c <= "\udfff" for c in characters):
         raise refused("a vocabulary with half of a surrogate pair")
-    if all(c.isascii() for c in characters):
+    if all(c.isascii() for c in characters) and not is_started:
         stand_in = next((characters.index(c) for c in "? " if c in characters), 0)
         return byte_strings([c.encode() for c in characters], unknown=stand_in)
     start = characters.index("\n") if "\n" in characters else 0
@@ -133,14 +164,43 @@ def tokenizer_of(header: GGUFHeader) -> Tokenizer:
     tokens = header.get("tokenizer.ggml.tokens", list)
     if not tokens or not all(isinstance(token, str) for token in tokens):
         raise damaged(path, "no list of tokens")
+    if (form := header.get(DOCUMENTS, str, "")) and kind in ("gpt2", "gemma4"):
+        return _from_documents(header, tokens, form)
     if kind == "rwkv":
         return _from_byte_strings(tokens, path)
-    if kind == "gemma4" and all(len(token) == 1 for token in tokens) and len(set(tokens)) == len(tokens):
+    if kind == "gemma4" and _are_characters(tokens):
         return CharTokenizer([token.replace(SPACE, " ") for token in tokens])
     if kind == "gpt2":
-        return _from_subwords(header, tokens)
+        tokenizer = _from_subwords(header, tokens)
+        end = header.get("tokenizer.ggml.eos_token_id", int, -1)
+        is_end = 0 <= end < len(tokens) and tokens[end] != NO_TEXT
+        return tokenizer.with_ends([end]) if is_end and tokenizer.end_tokens() != (end,) else tokenizer
     fix = "take the model from a folder with a tokenizer.json"
     raise CheckpointError(f"a vocabulary of kind {shown(kind)}, which we do not read", str(path), fix)
+
+
+def _are_characters(tokens: list[str]) -> bool:
+    return all(len(token) == 1 for token in tokens) and len(set(tokens)) == len(tokens)
+
+
+def _from_documents(header: GGUFHeader, tokens: list[str], form: str) -> DocumentTokenizer:
+    """The tokenizer of a model of documents that we wrote."""
+    start, end = (header.get(f"tokenizer.ggml.{name}_token_id", int, -1) for name in ("bos", "eos"))
+    try:
+        documents = DocumentFormat.from_dict(json.loads(form))
+    except (ValueError, RecursionError):
+        raise damaged(header.path, "its form of documents is no JSON") from None
+    is_own = (start, end) == (len(tokens) - 2, len(tokens) - 1)
+    texts = tokens[:-2] if is_own else tokens
+    if not (0 <= start < len(tokens) and 0 <= end < len(tokens) and texts):
+        raise damaged(header.path, "the tokens of a document's start and end are none of its tokens")
+    if header.get("tokenizer.ggml.model", str) == "gpt2":
+        inner: Tokenizer = _from_subwords(header, texts)
+    elif is_own and _are_characters(texts):
+        inner = CharTokenizer([token.replace(SPACE, " ") for token in texts])
+    else:
+        raise damaged(header.path, "its tokens are no characters")
+    return DocumentTokenizer(inner, documents, None if is_own else (start, end))
 
 
 def _from_byte_strings(tokens: list[str], path: Path) -> Tokenizer:
@@ -163,23 +223,18 @@ def _from_subwords(header: GGUFHeader, tokens: list[str]) -> HFTokenizer:
     words = words_json(pre)
     if words is None:
         raise CheckpointError(f"a pre-tokenizer {shown(pre)}, which we do not read", str(header.path))
+    types = types[: len(tokens)]  # without those of a document's start and end
     if len(types) != len(tokens) or not all(isinstance(m, str) and m.count(" ") == 1 for m in merges):
         raise damaged(header.path, "its types or merges do not fit its tokens")
     if len(set(tokens)) != len(tokens):
         raise damaged(header.path, "a token stands twice")
     kinds = [int(kind) for kind in types]
     added = [
-        {"id": i, "content": token, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-         "special": kinds[i] == CONTROL}
-        for i, token in enumerate(tokens) if kinds[i] in (CONTROL, USER_DEFINED)
-    ]  # fmt: skip
+        added_token(i, token, kinds[i] == CONTROL)
+        for i, token in enumerate(tokens)
+        if kinds[i] in (CONTROL, USER_DEFINED)
+    ]
     vocab = {token: i for i, token in enumerate(tokens) if kinds[i] in (NORMAL, CONTROL, USER_DEFINED)}
     known = [m for m in merges if m.replace(" ", "") in vocab]
-    return HFTokenizer(json.dumps(words | {"added_tokens": added} | _bpe(vocab, known, words)), len(tokens))
-
-
-def _bpe(vocab: dict[str, int], merges: list[str], words: dict[str, Any]) -> dict[str, Any]:
-    """The model of a tokenizer.json."""
-    settings = {"dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
-                "fuse_unk": False, "byte_fallback": False}  # fmt: skip
-    return {"model": {"type": "BPE", **settings, **words["model"], "vocab": vocab, "merges": merges}}
+    model = bpe_model(vocab, known, **words["model"])
+    return HFTokenizer(json.dumps(words | {"added_tokens": added, "model": model}), len(tokens))

@@ -4,8 +4,7 @@ Both files are pickles, which can run code when loaded. torch's weights-only unp
 the few instructions that plain dictionaries need reads meta.pkl.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickletools import genops
 from typing import Any
@@ -15,12 +14,12 @@ from torch import Tensor
 
 from microgpt.config import ConfigError
 from microgpt.data.tokenizer import CharTokenizer
+from microgpt.engine.exchange.filled import Origin, drop_tied_head, fill, rename
 from microgpt.engine.exchange.pickled import load_plain
 from microgpt.errors import CheckpointError
 from microgpt.files import read_capped
 from microgpt.foreign import MODELS, refuse_foreign
 from microgpt.model import GPT, GPTConfig
-from microgpt.model.files.without_weights import without_weights
 from microgpt.text import one_line, shown
 
 META_LIMIT = 64 << 20
@@ -33,6 +32,7 @@ NAMES = {
     "transformer.wpe.": "pos.wpe.",
     "transformer.ln_f.": "norm.",
     "transformer.h.": "blocks.",
+    "lm_head.": "head.",
     ".ln_1.": ".norm1.",
     ".ln_2.": ".norm2.",
     ".attn.c_attn.": ".attn.qkv.",
@@ -55,27 +55,21 @@ def read_checkpoint(path: Path) -> GPT:
     arguments, weights = (state.get(key) if isinstance(state, dict) else None for key in ("model_args", "model"))
     if not isinstance(arguments, dict) or not isinstance(weights, dict):
         raise CheckpointError("no model_args and model", str(path), "it is no checkpoint of nanoGPT's train.py")
-    refuse_others(state.keys() - STATE, "", path)
-    refuse_others(arguments.keys() - {*ARGUMENTS, "vocab_size"}, "model_args.", path)
+    origin = Origin(path, "nanoGPT", "model_args")
+    origin.refuse(state.keys() - STATE)
+    origin.refuse(arguments.keys() - {*ARGUMENTS, "vocab_size"}, "model_args.")
     try:
-        renamed = read_weights(weights, path)
-        config, vocab_size = read_arguments(arguments, is_tied="head.weight" not in renamed)
-        return fill(config, vocab_size, renamed, path)
+        renamed = read_weights(weights, origin)
+        config, vocab_size = read_arguments(arguments, is_tied=drop_tied_head(renamed))
+        return fill(config, vocab_size, renamed, origin)
     except ConfigError as error:
         raise CheckpointError(one_line(f"model_args.{error.faults[0]}"), str(path)) from None
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(one_line(f"model_args are not nanoGPT's ({error!r})"), str(path)) from None
 
 
-def refuse_others(names: Iterable[Any], prefix: str, path: Path) -> None:
-    """Refuse entries that nanoGPT does not write: without them it might be another model."""
-    if listed := ", ".join(shown(f"{prefix}{name}") for name in sorted(map(str, names))[:5]):
-        fix = "it is of a changed nanoGPT: take out what its model can do without"
-        raise CheckpointError(f"entries that are not nanoGPT's and would be lost: {listed}", str(path), fix)
-
-
-def read_weights(weights: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
-    """The weights under our names, without causal masks and a head that is the token embedding again.
+def read_weights(weights: Mapping[Any, Any], origin: Origin) -> dict[str, Tensor]:
+    """The weights under our names, without causal masks.
 
     Raises:
         CheckpointError: a weight is no tensor of real numbers, is there twice, or is a mask that is not causal.
@@ -83,20 +77,16 @@ def read_weights(weights: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            refuse_others([name], "model.", path)
-        ours = rename(str(name))
+            origin.refuse([name], "model.")
+        ours = rename(str(name), NAMES)
         if ours in found:
-            refuse_others([name], "model.", path)
+            origin.refuse([name], "model.")
         if ours.endswith(".attn.bias"):  # of versions that need no flash attention
             T = tensor.shape[-1] if tensor.dim() else 0
             if tensor.shape != (1, 1, T, T) or not torch.equal(tensor[0, 0], torch.ones(T, T).tril().to(tensor)):
-                refuse_others([name], "model.", path)
+                origin.refuse([name], "model.")
             continue
         found[ours] = tensor
-    head = found.pop("lm_head.weight", None)
-    table = found.get("wte.weight")
-    if head is not None and (table is None or head.shape != table.shape or not torch.equal(head, table)):
-        found["head.weight"] = head
     return found
 
 
@@ -105,31 +95,6 @@ def read_arguments(arguments: Mapping[str, Any], is_tied: bool) -> tuple[GPTConf
     knobs = {name: arguments[name] for name in ARGUMENTS}
     parts = {"pos": "learned", "norm": "layernorm", "mlp": "gelu", "tie_weights": is_tied}
     return GPTConfig.from_dict({**knobs, **parts}), int(arguments["vocab_size"])
-
-
-def rename(name: str) -> str:
-    """Our name for one of nanoGPT's weights."""
-    name = name.removeprefix("_orig_mod.")  # a prefix that torch.compile adds
-    for theirs, ours in NAMES.items():
-        name = name.replace(theirs, ours)
-    return name
-
-
-def fill(config: GPTConfig, vocab_size: int, weights: Mapping[str, Tensor], path: Path) -> GPT:
-    """Build the model with these weights."""
-    if 4 * config.n_layer > len(weights):
-        raise CheckpointError(f"{config.n_layer} layers in {len(weights)} weights", str(path), "the file is damaged")
-    with without_weights():
-        model = GPT(config, vocab_size)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in weights.items()}
-    if wanted != found:
-        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        what = f"{odd[0][:60]} has the shape {found.get(odd[0])}, model_args say {wanted.get(odd[0])}"
-        raise CheckpointError(what, str(path), "it is no checkpoint of nanoGPT's train.py")
-    dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in weights.values()))
-    model.load_state_dict(dict(weights), assign=True)
-    return model.to(dtype).eval()
 
 
 def read_meta(path: Path) -> CharTokenizer:

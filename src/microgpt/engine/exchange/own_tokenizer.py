@@ -6,32 +6,41 @@ from typing import Any
 
 from microgpt.data.tokenizer import HFTokenizer
 from microgpt.data.tokenizer.hf import LIMIT
+from microgpt.data.tokenizer.hf_format import added_token, bpe_model
 from microgpt.engine.exchange.gguf_words import words_json
+from microgpt.engine.exchange.spm_tokenizer import from_spm
 from microgpt.errors import CheckpointError
 from microgpt.files import read_capped, read_json
 from microgpt.text import one_line
 
-FILES = ("tokenizer.json", "vocab.json and merges.txt")
+FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+"The files that a tokenizer is read from, the first that is there; merges.txt stands beside vocab.json."
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds one of these files."""
+    return any((folder / name).is_file() for name in FILES)
 
 
 def find_tokenizer(place: Path, size: int) -> HFTokenizer:
-    """Read a tokenizer.json, or GPT-2's vocab.json and merges.txt.
+    """Read a tokenizer.json, GPT-2's vocab.json and merges.txt, or a tokenizer.model of SentencePiece.
 
     Args:
-        place: a folder that holds them, or the tokenizer.json.
+        place: a folder that holds them, or the tokenizer.json or tokenizer.model.
         size: the model's vocabulary.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
+    if place.suffix == ".model" and place.is_file():
+        return HFTokenizer(json.dumps(from_spm(place)), size)
     if place.is_file() or (place / "tokenizer.json").is_file():
         return HFTokenizer.from_file(place if place.is_file() else place / "tokenizer.json", size)
     if (place / "vocab.json").is_file():
         return HFTokenizer(json.dumps(from_merges(place / "vocab.json", place / "merges.txt")), size)
-    fix = f"put {' or '.join(FILES)} beside the weights"
     if (place / "tokenizer.model").is_file():
-        fix = f"{fix}; transformers converts a tokenizer.model"
-    raise CheckpointError("no tokenizer", str(place), fix)
+        return find_tokenizer(place / "tokenizer.model", size)
+    raise CheckpointError("no tokenizer", str(place), f"put {' or '.join(FILES)} beside the weights")
 
 
 def from_merges(vocab: Path, merges: Path) -> dict[str, Any]:
@@ -47,14 +56,7 @@ def from_merges(vocab: Path, merges: Path) -> dict[str, Any]:
     if any(line.count(" ") != 1 for line in pairs) or not all(type(i) is int for i in tokens.values()):
         raise CheckpointError("no vocabulary with merges", str(merges), "give GPT-2's vocab.json and merges.txt")
     known = {line.replace(" ", "") for line in pairs}
-    added = [
-        {"id": i, "content": token, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-         "special": True}
-        for token, i in tokens.items() if len(token) > 1 and token not in known
-    ]  # fmt: skip
+    added = [added_token(i, token, True) for token, i in tokens.items() if len(token) > 1 and token not in known]
     words = words_json("gpt-2")
     assert words is not None
-    model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-             "vocab": tokens, "merges": pairs}  # fmt: skip
-    return {**words, "added_tokens": added, "model": model}
+    return {**words, "added_tokens": added, "model": bpe_model(tokens, pairs)}

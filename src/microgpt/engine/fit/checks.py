@@ -22,6 +22,10 @@ def check_uses(config: RunConfig, corpus: Corpus) -> None:
     if top_k is not None and top_k > vocab_size:
         what = f"{top_k} of a vocabulary of {vocab_size} tokens"
         raise ConfigError([Fault("sample.top_k", what, f"take {vocab_size} at most, or null")])
+    room = min(config.model.block_size // 2, vocab_size)
+    if config.inspect.every_n_steps and room < 2:
+        what = f"a context of {config.model.block_size} with {vocab_size} tokens has no room for tokens that repeat"
+        raise ConfigError([Fault("inspect.every_n_steps", what, "set it to 0, or model.block_size=4 at least")])
     protocol, T = EvalProtocol.named(config.eval.protocol, "eval.protocol"), config.model.block_size
     batch_size = windows_at_once(config.eval.batch_size, T, vocab_size)
     for split in ("val", "test"):

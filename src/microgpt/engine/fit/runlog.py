@@ -99,6 +99,11 @@ class RunLog(Logger):
         """Give a matplotlib figure to the loggers that take figures."""
         self._offer("add_figure", tag, figure, step)
 
+    @property
+    def takes_figures(self) -> bool:
+        """Whether a logger takes figures."""
+        return any(hasattr(logger, "add_figure") for logger in self.loggers)
+
     @rank_zero_only
     def _offer(self, method: str, *arguments: Any) -> None:
         for logger in self.loggers:

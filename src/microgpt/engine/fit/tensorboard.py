@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from microgpt.engine.trained.metrics import Metric
+from microgpt.text import printable
 
 LAYOUT = {
     "loss": {"training and validation": ["Multiline", ["train/loss", "val/loss"]]},
@@ -20,6 +20,8 @@ LAYOUT = {
     "speed": {"tokens per second": ["Multiline", ["perf/tokens_per_second"]], "MFU": ["Multiline", ["perf/mfu"]]},
 }
 """The run's scalars in groups, under TensorBoard's tab Custom Scalars."""
+SETTINGS = "settings"
+"""The text of the hyperparameters; TensorBoard sorts texts by name, and samples are to come first."""
 NOT_SHOWN = ("step", "tokens", "seconds")
 """Metrics that TensorBoard shows as an axis or not at all."""
 DELAY = 5.0
@@ -97,20 +99,25 @@ class TensorBoardLog(Logger):
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Write the hyperparameters and the layout of the scalars as training begins, so that an interrupted run has
-        them too. The table's figures are the run's own scalars."""
+        them too.
+
+        No run describes the experiment: TensorBoard then begins its table with the hyperparameters that differ between
+        the runs, and takes the runs' own scalars for its figures. A description, which TensorBoard takes from any one
+        run, would have it list them from A to Z. A text lists them in the order given.
+        """
         values = vars(params) if isinstance(params, Namespace) else params
         shown = {
             key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in values.items()
         }
-        scores = {f"val/{name}": 0.0 for name in Metric.members} | {"train/loss": 0.0}
+        now = time.time()
 
         def write(writer: Any) -> None:
             from torch.utils.tensorboard import summary
 
-            experiment, start, self._end = summary.hparams(shown, scores)  # type: ignore[no-untyped-call]
-            for entry in (experiment, start):
-                writer.file_writer.add_summary(entry)
+            _, start, self._end = summary.hparams(shown, {})  # type: ignore[no-untyped-call]
+            writer.file_writer.add_summary(start)
             writer.add_custom_scalars(LAYOUT)
+            writer.add_text(SETTINGS, table(shown), 0, now)
 
         self._write(write)
 
@@ -132,3 +139,9 @@ class TensorBoardLog(Logger):
                 with contextlib.suppress(OSError):
                     writer.close()
                 threading.excepthook = self._excepthook
+
+
+def table(values: Mapping[str, Any]) -> str:
+    """Hyperparameters as a Markdown table, in their order."""
+    rows = (f"| {key} | {printable(str(value)).replace('|', '&#124;')} |" for key, value in values.items())
+    return "\n".join(["| hyperparameter | value |", "|---|---|", *rows])

@@ -15,6 +15,7 @@ from microgpt.engine.fit.callbacks.metrics import Clock, Metrics
 from microgpt.engine.fit.callbacks.sample import Sample
 from microgpt.engine.fit.callbacks.save import FolderCheckpointIO, Save
 from microgpt.engine.fit.hyperparameters import hyperparameters
+from microgpt.engine.fit.idle_knobs import idle_knobs, is_evaluated
 from microgpt.engine.fit.loader import TextDataModule
 from microgpt.engine.fit.lr_search import find_lr, with_lr
 from microgpt.engine.fit.module import GPTModule
@@ -141,8 +142,12 @@ class Training:
             setup.steps, config.data.batch_size, config.model.block_size, self.fingerprint["device"], setup.precision,
             ", compiled" if setup.compiled else "", setup.run_dir.path,
         )  # fmt: skip
+        if not is_evaluated(setup):
+            log.info("no validation split: nothing is scored on the way, and the last step's weights are kept")
         if strange := unknown.told(corpus):
             log.warning("warning: %s", strange)
+        for idle in idle_knobs(setup, draws=self.runlog.takes_figures):
+            log.warning("warning: %s", idle)
         if slow := machine.emulation_warning(setup.accelerator, machine.autocast_dtype(setup.precision)):
             log.warning("warning: %s; trainer.precision=32-true trains as much faster", slow)
         if start.manifest is not None:

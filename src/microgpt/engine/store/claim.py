@@ -105,9 +105,10 @@ def _lock(folder: Path, knob: str) -> int | None:
         FileNotFoundError: the folder or its lock was removed meanwhile.
         UsageError: another process holds the lock.
     """
-    if os.name == "nt":
+    try:
+        import fcntl
+    except ImportError:  # Windows
         return None
-    import fcntl
 
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:

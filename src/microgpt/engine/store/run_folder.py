@@ -21,6 +21,12 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.E
 """Error numbers that blame the disk, not the program."""
 
 
+def run_title(folder: Path) -> str:
+    """A run folder's name; for a sweep's point, whose folder is a number, the sweep's name too."""
+    folder = folder.resolve()
+    return f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name
+
+
 class RunDir:
     """The files of one run; the README describes them under "The run folder"."""
 

@@ -216,7 +216,9 @@ def register() -> None:
     try:
         importlib.import_module("hydra_plugins")
     except ImportError:  # no other plugin is installed
-        sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+        package = ModuleType("hydra_plugins")
+        package.__path__ = []  # Hydra looks for plugins along it
+        sys.modules["hydra_plugins"] = package
     sys.modules["hydra_plugins.microgpt"] = sys.modules[__name__]
     for plugin in (LocalLauncher, SlurmLauncher, OptunaSweeper):
         plugin.__module__ = "hydra_plugins.microgpt"

@@ -53,8 +53,10 @@ def draw_losses(axes: Any, curves: Mapping[str, Curve], baselines: Mapping[str, 
     if train:
         x, y = zip(*train, strict=True)
         span = max(1, len(train) // 25)
-        axes.plot(x, y, ".", color=COLOURS[0], alpha=0.35, markersize=3, label=f"training, {len(train)} batches")
-        axes.plot(x, smoothed(y, span), "-", color=COLOURS[0], linewidth=1.3, label=f"training, mean of {span}")
+        dots = {"alpha": 0.35, "linestyle": "none"} if span > 1 else {"linewidth": 1.3}
+        axes.plot(x, y, marker=".", color=COLOURS[0], markersize=3, label=f"training, {len(train)} batches", **dots)
+        if span > 1:
+            axes.plot(x, smoothed(y, span), "-", color=COLOURS[0], linewidth=1.3, label=f"training, mean of {span}")
     if val:
         x, y = zip(*val, strict=True)
         axes.plot(x, y, "--s", color=COLOURS[1], linewidth=1.5, markersize=4, label=f"validation, {len(val)} times")

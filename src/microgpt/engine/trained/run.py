@@ -14,7 +14,8 @@ from microgpt.data.tokenizer import HFTokenizer, Tokenizer, tokenizer_from_dict
 from microgpt.engine.machine import device as machine
 from microgpt.engine.store.checkpoint import checkpoints
 from microgpt.engine.store.metrics_file import frame, read_columns, read_curves
-from microgpt.engine.store.run_folder import RunDir
+from microgpt.engine.store.missing_run import missing_run
+from microgpt.engine.store.run_folder import RunDir, run_title
 from microgpt.engine.trained.metrics import Metric
 from microgpt.engine.trained.sample import GenerationParams, generate_texts, pieces
 from microgpt.errors import CheckpointError, UsageError
@@ -72,7 +73,7 @@ class Run:
         from microgpt.engine.trained.figures import learning_curves
 
         curves = read_curves(RunDir(self.folder).metrics)
-        return learning_curves(curves, self.folder.name, self.summary.get("baselines"), theme)
+        return learning_curves(curves, run_title(self.folder), self.summary.get("baselines"), theme)
 
     def save(self, folder: str | Path) -> Path:
         """Copy the model, configuration, metrics and summary into a new folder, which `load` reads; returns it.
@@ -222,10 +223,7 @@ def model_folder(path: Path) -> Path:
         if (folder / "config.json").is_file():
             return folder
     if not path.exists():
-        parent = path.parent if path.parent.is_dir() else Path()
-        near = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))[-3:]
-        fix = f"{parent}/ has {', '.join(near)}" if near else "train one first: microgpt-train"
-        raise CheckpointError(f"no such run {str(path)!r}", "", fix)
+        raise missing_run(path)
     if checkpoints(path / "checkpoints"):
         fix = "give its training command again: it makes the model from the checkpoint, or trains until it has one"
         raise CheckpointError("no model/ folder beside the checkpoints", str(path), fix)

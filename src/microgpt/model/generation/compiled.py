@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from microgpt.errors import MachineError, UsageError
+from microgpt.errors import MachineError
 from microgpt.model.generation.decoder import Decoder
 from microgpt.model.generation.kv_cache import KVCache, StaticCache
 from microgpt.model.kernels import compiling, hardware, torch_private
@@ -34,17 +34,15 @@ def can_compile(accelerator: str) -> bool:
     return accelerator == "cuda" and find_spec("triton") is not None
 
 
-def faster_step(device: torch.device, rows: int, is_quantized: bool = False) -> NextLogits | None:
+def faster_step(device: torch.device, rows: int, is_int8: bool = False) -> NextLogits | None:
     """`compiled_next_logits`, or None, with a warning, for so many texts that a compiled step is slower.
 
     Raises:
         MachineError: torch cannot compile here.
-        UsageError: the model has int8 weights, whose products are not compiled.
     """
-    if is_quantized:
-        raise UsageError("int8 weights are not compiled", "compile", "leave one of the two out")
-    if rows > hardware.of(device.type).compiled_rows:
-        log.warning("warning: %d texts at once are faster without compiling, which is left out", rows)
+    if rows > hardware.of(device.type).compiled_rows(is_int8):
+        what = f"{rows} texts at once" if rows > 1 else "int8 weights"
+        log.warning("warning: %s are faster without compiling, which is left out", what)
         return None
     return compiled_next_logits(device)
 
@@ -62,13 +60,27 @@ def compiled_next_logits(device: torch.device) -> NextLogits:
     if not can_compile(device.type):
         fix = "install g++ or clang" if device.type == "cpu" else "leave compile out"
         raise MachineError("torch cannot compile here", f"generation on {device.type}", fix)
-    return StaticStep(_compiler(dynamic=False), recorded) if device.type == "cuda" else _compiled
+    return StaticStep(_compiler(dynamic=False), recorded) if device.type == "cuda" else DynamicStep()
 
 
-def _compiled(model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor:
-    # Declare that the position changes, so that torch does not first compile for a single position.
-    with torch_private.dynamic_sources("L['cache'].length"):
-        return _compiler()(model, tokens, cache)
+class DynamicStep:
+    """A compiled step of one text.
+
+    Its first call, the only one that may compile, declares that the position changes, so that torch does not first
+    compile for a single position. Declaring it for each token would slow them all.
+    """
+
+    def __init__(self) -> None:
+        self.step: NextLogits | None = None
+
+    def __call__(self, model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor:
+        if self.step is not None:
+            return self.step(model, tokens, cache)
+        step = _compiler()
+        with torch_private.dynamic_sources("L['cache'].length"):
+            logits = step(model, tokens, cache)
+        self.step = step
+        return logits
 
 
 @functools.cache

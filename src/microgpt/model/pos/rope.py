@@ -1,11 +1,13 @@
 """Rotary position embedding (Su et al., https://arxiv.org/abs/2104.09864)."""
 
+import math
 from collections.abc import Iterator
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from microgpt.config import Fault, Positive
+from microgpt.config import Fault, Positive, Range
 from microgpt.model.pos.base import Position, PositionConfig, Start, rows
 
 
@@ -14,41 +16,60 @@ class RoPEConfig(PositionConfig, name="rope"):
 
     theta: Positive = 10_000.0
     "Base of the wavelengths: pair i of D / 2 turns once in 2 pi theta^(2 i / D) tokens."
+    fraction: Annotated[float, Range(above=0, max=1)] = 1.0
+    "Share of each head's channels that is rotated, the first ones; GPT-NeoX: 0.25."
+
+    def rotated(self, head_width: int) -> int:
+        """The number of channels of a head that are rotated."""
+        return int(head_width * self.fraction)
 
     def table_numbers(self, n_embd: int, n_head: int, block_size: int) -> int:
-        return 2 * block_size * (n_embd // n_head)
+        return 2 * block_size * self.rotated(n_embd // n_head)
 
     def build(self, n_embd: int, n_head: int, block_size: int) -> "RoPE":
-        return RoPE(n_embd // n_head, block_size, self.theta)
+        return RoPE(self.rotated(n_embd // n_head), block_size, self.theta)
 
     def check_model(self, n_embd: int, n_head: int, block_size: int) -> Iterator[Fault]:
         width = n_embd // n_head
-        if width % 2:
+        rotated = self.rotated(width)
+        if self.fraction == 1 and width % 2:
             what = f"rope turns pairs, and the head width n_embd / n_head = {n_embd} / {n_head} = {width} is odd"
             yield Fault("", what, "choose n_embd a multiple of 2 * n_head, or another position scheme")
+        elif rotated % 2 or not rotated:
+            what = f"rope turns pairs, and fraction {self.fraction:g} of a head width of {width} is {rotated} channels"
+            near = math.ceil(max(2, rotated - 1) / width * 1e4) / 1e4
+            yield Fault("fraction", what, f"fraction={min(near, 1):g} is a whole number of pairs")
 
 
 class RoPE(Position):
-    """Pair i is (x[i], x[i + D/2]), the layout of Llama's weights as Hugging Face stores them."""
+    """Pair i is (x[i], x[i + D/2]), the layout of Llama's weights as Hugging Face stores them.
 
-    def __init__(self, head_width: int, block_size: int, theta: float) -> None:
+    Args:
+        width: the number of channels that are rotated, D or fewer; the others pass unchanged.
+    """
+
+    def __init__(self, width: int, block_size: int, theta: float) -> None:
         super().__init__()
-        self.head_width, self.block_size, self.theta = head_width, block_size, theta
-        self.cos: Tensor  # (block_size, D)
-        self.sin: Tensor  # (block_size, D), the first half negated: see `rotate`
+        self.width, self.block_size, self.theta = width, block_size, theta
+        self.cos: Tensor  # (block_size, width)
+        self.sin: Tensor  # (block_size, width), the first half negated: see `turn`
         self.fill_tables()
 
     def tables(self, device: torch.device) -> dict[str, Tensor]:
-        pair = torch.arange(0, self.head_width, 2, dtype=torch.float32, device=device) / self.head_width
+        pair = torch.arange(0, self.width, 2, dtype=torch.float32, device=device) / self.width
         angle = torch.outer(
             torch.arange(self.block_size, dtype=torch.float32, device=device), self.theta**-pair
-        )  # (block_size, D/2), in radians
+        )  # (block_size, width / 2), in radians
         sin = angle.sin()
         return {"cos": angle.cos().repeat(1, 2), "sin": torch.cat((-sin, sin), dim=1)}
 
     def rotate(self, q: Tensor, k: Tensor, start: Start) -> tuple[Tensor, Tensor]:
-        cos, sin = (rows(table, start, q.shape[-2]).to(q.dtype) for table in (self.cos, self.sin))  # (T, D)
-        return turn(q, cos, sin), turn(k, cos, sin)
+        cos, sin = (rows(table, start, q.shape[-2]).to(q.dtype) for table in (self.cos, self.sin))  # (T, width)
+        if self.width == q.shape[-1]:
+            return turn(q, cos, sin), turn(k, cos, sin)
+        w = self.width
+        q = torch.cat((turn(q[..., :w], cos, sin), q[..., w:]), dim=-1)
+        return q, torch.cat((turn(k[..., :w], cos, sin), k[..., w:]), dim=-1)
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

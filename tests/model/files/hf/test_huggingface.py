@@ -24,6 +24,7 @@ from microgpt.model.norm import NormConfig
 V = 65
 GPT2_LIKE = {"norm": "layernorm", "pos": "learned", "bias": True, "mlp": "gelu_tanh", "tie_weights": True}
 LLAMA_LIKE = {"norm": "rmsnorm", "pos": "rope", "mlp": "swiglu"}
+NEOX_LIKE = {"norm": "layernorm", "bias": True, "residual": "parallel", "pos": {"name": "rope", "fraction": 0.25}}
 
 
 def randomised(model: Any, std: float = 0.1, seed: int = 0) -> Any:
@@ -133,6 +134,53 @@ def test_relatives_of_llama_give_the_same_logits(
         assert (again(x).logits - theirs(x).logits).abs().max() <= 1e-5
 
 
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {},
+        {"use_parallel_residual": False, "tie_word_embeddings": True, "hidden_act": "gelu_new"},
+        {"attention_bias": False, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5,
+                                                      "partial_rotary_factor": 1.0}},
+    ],
+)  # fmt: skip
+def test_gpt_neox_of_transformers_gives_the_same_logits_both_ways(
+    transformers: Any, tmp_path: Path, knobs: dict[str, Any]
+) -> None:
+    config = transformers.GPTNeoXConfig(
+        hidden_size=32, num_attention_heads=4, num_hidden_layers=2, intermediate_size=48, vocab_size=V,
+        max_position_embeddings=64, **knobs,
+    )  # fmt: skip
+    theirs = randomised(transformers.GPTNeoXForCausalLM(config))
+    theirs.save_pretrained(tmp_path)
+    ours, x = GPT.from_pretrained(tmp_path), tokens(64)
+    assert ours.config.residual == ("parallel" if knobs.get("use_parallel_residual", True) else "sequential")
+    with torch.no_grad():
+        assert (ours(x)[0] - theirs(x).logits).abs().max() <= 1e-5
+    (tmp_path / "again").mkdir()
+    assert write_model(tmp_path / "again", ours).model_type == "gpt_neox"
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "again")
+    with torch.no_grad():
+        assert (again(x).logits - theirs(x).logits).abs().max() <= 1e-5
+
+
+def test_pythias_files_of_before_transformers_5_are_read(transformers: Any, tmp_path: Path) -> None:
+    """Their config.json has rotary_pct alone, and their weights the causal mask and the angles."""
+    exported(tmp_path, **NEOX_LIKE)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    edited(tmp_path, rope_parameters=None, rotary_pct=0.25, rotary_emb_base=10000)
+    weights, at = load_file(tmp_path / "model.safetensors"), "gpt_neox.layers.0.attention"
+    assert "embed_out.weight" in weights
+    weights |= {f"{at}.bias": torch.ones(24, 24).tril().bool().view(1, 1, 24, 24), f"{at}.rotary_emb.inv_freq":
+                torch.ones(1), f"{at}.masked_bias": torch.tensor(-1e9)}  # fmt: skip
+    save_file(weights, tmp_path / "model.safetensors")
+    x = tokens()
+    with torch.no_grad():
+        assert (GPT.from_pretrained(tmp_path)(x)[0] - theirs(x).logits).abs().max() <= 1e-5
+    save_file(weights | {f"{at}.rotary_emb.inv_freq": torch.ones(4)}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"cannot express: .gpt_neox\.layers\.0\.attention\.rotary_emb\.inv_freq"):
+        GPT.from_pretrained(tmp_path)
+
+
 def test_qwen3_of_transformers_is_read_unless_its_norms_have_gains(transformers: Any, tmp_path: Path) -> None:
     config = transformers.Qwen3Config(
         hidden_size=32, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, intermediate_size=48,
@@ -187,7 +235,17 @@ def test_greedy_tokens_equal_those_of_transformers_without_it_installed(transfor
 CHOICES = {
     "norm": sorted(NormConfig.members),
     "norm_place": ["pre", "pre", "post", "sandwich"],
-    "pos": ["learned", "sinusoidal", "none", "rope", "alibi", "t5", {"name": "rope", "theta": 5e5}],
+    "residual": ["sequential", "sequential", "parallel"],
+    "pos": [
+        "learned",
+        "sinusoidal",
+        "none",
+        "rope",
+        "alibi",
+        "t5",
+        {"name": "rope", "theta": 5e5},
+        {"name": "rope", "fraction": 0.25},
+    ],
     "mlp": sorted(MLPConfig.members),
     "bias": [False, True],
     "tie_weights": [False, True],
@@ -215,6 +273,8 @@ def choices(*names: Any, **fixed: Any) -> Any:
 EXPRESSIBLE = st.one_of(
     choices(*FREE, norm=["layernorm"], pos=["learned", "sinusoidal", "none"], mlp=UNGATED),
     choices(*FREE, "n_kv_head", norm=["rmsnorm"], pos=["rope", {"name": "rope", "theta": 5e5}], mlp=UNGATED + GATED),
+    choices(*FREE, "residual", norm=["layernorm"], mlp=UNGATED,
+            pos=["rope", {"name": "rope", "fraction": 0.25}, {"name": "rope", "theta": 5e5, "fraction": 0.5}]),
     choices("tie_weights", "norm_affine", "mlp_hidden", "norm_eps", "n_kv_head", norm=["rmsnorm"], pos=["rope"],
             qk_norm=[True], mlp=["relu2", *GATED]),
 )  # fmt: skip
@@ -248,26 +308,31 @@ def test_transformers_opens_every_expressible_model_with_equal_logits(
 
 
 @settings(max_examples=200, deadline=None)
-@given(choices(*CHOICES))
+@given(choices(*CHOICES).filter(lambda knobs: (knobs["residual"], knobs["norm_place"]) != ("parallel", "post")))
 def test_what_no_stock_class_expresses_is_refused_by_name(knobs: dict[str, Any]) -> None:
     config = small(**knobs)
     norm, mlp = config.norm.name, config.mlp.name
     is_gpt2 = norm == "layernorm" and config.pos.name in ("learned", "sinusoidal", "none")
     is_gpt2 = is_gpt2 and mlp in UNGATED and config.kv_heads == config.n_head
-    is_llama = norm == "rmsnorm" and config.pos.name == "rope" and mlp in UNGATED + GATED
+    is_neox = norm == "layernorm" and config.pos.name == "rope" and mlp in UNGATED and config.kv_heads == config.n_head
+    is_whole = getattr(config.pos, "fraction", 1) == 1
+    is_llama = norm == "rmsnorm" and config.pos.name == "rope" and is_whole and mlp in UNGATED + GATED
     is_qwen3 = is_llama and config.qk_norm and not config.bias and mlp in ("relu2", *GATED)
     extras = ["qk_norm"] if config.qk_norm and not is_qwen3 else []
     extras += [k for k in ("logit_softcap", "ngram_embed", "prev_embed", "value_embed", "resid_scale") if knobs[k]]
     extras += ["norm_place"] if config.norm_place != "pre" else []
-    if (is_gpt2 or is_llama) and not extras:
-        assert family_for(config).model_type == ("gpt2" if is_gpt2 else "qwen3" if is_qwen3 else "llama")
+    extras += ["residual"] if config.residual != "sequential" and not is_neox else []
+    if (is_gpt2 or is_llama or is_neox) and not extras:
+        expected = "gpt2" if is_gpt2 else "gpt_neox" if is_neox else "qwen3" if is_qwen3 else "llama"
+        assert family_for(config).model_type == expected
         return
     with pytest.raises(UsageError) as refusal:
         family_for(config)
     text = str(refusal.value)
     assert all(f"{name}=" in text for name in extras)
-    if not (is_gpt2 or is_llama):
-        assert any(part in text for part in (f"norm={norm}", f"pos={config.pos.name}", f"mlp={mlp}"))
+    if not (is_gpt2 or is_llama or is_neox):
+        parts = [f"norm={norm}", f"pos={config.pos.name}", f"mlp={mlp}", "n_kv_head="]
+        assert any(part in text for part in parts if is_whole) or "pos.fraction=0.25" in text
     if norm == "layernorm" and config.kv_heads != config.n_head:
         assert f"n_kv_head={config.kv_heads}" in text
 
@@ -310,7 +375,14 @@ def test_our_own_model_folder_is_pretrained_too(tmp_path: Path) -> None:
         (GPT2_LIKE, {"activation_function": "silu"}, "activation_function=silu"),
         (GPT2_LIKE, {"add_cross_attention": True}, "add_cross_attention"),
         (GPT2_LIKE, {"quantization_config": {}}, "quantization_config"),
-        (GPT2_LIKE, {"model_type": "gpt_neox"}, "gpt_neox"),
+        (GPT2_LIKE, {"model_type": "gpt_bigcode"}, "gpt_bigcode"),
+        (NEOX_LIKE, {"hidden_act": "silu"}, "hidden_act=silu"),
+        (NEOX_LIKE, {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope_type=yarn"),
+        (NEOX_LIKE, {"use_parallel_residual": "yes"}, "use_parallel_residual='yes' is no bool"),
+        (NEOX_LIKE, {"rope_parameters": None, "rotary_pct": 1.5}, "fraction"),
+        (NEOX_LIKE, {"rope_parameters": None, "rotary_pct": 0.2}, "fraction 0.2 of a head width of 8 is 1 channels"),
+        (NEOX_LIKE, {"rope_parameters": {"partial_rotary_factor": "x"}}, "partial_rotary_factor='x' is no float"),
+        (NEOX_LIKE, {"num_attention_heads": 3}, "n_embd"),
         (LLAMA_LIKE, {"model_type": "qwen3", "use_sliding_window": True}, "use_sliding_window=True"),
         (LLAMA_LIKE, {"model_type": "qwen2", "use_sliding_window": True}, "use_sliding_window=True"),
         (LLAMA_LIKE, {"model_type": "mistral", "sliding_window": 8}, "sliding_window=8"),

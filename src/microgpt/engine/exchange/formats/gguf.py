@@ -12,7 +12,7 @@ from torch import Tensor
 import microgpt
 from microgpt.engine.exchange.check import compare_logits, compare_tokens, largest_difference
 from microgpt.engine.exchange.formats.base import ExportFormat
-from microgpt.engine.exchange.gguf_vocabulary import Vocabulary, tokenizer_of, vocabulary
+from microgpt.engine.exchange.gguf_vocabulary import DOCUMENTS, Vocabulary, tokenizer_of, vocabulary
 from microgpt.engine.trained.run import Run
 from microgpt.errors import UsageError
 from microgpt.extras import package
@@ -106,6 +106,8 @@ def add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
     for name in ("bos", "eos"):
         if (token := getattr(vocabulary, name)) is not None:
             writer.add_uint32(f"tokenizer.ggml.{name}_token_id", token)
+    if vocabulary.documents is not None:
+        writer.add_string(DOCUMENTS, vocabulary.documents)
     if vocabulary.unknown is not None:
         writer.add_unk_token_id(vocabulary.unknown)
     writer.add_add_bos_token(vocabulary.add_bos)

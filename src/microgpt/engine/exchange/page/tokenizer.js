@@ -37,19 +37,35 @@ function pairsOfBytes({ tokens, merges, added }) {
   const letters = [...alphabet()],
     cache = new Map();
 
+  const rankOf = (a, b) => rank.get(`${a} ${b}`) ?? Infinity;
+
   function encodeWord(word) {
     let parts = [...new TextEncoder().encode(word)].map((b) => letters[b]);
-    while (parts.length > 1) {
-      let best = Infinity,
-        at = -1;
-      for (let i = 0; i + 1 < parts.length; i++) {
-        const found = rank.get(parts[i] + " " + parts[i + 1]) ?? Infinity;
-        if (found < best) [best, at] = [found, i];
-      }
-      if (at < 0) break;
-      parts.splice(at, 2, parts[at] + parts[at + 1]);
+    for (;;) {
+      let best = Infinity;
+      for (let i = 0; i + 1 < parts.length; i++) best = Math.min(best, rankOf(parts[i], parts[i + 1]));
+      if (best === Infinity) return parts.map((part) => index.get(part)).filter((i) => i !== undefined);
+      parts = merged(parts, best);
     }
-    return parts.map((part) => index.get(part)).filter((i) => i !== undefined);
+  }
+
+  // Merges the pairs of this rank from the left on, until a merge makes a pair that comes before them.
+  function merged(parts, best) {
+    const out = [];
+    let i = 0,
+      isOvertaken = false;
+    while (i + 1 < parts.length && !isOvertaken) {
+      if (rankOf(parts[i], parts[i + 1]) > best) {
+        out.push(parts[i++]);
+        continue;
+      }
+      const pair = parts[i] + parts[i + 1];
+      isOvertaken = out.length > 0 && rankOf(out.at(-1), pair) < best;
+      isOvertaken ||= i + 2 < parts.length && rankOf(pair, parts[i + 2]) < best;
+      out.push(pair);
+      i += 2;
+    }
+    return out.concat(parts.slice(i));
   }
 
   function encodePlain(text) {

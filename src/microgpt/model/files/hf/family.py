@@ -43,12 +43,16 @@ class Rule:
     "The value of their weights if our model has no such weight."
     is_repeated: bool = False
     "Whether each of their weights equals our whole weight."
+    heads: int = 1
+    "Above 1: their rows are ordered by head, the three of its query, key and value together; ours by these three."
 
     def split(self, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Split our weight into theirs, by name."""
         if self.is_repeated:
             yield from ((name, weight.clone()) for name in self.theirs)
             return
+        if self.heads > 1:
+            weight = swapped(weight, 3, self.heads)
         for name, part in zip(self.theirs, torch.split(weight, [shape[0] for shape in self.shapes]), strict=True):
             yield name, (part.T if self.is_transposed else part).contiguous()
 
@@ -57,12 +61,18 @@ class Rule:
         if self.is_repeated:
             return parts[0] if all(torch.equal(part, parts[0]) for part in parts) else None
         parts = [part.T for part in parts] if self.is_transposed else parts
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return (swapped(joined, self.heads, 3) if self.heads > 1 else joined).contiguous()
 
     def filled(self, dtype: torch.dtype) -> Tensor:
         """The substitute for our weight if our model lacks it."""
         rows = sum(shape[0] for shape in self.shapes)
         return torch.zeros((rows, *self.shapes[0][1:]), dtype=dtype) + torch.as_tensor(self.filling).to(dtype)
+
+
+def swapped(weight: Tensor, outer: int, inner: int) -> Tensor:
+    """Rows (outer inner D, ...) reordered to (inner outer D, ...)."""
+    return weight.reshape(outer, inner, -1, *weight.shape[1:]).transpose(0, 1).reshape(weight.shape)
 
 
 def linear(
@@ -91,6 +101,10 @@ class Family(ABC):
     "The class of transformers that opens it."
     prefix: ClassVar[str]
     "Prefix of every weight name but the head's."
+    head: ClassVar[str] = "lm_head"
+    "The name of the head's weight, without `.weight`."
+    own_fields: ClassVar[frozenset[str]] = frozenset()
+    "Fields of config.json that this architecture reads and that others may not have."
     is_written: ClassVar[bool] = True
     "Whether models are exported as this; False if another family expresses all that it does."
     members: ClassVar[dict[str, "Family"]] = {}
@@ -129,6 +143,8 @@ def part_blockers(config: GPTConfig, norm: str, positions: Iterable[str], mlps: 
 
 def common_blockers(config: GPTConfig) -> Iterator[str]:
     """Yield the fields that none of these architectures can express."""
+    if config.residual != "sequential":
+        yield f"residual={config.residual}"
     if config.norm_place != "pre":
         yield f"norm_place={config.norm_place}"
     if config.qk_norm:

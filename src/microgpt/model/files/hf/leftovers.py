@@ -15,8 +15,7 @@ from microgpt.model.files.untrusted import damaged
 from microgpt.model.pos.rope import RoPEConfig
 from microgpt.text import shown
 
-HEAD = "lm_head.weight"
-MASK, MASKED, FREQUENCIES = ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"
+MASKS, MASKED, FREQUENCIES = (".attn.bias", ".attention.bias"), ".masked_bias", ".rotary_emb.inv_freq"
 "Constants that older files store among their weights: the causal mask, its value for hidden tokens, rotary angles."
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "alibi": (False,),
@@ -42,11 +41,12 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 "Fields of related architectures that change the computation -> the values, beside null, at which they do not."
 
 
-def odd_fields(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the fields of config.json, as `name=value`, that change the computation and that no family here reads."""
+def odd_fields(values: Mapping[str, Any], family: Family) -> Iterator[str]:
+    """Yield the fields of config.json, as `name=value`, that change the computation and that the family does not
+    read."""
     for name, neutral in NEUTRAL.items():
         value = values.get(name)
-        if value is None or value in neutral:
+        if value is None or value in neutral or name in family.own_fields:
             continue
         if name == "layer_types" and isinstance(value, list) and set(map(str, value)) == {"full_attention"}:
             continue
@@ -71,9 +71,11 @@ def refuse_leftovers(family: Family, config: GPTConfig, rules: list[Rule], weigh
     """
     known = {name for rule in rules for name in rule.theirs}
     left = [name for name in weights if name.removeprefix(family.prefix) not in known]
-    odd = [name for name in left if not _is_expected(name, family, config, weights)]
-    if HEAD in odd:
-        what = f"{HEAD} is not the token embedding, to which config.json ties it"
+    tables = [table for rule in rules if rule.ours == "wte.weight" for table in rule.theirs]
+    odd = [name for name in left if not _is_expected(name, family, config, weights, tables)]
+    head = f"{family.head}.weight"
+    if head in odd:
+        what = f"{head} is not the token embedding, to which config.json ties it"
         fix = "write tie_word_embeddings=false there if the model was trained so"
         raise CheckpointError(what, str(weights.folder / CONFIG), fix)
     if odd:
@@ -81,22 +83,22 @@ def refuse_leftovers(family: Family, config: GPTConfig, rules: list[Rule], weigh
         raise CheckpointError(f"{len(odd)} weights that our parts cannot express: {listed}", str(weights.folder))
 
 
-def _is_expected(name: str, family: Family, config: GPTConfig, weights: WeightSource) -> bool:
+def _is_expected(name: str, family: Family, config: GPTConfig, weights: WeightSource, tables: list[str]) -> bool:
     """Whether a weight that no rule reads holds what our model computes with anyway."""
     shape, T = weights[name].shape, config.block_size
-    if name == HEAD:
-        names = [full for full in weights if full.removeprefix(family.prefix) in ("wte.weight", "embed_tokens.weight")]
+    if name == f"{family.head}.weight":
+        names = [full for full in weights if full.removeprefix(family.prefix) in tables]
         return any(
             weights[full].shape == shape and torch.equal(_read(full, weights), _read(name, weights)) for full in names
         )
     if name.endswith(MASKED):
         return shape in ((), (1,)) and bool((_read(name, weights) <= -1e4).all())
-    if name.endswith(MASK):
+    if name.endswith(MASKS):
         return shape == (1, 1, T, T) and torch.equal(_read(name, weights)[0, 0].bool(), torch.ones(T, T).tril().bool())
     if name.endswith(FREQUENCIES) and isinstance(config.pos, RoPEConfig):
-        D = config.head_width
-        angles = config.pos.theta ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)  # (D / 2,)
-        return shape == (D // 2,) and torch.allclose(_read(name, weights).double(), angles, rtol=1e-2)
+        width = config.pos.rotated(config.head_width)
+        angles = config.pos.theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)  # (width / 2,)
+        return shape == (width // 2,) and torch.allclose(_read(name, weights).double(), angles, rtol=1e-2)
     return False
 
 

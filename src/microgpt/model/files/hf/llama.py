@@ -19,6 +19,7 @@ from microgpt.model.files.hf.family import (
     part_blockers,
     typed,
 )
+from microgpt.model.files.hf.rope import read_rope, rope_blockers, write_rope
 from microgpt.model.pos.rope import RoPEConfig
 
 
@@ -30,6 +31,7 @@ class Llama(Family, model_type="llama"):
 
     def blockers(self, config: GPTConfig) -> Iterator[str]:
         yield from part_blockers(config, "rmsnorm", ["rope"], ACTIVATION_NAMES | GATE_NAMES)
+        yield from rope_blockers(config)
         yield from common_blockers(config)
 
     def write_config(self, config: GPTConfig, vocab_size: int) -> dict[str, Any]:
@@ -50,26 +52,21 @@ class Llama(Family, model_type="llama"):
             "attention_bias": config.bias,
             "mlp_bias": config.bias or not is_gated,
             "tie_word_embeddings": config.tie_weights,
-            # transformers reads the first key before version 5 and the second since.
-            "rope_theta": config.pos.theta,
-            "rope_parameters": {"rope_type": "default", "rope_theta": config.pos.theta},
+            "rope_theta": config.pos.theta,  # transformers reads this before version 5
+            **write_rope(config.pos),
         }
 
     def read_config(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        rope = typed(values, "rope_parameters", dict, None) or typed(values, "rope_scaling", dict, None) or {}
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        partial = rope.get("partial_rotary_factor", values.get("partial_rotary_factor", 1.0))
+        pos, refused = read_rope(values)
         activation = typed(values, "hidden_act", str, "silu")
         C, H = typed(values, "hidden_size", int, 4096), typed(values, "num_attention_heads", int, 32)
         head_dim = typed(values, "head_dim", int, None)
         is_ours = {
-            f"rope_type={kind}": kind == "default",
-            f"partial_rotary_factor={partial}": partial == 1.0,
+            f"partial_rotary_factor={pos['fraction']}": pos["fraction"] == 1.0,
             f"hidden_act={activation}": activation in GATES,
             f"head_dim={head_dim}": head_dim is None or head_dim * H == C,
         }
-        refused = [field for field, ok in is_ours.items() if not ok]
-        theta = typed({"rope_theta": rope.get("rope_theta")}, "rope_theta", float, None)
+        refused += [field for field, ok in is_ours.items() if not ok]
         knobs = {
             "n_layer": typed(values, "num_hidden_layers", int, 32),
             "n_head": H,
@@ -80,7 +77,7 @@ class Llama(Family, model_type="llama"):
             "dropout": typed(values, "attention_dropout", float, 0.0),
             "norm_eps": typed(values, "rms_norm_eps", float, 1e-6),
             "tie_weights": typed(values, "tie_word_embeddings", bool, False),
-            "pos": {"name": "rope", "theta": theta or typed(values, "rope_theta", float, 10_000.0)},
+            "pos": pos,
             "norm": "rmsnorm",
             "mlp": GATES.get(activation, "swiglu"),
             "bias": typed(values, "attention_bias", bool, False) or typed(values, "mlp_bias", bool, False),

@@ -6,6 +6,7 @@ from typing import Any
 from microgpt.model.config import GPTConfig
 from microgpt.model.files.hf.family import GATE_NAMES, Rule, common_blockers, linear, part_blockers
 from microgpt.model.files.hf.llama import Llama
+from microgpt.model.files.hf.rope import rope_blockers
 
 
 class Qwen3(Llama, model_type="qwen3"):
@@ -15,6 +16,7 @@ class Qwen3(Llama, model_type="qwen3"):
 
     def blockers(self, config: GPTConfig) -> Iterator[str]:
         yield from part_blockers(config, "rmsnorm", ["rope"], [*GATE_NAMES, "relu2"])
+        yield from rope_blockers(config)
         if config.bias:
             yield "bias=true"
         if not config.qk_norm:

@@ -93,7 +93,7 @@ def model_from(values: Mapping[str, Any], weights: WeightSource, place: Path) ->
 def _own_config(values: Mapping[str, Any], family: Family, vocab_size: int) -> GPTConfig | None:
     """The config that our export stored, if the rest of config.json still agrees with it."""
     hint = values.get(HINT)
-    if not isinstance(hint, dict) or any(odd_fields(values)):
+    if not isinstance(hint, dict) or any(odd_fields(values, family)):
         return None
     try:
         config = GPTConfig.from_dict(hint)
@@ -109,7 +109,7 @@ def _config(values: Mapping[str, Any], family: Family, place: Path) -> GPTConfig
     """Convert their config to ours."""
     try:
         knobs, refused = family.read_config(values)
-        refused.extend(odd_fields(values))
+        refused.extend(odd_fields(values, family))
         if values.get("quantization_config") is not None:
             refused.append("quantization_config")
         if refused:

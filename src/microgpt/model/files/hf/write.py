@@ -60,4 +60,4 @@ def their_weights(family: Family, model: GPT, values: dict[str, Any]) -> Iterato
     for rule in family.rules(model.config, model.vocab_size, values):
         weight = ours[rule.ours].detach().cpu() if rule.ours in ours else rule.filled(model.wte.weight.dtype)
         for name, part in rule.split(weight):
-            yield (name if name.startswith("lm_head.") else family.prefix + name), part
+            yield (name if name.startswith(f"{family.head}.") else family.prefix + name), part
