@@ -9,8 +9,6 @@ import torch
 from torch import nn
 
 from microgpt.errors import MachineError
-from microgpt.model import GPT, GPTConfig
-from microgpt.model.generation import compiled
 from microgpt.model.kernels import hardware, linear, packed, torch_private
 
 ONEDNN = {"ops.mkldnn._linear_pointwise.default", "ops.mkldnn._reorder_linear_weight"}
@@ -107,7 +105,7 @@ def gone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         ("_foreach_sign_", lambda: torch_private.foreach("sign_")),
         ("_subclasses.fake_tensor.FakeTensorMode", torch_private.sizes_only),
         ("_subclasses.fake_tensor.DynamicOutputShapeException", torch_private.value_is_missing),
-        ("compiler.config.patch", lambda: compiled.DynamicStep()(gpt(), torch.zeros(1, 1, dtype=torch.int64), None)),
+        ("compiler.config.patch", lambda: torch_private.dynamic_sources("L['n']")),
     ],
 )
 def test_a_name_that_is_gone_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, name: str, use: Any) -> None:
@@ -117,10 +115,6 @@ def test_a_name_that_is_gone_is_one_clear_error(monkeypatch: pytest.MonkeyPatch,
     version, checked = torch.__version__, torch_private.CHECKED
     assert f"torch {version} has no torch.{name} in microgpt.model.kernels" in str(error.value)
     assert f'pip install "torch{checked}"' in str(error.value)
-
-
-def gpt() -> GPT:
-    return GPT(GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=4), 5)
 
 
 def test_the_checked_versions_are_those_that_are_required() -> None:
