@@ -109,14 +109,8 @@ def huggingface_hub() -> Any:
     return extra("huggingface_hub")
 
 
-MAY_BE_SKIPPED = (
-    "CUDA",
-    "MPS",
-    "the CPU has no",
-    "the extra exchange",
-    "the optional package transformer_lens",
-)
-"""Reasons for a skip that is right on a machine without that device, feature or service."""
+MAY_BE_SKIPPED = ("CUDA", "MPS", "the CPU has no")
+"""Reasons for a skip that is right on a machine without that device or feature."""
 
 
 QUICK = (
