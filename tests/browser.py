@@ -3,16 +3,14 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars"
-).split()
+sys.path.append(str(Path(__file__).parents[1] / "scripts" / "bench"))
 
 
 def require_chromium() -> None:
@@ -26,16 +24,9 @@ def require_chromium() -> None:
 def chromium(profile: Path) -> Any:
     """A driver of a new Chromium, which logs what the page says and asks for; skip the test where there is none."""
     require_chromium()
-    from selenium import webdriver
+    import headless
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in (*FLAGS, f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    driver.set_script_timeout(120)
-    return driver
+    return headless.chromium(profile, logs=True)
 
 
 class Browser:

@@ -7,7 +7,6 @@ Headless Chromium (Debian: chromium chromium-driver; pip install selenium) opens
 counts the seconds that the page's own process computed.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from selenium import webdriver
 
 from bench_rig import Bench
+from headless import chromium
 from microgpt import CharTokenizer
 from microgpt.engine.exchange.export import export
 from microgpt.engine.trained.run import load
@@ -28,9 +28,6 @@ MODELS = {
     "10.6M": {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256},
 }
 QUICK = {"default": {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16}}
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
-)
 WRITE = """
 const [count, done] = arguments, began = performance.now();
 for (const [id, value] of [["count", count], ["seed", 2]]) document.getElementById(id).value = value;
@@ -55,17 +52,6 @@ def page_of(knobs: dict[str, Any], folder: Path) -> Path:
     return folder / "page.html"
 
 
-def browser(profile: Path) -> webdriver.Chrome:
-    """Headless Chromium with a new profile."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in (*FLAGS.split(), f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    driver.set_script_timeout(500)
-    return driver
-
-
 def computed(driver: webdriver.Chrome) -> float:
     """Seconds that the browser's page processes have computed."""
     processes = psutil.Process(driver.service.process.pid).children(recursive=True)
@@ -75,7 +61,7 @@ def computed(driver: webdriver.Chrome) -> float:
 
 def measured(path: Path, profile: Path, count: int) -> dict[str, float]:
     """Seconds until the first token, and tokens a second over `count` tokens, rereading included."""
-    driver = browser(profile)
+    driver = chromium(profile, timeout=500)
     try:
         driver.get(path.as_uri())
         first = driver.execute_async_script(FIRST)

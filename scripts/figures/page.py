@@ -14,7 +14,7 @@ from figure_rig import Rig, draw
 from microgpt.engine.exchange.export import export
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
-from bench_page import browser
+from headless import chromium
 
 FIGURES = ("page.png",)
 WIDTH, HEIGHT = 720, 1250
@@ -33,7 +33,7 @@ def script(rig: Rig) -> None:
         "sample.max_new_tokens=200", "trainer.precision=auto",
     )  # fmt: skip
     export(run, rig.scratch / "page.html", "html")
-    driver = browser(rig.scratch / "profile")
+    driver = chromium(rig.scratch / "profile")
     try:
         screen = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
