@@ -12,23 +12,17 @@ from microgpt.data.corpus import prepare
 from microgpt.data.document_format import DocumentFormat
 from microgpt.data.document_windows import DocumentWindows
 from microgpt.data.documents import EncodedDocuments
-from microgpt.data.tokenizer import BPETokenizer, HFTokenizer, tokenizer_from_dict
+from microgpt.data.tokenizer import HFTokenizer, tokenizer_from_dict
 from microgpt.data.tokenizer.boundaries import boundaries
 from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.errors import CheckpointError, DataError, UsageError
+from subwords import subwords
 
 TEXTS = ["the cat sat", "the dog\nran", "a", "the cat and the dog ran to the tree", "é, naïve"]
 
 
 def pretrained(*special: str) -> HFTokenizer:
-    """Subwords whose first tokens are these special ones."""
-    description = json.loads(BPETokenizer.from_texts([" ".join(TEXTS) * 9], 290).tokenizer_json())
-    model = description["model"]
-    vocab = {**{name: i for i, name in enumerate(special)},
-             **{token: i + len(special) for token, i in model["vocab"].items()}}  # fmt: skip
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    added = [{"id": i, "content": name, **flags, "special": True} for i, name in enumerate(special)]
-    return HFTokenizer(json.dumps(description | {"added_tokens": added, "model": {**model, "vocab": vocab}}))
+    return subwords(TEXTS * 9, 290, *special)
 
 
 @pytest.fixture

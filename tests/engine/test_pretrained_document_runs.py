@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from microgpt import load, train
-from microgpt.data.tokenizer import BPETokenizer, HFTokenizer
 from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.engine.exchange.export import export
 from microgpt.engine.store import checkpoint
@@ -17,21 +16,12 @@ from microgpt.engine.trained.copies import copies
 from microgpt.errors import UsageError
 from microgpt.inspect import inspect
 from microgpt.model import GPT, GPTConfig, save_model
+from subwords import subwords
 
 Tiny = Callable[..., list[str]]
 STORIES = [f"{who} {did} to the {where}" for who in ("a cat", "the dog", "one man") for did in ("ran", "went", "came")
            for where in ("tree", "mat", "house", "sea")]  # fmt: skip
 END = "<|endoftext|>"
-
-
-def subwords(*special: str) -> HFTokenizer:
-    description = json.loads(BPETokenizer.from_texts([" ".join(STORIES) * 3], 300).tokenizer_json())
-    model = description["model"]
-    vocab = {**{name: i for i, name in enumerate(special)},
-             **{token: i + len(special) for token, i in model["vocab"].items()}}  # fmt: skip
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    added = [{"id": i, "content": name, **flags, "special": True} for i, name in enumerate(special)]
-    return HFTokenizer(json.dumps(description | {"added_tokens": added, "model": {**model, "vocab": vocab}}))
 
 
 @pytest.fixture
@@ -41,7 +31,7 @@ def on_stories(tiny: Tiny, tmp_path: Path) -> Tiny:
     parts = {"norm": "layernorm", "pos": "learned", "mlp": "gelu_tanh", "bias": True, "tie_weights": True}
     config = GPTConfig.from_dict({"n_layer": 1, "n_head": 2, "n_embd": 32, "block_size": 32, **parts})
     for name, special in (("gpt2", [END]), ("endless", [])):
-        tokens = subwords(*special)
+        tokens = subwords(STORIES * 3, 300, *special)
         save_model(tmp_path / name, GPT(config, tokens.vocab_size), tokens.to_dict())
     (tmp_path / "stories.jsonl").write_text("".join(json.dumps({"story": story}) + "\n" for story in STORIES))
 

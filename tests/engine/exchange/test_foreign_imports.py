@@ -1,7 +1,6 @@
 """Folders of transformers with pickled weights, GPT-2's tokenizer files, minGPT and PEFT adapters: equal or refused."""
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from harm import Harm
 from microgpt import load
 from microgpt.data.tokenizer import BPETokenizer
 from microgpt.engine.commands.import_ import main
@@ -59,11 +59,6 @@ def test_pickled_weights_come_in_by_name(tmp_path: Path, family: str) -> None:
     assert main(["hf", str(tmp_path / "theirs"), str(tmp_path / "out")]) == 0
     again = load(tmp_path / "out")
     assert torch.equal(again.model(inputs(model))[0], model(inputs(model))[0])
-
-
-class Harm:
-    def __reduce__(self) -> Any:
-        return os.mkdir, ("harmed",)
 
 
 def test_pickles_that_would_run_code_or_claim_too_much_are_refused(

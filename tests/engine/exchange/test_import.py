@@ -1,6 +1,5 @@
 """nanoGPT's checkpoints: the same logits as its own forward pass, and nothing in them is run."""
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harm import Harm
 from microgpt import load
 from microgpt.engine.commands.import_ import main
 from microgpt.engine.exchange.filled import rename
@@ -98,11 +98,6 @@ def test_meta_is_read_at_every_protocol(tmp_path: Path, protocol: int) -> None:
     many = {i: chr(0x4E00 + i) for i in range(5000)}
     (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"itos": many}, protocol))
     assert read_meta(tmp_path / "meta.pkl").characters == tuple(many.values())
-
-
-class Harm:
-    def __reduce__(self) -> Any:
-        return os.mkdir, ("harmed",)
 
 
 def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

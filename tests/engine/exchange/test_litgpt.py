@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import math
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
+from harm import Harm
 from microgpt import load
 from microgpt.data.tokenizer import BPETokenizer
 from microgpt.engine.commands.import_ import main
@@ -267,11 +267,6 @@ def test_what_would_be_another_model_is_refused_before_a_folder_appears(
     assert error[:-1].isprintable()
     assert said in error
     assert not (tmp_path / "out").exists()
-
-
-class Harm:
-    def __reduce__(self) -> Any:
-        return os.mkdir, ("harmed",)
 
 
 def test_damaged_and_malicious_folders_are_one_line_each(
