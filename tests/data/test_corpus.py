@@ -271,11 +271,11 @@ def test_lengths_of_a_split_turn_nats_into_bits(write: Callable[..., str], token
     )
     ids, text = result.val, result.tokenizer.decode(result.val)
     if tokenizer == "char":
-        assert result.bytes_per_token("val") == len(text.encode()) / len(text) == 13 / 5
+        assert result.splits["val"].bytes_per_token == len(text.encode()) / len(text) == 13 / 5
         assert result.chars_per_token("val") == 1
-        assert result.bytes_per_token("train") == 1
+        assert result.splits["train"].bytes_per_token == 1
     else:
-        assert result.bytes_per_token("val") == 1
+        assert result.splits["val"].bytes_per_token == 1
         assert result.chars_per_token("train") * len(result.train) + result.chars_per_token("val") * len(ids) == 10
 
 

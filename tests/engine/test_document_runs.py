@@ -22,6 +22,7 @@ from microgpt.engine.store import checkpoint
 from microgpt.engine.trained.copies import copies
 from microgpt.engine.trained.evaluate import evaluate
 from microgpt.engine.trained.protocols import EvalProtocol
+from microgpt.errors import UsageError
 from microgpt.model import GPT, GPTConfig
 
 Tiny = Callable[..., list[str]]
@@ -183,6 +184,9 @@ def test_any_file_is_scored_as_documents_and_in_nats_per_document(
     assert found["tokens"] == characters + 7
     assert found["document_loss"] == pytest.approx(found["loss"] * found["tokens"] / 7)
     assert found["bpc"] == pytest.approx(found["loss"] * found["tokens"] / characters / math.log(2))
+    assert learnt.evaluate(other).document_loss == found["document_loss"]
+    with pytest.raises(UsageError, match="give the Path of a file of documents"):
+        learnt.evaluate(NAMES[0])
     assert evaluate_command.main([str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     assert f"{learnt.summary['val/document_loss']:.4f} nats per document" in printed

@@ -17,6 +17,7 @@ from microgpt import GPT, CharTokenizer, GPTConfig, Run, fit, load, train
 from microgpt.engine.compose.compose import compose_run
 from microgpt.engine.compose.given import as_overrides, literal
 from microgpt.engine.notebook import interrupts
+from microgpt.engine.optim.lion import LionConfig
 from microgpt.engine.process import notebook, signals
 from microgpt.engine.process.progress import Progress
 from microgpt.engine.process.stopping import ResumeHint
@@ -69,6 +70,13 @@ def test_values_of_every_kind_arrive_as_they_were_given() -> None:
     assert (config.optim.name, config.optim.lr, config.data.path) == ("lion", 1e-3, "a b/c.txt")
     assert (config.trainer.deterministic, config.trainer.precision) == (True, "32-true")
     assert literal(torch.tensor(3)) == "3"
+
+
+def test_a_config_of_the_model_or_of_a_part_is_a_form_of_its_knobs() -> None:
+    model = GPTConfig(n_layer=3, n_embd=24, n_head=2, pos={"name": "rope", "theta": 5.0}, mlp="swiglu")
+    config = compose_run(as_overrides([{"optim": LionConfig(lr=0.5)}], {"model": model})).config
+    assert config.model == model
+    assert config.optim == LionConfig(lr=0.5)
 
 
 def test_what_is_no_knob_is_refused_with_the_forms() -> None:

@@ -63,9 +63,12 @@ def test_an_array_trains_each_point_and_the_second_start_what_is_missing(
     assert capfd.readouterr().out.count("finished before") == 3
 
 
-def test_what_slurm_refuses_is_one_clear_line(swept: Callable[..., int], capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_slurm_refuses_is_one_clear_line(
+    swept: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert swept("seed=1,2", "hydra.launcher.partition=nowhere") == 5
     errors = capfd.readouterr().err
     assert "microgpt: error: SLURM takes no jobs (" in errors
     assert "invalid partition specified: nowhere" in errors
     assert "Traceback" not in errors
+    assert not (tmp_path / "sweep" / "0").exists()  # no folder of a run that has not begun

@@ -86,10 +86,6 @@ class Corpus:
             self.splits["train"], within, block_size, batch_size=config.batch_size, seed=seed, **knobs
         )
 
-    def bytes_per_token(self, split: str = "val") -> float:
-        """UTF-8 bytes per token of a split; 0 when it is empty."""
-        return self.splits[split].bytes_per_token
-
     def chars_per_token(self, split: str = "val") -> float:
         """Characters per token of a split; 0 when it is empty."""
         return self.splits[split].chars_per_token

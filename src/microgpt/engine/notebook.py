@@ -51,6 +51,7 @@ def train(
         train(["data.path=book.txt", "model.pos=alibi"])
         train({"data.path": "book.txt", "model": {"n_layer": 4}}, seed=3)
         train(data__path="book.txt", model__n_layer=4)
+        train(model=GPTConfig(n_layer=4), optim="adamw")
 
     Args:
         overrides: strings, lists or mappings of knobs; the last value of a knob wins.

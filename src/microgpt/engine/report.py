@@ -8,6 +8,7 @@ from microgpt.data.corpus import Corpus
 from microgpt.engine.config import RunConfig
 from microgpt.engine.process.notebook import is_notebook
 from microgpt.engine.process.optional import optional
+from microgpt.engine.store.launch_file import is_point
 from microgpt.engine.store.metrics_file import read_curves
 from microgpt.engine.store.run_folder import RunDir, run_title
 from microgpt.engine.store.temporary import is_temporary
@@ -25,6 +26,8 @@ log = logging.getLogger("microgpt")
 def closing_words(run: Run, corpus: Corpus, config: RunConfig, total: int) -> None:
     """Log the model's score beside simple baselines, its meaning, a sample, and the next commands.
 
+    A sweep has its own next commands, so that its points have none.
+
     Args:
         total: optimizer steps of the whole run.
     """
@@ -37,10 +40,11 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig, total: int) -> No
         log.info("\n%s\n", printable(closing_sample(run, config).strip()))
     log.info("%d steps, %.0f s of training, %s tokens/s", run.summary["step"], run.summary["train_seconds"],
              f"{run.summary['tokens_per_second']:,.0f}")  # fmt: skip
-    log.info("next:")
+    if is_point(run.path):
+        return
     is_python = is_notebook() or is_temporary(run.path)
-    for line in next_calls(run.path) if is_python else next_commands(run.path):
-        log.info("  %s", line)
+    lines = next_calls(run.path) if is_python else next_commands(run.path)
+    log.info("%s", "\n  ".join(["next:", *lines]))
 
 
 def next_commands(path: Path) -> list[str]:

@@ -27,7 +27,7 @@ from microgpt.engine.report import closing_words, draw_report
 from microgpt.engine.resume import find_start
 from microgpt.engine.store.corpus_file import CorpusRecord, write_record
 from microgpt.engine.store.run_folder import RunDir, claimed_run, joined_run
-from microgpt.engine.trained.evaluate import evaluate, yardsticks
+from microgpt.engine.trained.evaluate import score_text, yardsticks
 from microgpt.engine.trained.run import Run, load
 from microgpt.errors import MicrogptError
 
@@ -185,12 +185,5 @@ def write_page(run: Run) -> None:
 
 def score_test(run: Run, corpus: Corpus, config: RunConfig) -> dict[str, float]:
     """Score the best weights on the test split, which nothing else uses."""
-    score = evaluate(
-        run.model,
-        corpus.scored("test"),
-        protocol=config.eval.protocol,
-        batch_size=config.eval.batch_size,
-        chars_per_token=corpus.chars_per_token("test"),
-        bytes_per_token=corpus.bytes_per_token("test"),
-    )
-    return score.metrics("test")
+    settings = {"protocol": config.eval.protocol, "batch_size": config.eval.batch_size}
+    return score_text(run.model, corpus.splits["test"], **settings).metrics("test")

@@ -44,8 +44,20 @@ def test_each_point_with_its_devices_is_trained_once(
     assert [point["val/loss"] for point in found] == [pytest.approx(2.9, abs=1.0)] * 2
     assert [point["world_size"] for point in found] == [2, 1]
     assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == ["0", "1"]
-    table = capsys.readouterr().out
+    table, _ = capsys.readouterr().out.split("next:")
     assert "trainer.devices" in table.splitlines()[-4]
+
+
+def test_what_to_do_next_is_said_once_of_a_sweep(
+    swept: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert swept("seed=1,2", "trainer.max_steps=2") == 0
+    out, scores = capsys.readouterr().out, [point["val/loss"] for point in summaries(tmp_path / "sweep")]
+    best = tmp_path / "sweep" / str(scores.index(min(scores)))
+    assert out.count("next:") == 1
+    after = out.split("next:\n")[1]
+    assert f"  microgpt-compare {tmp_path / 'sweep'} --figures figures\n" in after
+    assert f"  microgpt-generate {best} " in after
 
 
 def test_sweeps_started_together_have_a_folder_each(

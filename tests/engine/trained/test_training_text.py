@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from microgpt import train
+from microgpt import load, train
 from microgpt.data.tokenizer import CharTokenizer
 from microgpt.engine.commands.evaluate import main
 from microgpt.engine.store.corpus_file import CorpusRecord, read_record, write_record
 from microgpt.engine.store.run_folder import RunDir
+from microgpt.errors import DataError, UsageError
 from microgpt.model import GPT, GPTConfig, save_model
 
 TEXT, OTHER = "the cat sat on the mat. " * 40, "the mat sat on the cat. " * 40
@@ -78,7 +79,7 @@ def test_another_text_of_the_same_name_is_not_scored(project: Path, scored: Scor
         assert (code, out) == (3, "")
         assert err.count("\n") == 1
         assert f"{project}/book.txt is not the one that the run was trained on ({how}" in err
-        assert "put the old text back, or name a text with --data FILE" in err
+        assert "put the old text back, or score a text of your own: --data FILE" in err
     assert scored("runs/mine", "--data", "book.txt")[0] == 0
 
 
@@ -108,6 +109,21 @@ def test_a_project_that_was_moved_has_its_text_by_its_relative_name(
     code, out, err = scored("runs/mine")
     assert (code, out) == (3, "")
     assert f"is not at {project}/book.txt any more (no such file or folder)" in err
+
+
+def test_python_scores_what_the_command_scores(project: Path, scored: Scored) -> None:
+    run, printed = load("runs/mine"), json.loads(scored("runs/mine", "--json", "--protocol", "sliding")[1])
+    assert printed["loss"] == run.evaluate(protocol="sliding").loss
+    assert printed["bpb"] == load("runs/mine/model").evaluate(protocol="sliding", batch_size=2).bpb
+    Path("other.txt").write_text("Der Müller " + OTHER)
+    left_out = json.loads(scored("runs/mine", "--json", "--data", "other.txt")[1])
+    assert left_out["loss"] == run.evaluate(Path("other.txt")).loss
+    assert run.evaluate(OTHER).tokens == len(OTHER) - 1
+    for split, said in (("test", "the run has no test split"), ("vla", "no split 'vla'.*did you mean 'val'")):
+        with pytest.raises(UsageError, match=said):
+            run.evaluate(split=split)
+    with pytest.raises(DataError, match=r"U\+00FC"):
+        run.evaluate("Der Müller")
 
 
 @pytest.mark.parametrize("path", ["texts", "texts/*.txt"])

@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
         prog="microgpt-compare",
         description="Compare runs: mean and spread over seeds, and paired differences against the best.",
     )
-    p.add_argument("runs", nargs="+", metavar="RUN|SWEEP", help="run folders, or folders that hold runs")
+    p.add_argument("runs", nargs="*", default=["runs"], metavar="RUN|SWEEP",
+                   help="run folders, or folders that hold runs (default: runs)")  # fmt: skip
     p.add_argument("--metric", default="val/loss", help="a number of summary.json (default: %(default)s)")
     p.add_argument("--tag", action="append", default=[], metavar="T", help="only runs with this tag; may be repeated")
     p.add_argument("--name", action="append", default=[], metavar="N", help="only runs of this name; may be repeated")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from microgpt.engine.commands import common, opening
 from microgpt.engine.commands.options import imported_sources
 from microgpt.engine.commands.sources import Sources
-from microgpt.errors import UsageError
 from microgpt.text import escaped
 
 if TYPE_CHECKING:
@@ -56,18 +55,12 @@ def evaluate_command(arguments: list[str]) -> None:
     a = parser(imported_sources(arguments)).parse_args(arguments)
     run = opening.open_run(a)
     from microgpt.data.unknown import unknown_text
-    from microgpt.engine.trained.evaluate import evaluate, yardsticks
+    from microgpt.engine.trained.evaluate import score_text, yardsticks
     from microgpt.engine.trained.protocols import EvalProtocol
 
     EvalProtocol.named(a.protocol, "--protocol")
     name, text, trained_on = text_to_score(a, run.tokenizer)
-    score = evaluate(
-        run.model,
-        text.scored,
-        protocol=a.protocol,
-        chars_per_token=text.chars_per_token,
-        bytes_per_token=text.bytes_per_token,
-    )
+    score = score_text(run.model, text, protocol=a.protocol)
     baselines = yardsticks(trained_on, text.scored, run.tokenizer.vocab_size) if trained_on is not None else {}
     if a.json:
         facts = {"data": name, "protocol": score.protocol, "tokens": score.tokens}
@@ -92,12 +85,10 @@ def text_to_score(
         from microgpt.data.corpus import read_text_ids
 
         return a.data, read_text_ids(a.data, tokenizer, a.encoding, unknown="skip"), None
-    from microgpt.engine.trained.training_text import training_corpus
+    from microgpt.engine.trained.training_text import split_of, training_corpus
 
     corpus = training_corpus(a.run, tokenizer)
-    text = corpus.splits[a.split]
-    if len(text) < 2:
-        raise UsageError(f"the run has no {a.split} split", str(a.run), "name a file with --data")
+    text = split_of(corpus, a.split, a.run)
     return f"{corpus.path or corpus.name} ({a.split})", text, corpus.scored("train")
 
 

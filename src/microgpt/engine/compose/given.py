@@ -1,6 +1,7 @@
 """Turn what a notebook gives `train` into overrides: strings, lists, mappings and keywords.
 
 "data.path=book.txt seed=3"     ["data.path=book.txt", "seed=3"]     {"model.n_layer": 4}     model__n_layer=4
+model=GPTConfig(n_layer=4)
 """
 
 import os
@@ -8,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from microgpt.config import Config
 from microgpt.errors import UsageError
 from microgpt.text import quoted
 
@@ -40,8 +42,9 @@ def as_overrides(given: Iterable[Any], knobs: Mapping[str, Any]) -> list[str]:
 
 def _flat(tree: Mapping[Any, Any], above: str = "") -> Iterator[str]:
     """Overrides for a mapping; a part's name becomes the choice itself, before its knobs."""
-    for key, value in sorted(tree.items(), key=lambda item: item[0] != "name"):
+    for key, given in sorted(tree.items(), key=lambda item: item[0] != "name"):
         path = f"{above}.{key}" if above else str(key)
+        value = given.to_dict() if isinstance(given, Config) else given
         if isinstance(value, Mapping):
             yield from _flat(value, path)
         elif key == "name" and above:

@@ -67,6 +67,11 @@ def launched_config(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def is_point(path: Path) -> bool:
+    """Whether the run folder is a point of a sweep: it is launched from a file, and its name is a number."""
+    return path.name.isdecimal() and (path / LAUNCH).is_file()
+
+
 def forget_launch(path: Path) -> None:
     """Remove the launch file and the errors of an earlier try."""
     for old in (path / LAUNCH, *path.glob(".error-*.json")):

@@ -140,7 +140,12 @@ class SlurmLauncher(PointLauncher):
         refuse_queued(points)
         for point in points:
             point.write_down()
-        jobs = self.submit(points, shape)
+        try:
+            jobs = self.submit(points, shape)
+        except MachineError:
+            for point in points:
+                point.take_back()
+            raise
         for point, job in zip(points, jobs, strict=True):
             files.write(point.path / JOB, f"{job.job_id} {job.paths.stdout}\n")
             self.say(point, f"job {job.job_id}, run folder {point.path}")

@@ -4,6 +4,7 @@ A point is a run folder with a recorded configuration (`store.launch_file`). A s
 points there: it skips the finished ones and continues or repeats the others.
 """
 
+import contextlib
 import copy
 import logging
 import math
@@ -22,7 +23,7 @@ from microgpt import streams
 from microgpt.engine.config import RunConfig, science_differences
 from microgpt.engine.process import signals
 from microgpt.engine.process.stopping import located
-from microgpt.engine.store.launch_file import Launch, launched_config, read_error, write_launch
+from microgpt.engine.store.launch_file import Launch, forget_launch, launched_config, read_error, write_launch
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.engine.sweep.submitit_private import submit_again
 from microgpt.engine.worker import run_launched
@@ -50,6 +51,12 @@ class Point:
         """Record the configuration as composed: a job trains this one, however long it is queued."""
         arguments = [*self.overrides, f"hydra.run.dir={self.path}"]
         write_launch(self.path, Launch(self.config.to_dict(), portable_imports(self.config.imports), arguments))
+
+    def take_back(self) -> None:
+        """Undo `write_down` for a point that was never started: a folder with nothing else goes."""
+        forget_launch(self.path)
+        with contextlib.suppress(OSError):  # it holds what an earlier start has trained
+            self.path.rmdir()
 
     def score(self) -> float | None:
         """The best val/loss, which sweepers minimise; None if the run has not finished."""
@@ -137,18 +144,22 @@ class Sweep:
         return f"#{point.number} {' '.join(telling)}"
 
     def report(self) -> None:
-        """Print a table of the points, and the failed ones.
+        """Print a table of the points, what to do next, and the failed ones.
 
         Raises:
             MicrogptError: some points failed; the error has the first failure's class.
         """
         from microgpt.engine.compare.compare import summarise
         from microgpt.engine.compare.tables import FORMATS
+        from microgpt.engine.report import next_commands
 
         done = [point for point in self.points if point.score() is not None]
         if done:
             print()
             sys.stdout.write(FORMATS["table"](summarise([point.path for point in done])))
+            best = min(done, key=lambda point: (math.isnan(point.score() or 0.0), point.score()))
+            compare = f"microgpt-compare {best.path.parent} --figures figures"
+            print("\n  ".join(["next:", compare, *next_commands(best.path)]))
         failed = [(point, point.failure()) for point in self.points if point not in done]
         for point, error in failed:
             streams.warn(f"microgpt: error: point {self.label(point)}: {error} (run folder {point.path})")

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from microgpt.config import Config, Count, Natural, OneOf
 from microgpt.data.baselines import ngram, order0
 from microgpt.data.documents import EncodedDocuments
+from microgpt.data.encoded_text import EncodedText
 from microgpt.data.scored_windows import Batch
 from microgpt.engine.process import signals
 from microgpt.engine.trained.metrics import Metric, ScoredBatch, Totals
@@ -142,6 +143,12 @@ def evaluate(  # noqa: PLR0913 - settings by name, as a notebook gives them
     if isinstance(ids, EncodedDocuments):
         score.values[PER_DOCUMENT] = score.loss * ids.scored_tokens / len(ids.starts)
     return score
+
+
+def score_text(model: GPT, text: EncodedText, **settings: Any) -> Score:
+    """Score a model on an encoded text, also per character and per byte; the settings and errors are `evaluate`'s."""
+    chars, in_bytes = text.chars_per_token, text.bytes_per_token
+    return evaluate(model, text.scored, chars_per_token=chars, bytes_per_token=in_bytes, **settings)
 
 
 def token_losses(model: GPT, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

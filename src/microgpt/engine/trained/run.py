@@ -28,6 +28,7 @@ from microgpt.model.kernels.int8 import quantize
 from microgpt.text import count_text
 
 if TYPE_CHECKING:
+    from microgpt.engine.trained.evaluate import Score
     from microgpt.inspect.trace import Trace
 
 log = logging.getLogger("microgpt")
@@ -145,6 +146,36 @@ class Run:
             DataError, UsageError, MachineError: as `generate`.
         """
         return pieces(self.model, self.tokenizer, prompt, GenerationParams(**settings), [])
+
+    def evaluate(
+        self,
+        text: str | Path | None = None,
+        *,
+        split: str = "val",
+        protocol: str = "blocks",
+        batch_size: int | None = None,
+    ) -> "Score":
+        """Score the model on a text, or on a split of the corpus that it was trained on; deterministic.
+
+        Args:
+            text: a text, or the path of one, whose unknown characters are left out; default: the training corpus.
+            split: of the training corpus: "train", "val" or "test".
+            protocol: "blocks", "sliding", "random" or one of your own.
+            batch_size: windows per forward pass; default: about 16,000 tokens.
+
+        Returns:
+            The figures by name: `score.loss` in nats per token, `score.bpc`, `score.loss_by_position`.
+
+        Raises:
+            CheckpointError: the folder does not record its training corpus.
+            DataError: the corpus is not the one of training any more, the text is too short or has unknown characters.
+            UsageError: there is no such split or protocol, or a model of documents is to score a text without bounds.
+        """
+        from microgpt.engine.trained.evaluate import score_text
+        from microgpt.engine.trained.training_text import read_to_score
+
+        encoded = read_to_score(text, split, self.folder, self.tokenizer)
+        return score_text(self.model, encoded, protocol=protocol, batch_size=batch_size)
 
     def inspect(self, text: str) -> "Trace":
         """Run the model over a text and keep every activation by name: see `microgpt.inspect`.

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from microgpt.data.config import DataConfig
-from microgpt.data.corpus import Corpus, prepare, source_of
+from microgpt.data.corpus import Corpus, prepare, read_text_ids, source_of
+from microgpt.data.dataset import as_ids
+from microgpt.data.encoded_text import EncodedText
 from microgpt.data.tokenizer import Tokenizer
+from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.engine.store.config_file import read_config
 from microgpt.engine.store.corpus_file import CorpusRecord, read_record
-from microgpt.errors import CheckpointError, DataError
-from microgpt.text import escaped, one_line
+from microgpt.errors import CheckpointError, DataError, UsageError
+from microgpt.text import did_you_mean, escaped, one_line
 
 log = logging.getLogger("microgpt")
-OTHER = "name a text with --data FILE to score the model on it"
+OTHER = "score a text of your own: --data FILE, or run.evaluate(text)"
 
 
 def training_corpus(run: Path, tokenizer: Tokenizer) -> Corpus:
@@ -27,13 +30,37 @@ def training_corpus(run: Path, tokenizer: Tokenizer) -> Corpus:
     """
     folder = next((f for f in (run, run.parent) if (f / "config.yaml").is_file()), None)
     if folder is None:
-        fix = "name a text with --data FILE"
-        raise CheckpointError("no config.yaml says what it was trained on", str(run), fix)
+        raise CheckpointError("no config.yaml says what it was trained on", str(run), OTHER)
     config, record = DataConfig.from_dict(data_node(folder / "config.yaml")), read_record(folder)
     if record is None:
         log.warning("warning: %s does not record the hash of its text, which may have changed", escaped(str(folder)))
         return prepare(config, tokenizer)
     return prepare(unchanged(config, record, folder), tokenizer)
+
+
+def read_to_score(text: str | Path | None, split: str, run: Path, tokenizer: Tokenizer) -> EncodedText:
+    """What `Run.evaluate` scores: a text, the text at a path, or a split of the run's corpus; its errors."""
+    if text is None:
+        return split_of(training_corpus(run, tokenizer), split, run)
+    if isinstance(text, Path):
+        return read_text_ids(str(text), tokenizer, unknown="skip")
+    if isinstance(tokenizer, DocumentTokenizer):
+        raise UsageError("a text for a model of documents", "evaluate", "give the Path of a file of documents")
+    ids, unknown = tokenizer.encode_counted(text)
+    return EncodedText(as_ids(ids), tokenizer, unknown)
+
+
+def split_of(corpus: Corpus, split: str, run: Path) -> EncodedText:
+    """A split of a run's corpus.
+
+    Raises:
+        UsageError: the corpus has no such split, or there is nothing to score in it.
+    """
+    if split not in corpus.splits:
+        raise UsageError(f"no split {split!r}", str(run), did_you_mean(split, corpus.splits))
+    if len(corpus.splits[split]) < 2:
+        raise UsageError(f"the run has no {split} split", str(run), OTHER)
+    return corpus.splits[split]
 
 
 def unchanged(config: DataConfig, record: CorpusRecord, folder: Path) -> DataConfig:
@@ -80,6 +107,6 @@ def data_node(file: Path) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise ValueError("no node data")
     except (OSError, ValueError) as error:
-        fix = "name a text with --data FILE"
-        raise CheckpointError(f"no configuration of a run ({one_line(error, 200)})", str(file), fix) from None
+        what = f"no configuration of a run ({one_line(error, 200)})"
+        raise CheckpointError(what, str(file), OTHER) from None
     return data

@@ -14,7 +14,7 @@ from microgpt.engine.fit.module import GPTModule
 from microgpt.engine.process import signals
 from microgpt.engine.process.optional import optional
 from microgpt.engine.process.progress import Progress
-from microgpt.engine.trained.evaluate import Score, evaluate
+from microgpt.engine.trained.evaluate import Score, score_text
 from microgpt.engine.trained.metrics import Metric
 from microgpt.model import GPT
 
@@ -74,13 +74,11 @@ class Evaluate(StepCallback):
 
     def _score(self, trainer: L.Trainer, module: GPTModule, model: GPT, step: int, ending: bool) -> None:
         config = module.config
-        score = evaluate(
+        score = score_text(
             model,
-            self.corpus.scored("val"),
+            self.corpus.splits["val"],
             protocol=config.eval.protocol,
             batch_size=config.eval.batch_size,
-            chars_per_token=self.corpus.chars_per_token("val"),
-            bytes_per_token=self.corpus.bytes_per_token("val"),
             context=trainer.precision_plugin.forward_context(),
         )
         metrics, self.last_score = score.metrics(), score
