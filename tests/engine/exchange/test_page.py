@@ -16,7 +16,9 @@ from varied_models import END, HOSTILE, KINDS, Kind, make_run, own_scheme, words
 
 from browser import Browser, opened
 from microgpt import train
-from microgpt.data.tokenizer import HFTokenizer
+from microgpt.data.document_format import DocumentFormat
+from microgpt.data.tokenizer import CharTokenizer, HFTokenizer
+from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.data.tokenizer.hf_format import ALPHABET
 from microgpt.engine.commands.export import main
 from microgpt.engine.exchange.export import export
@@ -27,7 +29,8 @@ from microgpt.engine.exchange.page.operations import KNOWN
 from microgpt.engine.train import write_page
 from microgpt.engine.trained.run import Run
 from microgpt.errors import UsageError
-from microgpt.model.generation.sampling import CounterGenerator
+from microgpt.model.generation.sampling import CounterGenerator, SamplingParams
+from microgpt.model.generation.stream import stream
 
 TEXTS = (
     "the cat sat on the mat",
@@ -61,6 +64,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory, wobble: None) -> dict[str, t
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     yield from opened(tmp_path_factory.mktemp("profile"))
+
+
+def told_by(page: Path) -> Any:
+    """The story in a page."""
+    return json.loads(page.read_text().partition(assemble.DATA)[2].partition(assemble.CLOSE)[0])["story"]
 
 
 RUN = """
@@ -242,6 +250,68 @@ def test_stopping_and_seeds(browser: Browser, pages: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+def test_a_model_of_documents_writes_one_after_another(browser: Browser, tmp_path: Path) -> None:
+    lines = DocumentTokenizer(CharTokenizer("abcdefghijk"), DocumentFormat("lines"))
+    run = make_run(tmp_path / "run", "rope", Kind({}, lambda: lines))
+    export(run, tmp_path / "page.html", "html")
+    browser.open(tmp_path / "page.html")
+    browser.settle()
+    first = browser.run("return document.querySelector('#tokens [role=option]').getAttribute('aria-label')")
+    assert first == "<|start|>: the first token"
+    run.model = rounded_copy(run.model, "float16")
+    for name, value in {"prompt": "k", "seed": 4, "count": 90, "temperature": 1}.items():
+        browser.run("document.getElementById(arguments[0]).value = arguments[1]", name, value)
+    browser.run("P.done = P.writer.start()")
+    browser.driver.execute_async_script("P.done.then(() => arguments[0](0))")
+    written, generator, prompt = list[int](), CounterGenerator(4), "k"
+    while len(written) < 90:
+        ids, sampling = torch.tensor([lines.prompt(prompt)]), SamplingParams(temperature=1.0, generator=generator)
+        for token in stream(run.model, ids, 90 - len(written), sampling):
+            written.append(int(token))
+            if written[-1] == lines.end:
+                break
+        prompt = ""
+    expected = "k" + lines.decode(written)
+    assert browser.run("return document.getElementById('output').textContent") == expected
+    assert expected.count("\n") >= 3
+    alone = run.generate("k", max_new_tokens=90, seed=4, generator="counter", temperature=1.0)
+    assert expected.startswith(f"{alone}\n")
+    ids = [*lines.prompt("cab"), lines.end]
+    assert browser.run("return P.tokenizer.encode('cab')") == ids[:-1]
+    body = "const d = P.tokenizer.decoder(); return arguments[0].map(d).join('') + d(null)"
+    assert browser.run(body, ids) == lines.decode(ids) == "cab\n"
+
+
+@pytest.mark.slow
+def test_the_page_of_documents_reads_one_and_has_the_loss_within_one(
+    tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    names = [f"{a}{b}" for a in "kmtrs" for b in ("a", "iu", "oossel")]
+    (tmp_path / "names.txt").write_text("\n".join(names * 9))
+    train(tiny(f"data.path={tmp_path / 'names.txt'}", "data.documents=lines", "html=true"))
+    told = told_by(tmp_path / "run" / "page.html")
+    assert told["opening"] in names
+    assert len(told["byPosition"]) == 8  # the longest name and its end
+
+
+@pytest.mark.slow
+def test_an_end_token_ends_a_text_in_the_page_too(browser: Browser, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "none", Kind({}, words))
+    run.tokenizer = run.tokenizer.with_ends(range(100, 150))
+    export(run, tmp_path / "page.html", "html")
+    browser.open(tmp_path / "page.html")
+    model = rounded_copy(run.model, "float16")
+    prompt = torch.tensor([run.tokenizer.encode("the cat")])
+    whole = model.generate(prompt, 60, generator=CounterGenerator(3))[0, prompt.shape[1] :].tolist()
+    settings = "{ ...P.writer.settings(), temperature: 1, topK: null, topP: null, seed: 3, count: 60 }"
+    found = browser.run(
+        f"return [...P.model.twin().generate(arguments[0], {settings})].filter((t) => t !== null)", prompt[0].tolist()
+    )
+    end = next(i for i, token in enumerate(whole) if 100 <= token < 150)
+    assert found == whole[: end + 1]
+
+
+@pytest.mark.slow
 def test_everything_has_a_name_and_nothing_overflows_or_jumps(browser: Browser, pages: dict[str, Any]) -> None:
     _, path = pages["alibi"]
     for width in (390, 1280):
@@ -317,7 +387,7 @@ def test_a_run_writes_its_page_at_its_end(
     assert run is not None
     page = tmp_path / "run" / "page.html"
     assert f"open {page} in a browser" in capsys.readouterr().out
-    told = json.loads(page.read_text().partition(assemble.DATA)[2].partition(assemble.CLOSE)[0])["story"]
+    told = told_by(page)
     assert told["scores"]["val/loss"] == run.summary["val/loss"]
     assert [point[0] for point in told["curves"]["train/loss"]] == [1, 2, 3, 4, 5, 6]
     assert [sample["step"] for sample in told["samples"]] == [3, 6]

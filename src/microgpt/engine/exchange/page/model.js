@@ -50,8 +50,9 @@ class Model {
     return found;
   }
 
-  // Yield the tokens after `prompt`, by the library's rule: when the context is full, its latest half is read again.
-  *generate(prompt, { count = Infinity, ...settings } = {}) {
+  // Yield the tokens after `prompt`, by the library's rule: when the context is full, its latest half is read again. At
+  // one of `ends` the text ends, and the next begins with `start` if texts have a beginning.
+  *generate(prompt, { count = Infinity, start = null, ends = [], ...settings } = {}) {
     const choose = sampler(settings);
     let window = prompt.slice(-this.context),
       fresh = window;
@@ -64,6 +65,12 @@ class Model {
       const { logits } = this.read(fresh.at(-1), ["logits"]);
       const token = choose(logits.data);
       yield token;
+      if (ends.includes(token)) {
+        if (start === null) return;
+        fresh = window = [start];
+        this.clear();
+        continue;
+      }
       window = [...window, token];
       fresh = [token];
       if (window.length > this.context) {

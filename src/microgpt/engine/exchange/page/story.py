@@ -2,18 +2,22 @@
 
 import contextlib
 import csv
+import itertools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import microgpt
 from microgpt.data.config import DataConfig
 from microgpt.data.corpus import Corpus, prepare
+from microgpt.data.documents import EncodedDocuments
+from microgpt.data.encoded_text import EncodedText
 from microgpt.engine.exchange.card import corpus_name, scores
 from microgpt.engine.store.config_file import read_config
 from microgpt.engine.store.run_folder import RunDir
-from microgpt.engine.trained.evaluate import evaluate, yardsticks
+from microgpt.engine.trained.evaluate import score_text, yardsticks
 from microgpt.engine.trained.run import Run
 from microgpt.errors import MicrogptError
 from microgpt.files import read_capped
@@ -119,14 +123,23 @@ def samples(path: Path) -> list[dict[str, Any]]:
 
 
 def by_position(corpus: Corpus | None, run: Run) -> list[float]:
-    """The validation loss at each position of the context, in nats per token."""
+    """The validation loss at each position of the context that has one, in nats per token."""
     if corpus is None:
         return []
     try:
-        losses = evaluate(run.model, corpus.val[:SCORED]).loss_by_position
+        losses = score_text(run.model, beginning(corpus.splits["val"], SCORED)).loss_by_position
     except MicrogptError:
         return []
-    return losses if all(map(math.isfinite, losses)) else []
+    return list(itertools.takewhile(math.isfinite, losses))
+
+
+def beginning(text: EncodedText, most: int) -> EncodedText:
+    """The first `most` tokens of a text, or the documents that lie within them."""
+    if len(text) <= most:
+        return text
+    if isinstance(text, EncodedDocuments):
+        most = int(text.starts[text.starts <= most][-1])
+    return replace(text, ids=text.ids[:most])
 
 
 def configuration(folder: RunDir, run: Run) -> dict[str, Any]:
@@ -146,9 +159,12 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def opening(corpus: Corpus | None, run: Run) -> str:
-    """A text for the page to read at first: the beginning of the validation text, else one that the model writes."""
+    """A text for the page to read at first: the beginning of the validation text or its first document, else one that
+    the model writes."""
     if corpus is not None and len(corpus.val):
-        text = run.tokenizer.decode(corpus.val[: min(OPENING, run.config.block_size)])
+        val = corpus.splits["val"]
+        end = int(val.lengths[0]) - 1 if isinstance(val, EncodedDocuments) else OPENING
+        text = run.tokenizer.decode(val.ids[: min(end, OPENING, run.config.block_size)])
     else:
         text = run.generate("", max_new_tokens=min(OPENING, run.config.block_size), seed=0)
     return text.strip("\ufffd")

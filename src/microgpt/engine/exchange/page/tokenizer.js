@@ -2,9 +2,33 @@
 "use strict";
 
 // Each has encode(text) -> [index], shown(index) -> the token's text alone, and decoder() -> a function (index) -> the
-// characters that the token completes; after the last token (null) -> what is left.
+// characters that the token completes; after the last token (null) -> what is left. A text ends at one of `ends`; if it
+// is a document, it begins with `start`.
 function makeTokenizer(description) {
-  return { char: characters, byte: bytes, bpe: pairsOfBytes }[description.kind](description);
+  const { kind, start = null, ends } = description;
+  const tokenizer = { char: characters, byte: bytes, bpe: pairsOfBytes }[kind](description);
+  return { ...(start === null ? tokenizer : documents(tokenizer, description)), start, ends };
+}
+
+// An end shows as a line feed. One token may be both start and end.
+function documents(inner, { start, ends, names }) {
+  const isBound = (i) => i === start || i === ends[0];
+  return {
+    encode: (text) => [start, ...inner.encode(text)],
+    decoder: () => {
+      let decode = inner.decoder(),
+        isFirst = true;
+      return (i) => {
+        const isStart = i === start && (isFirst || start !== ends[0]);
+        isFirst = false;
+        if (!isBound(i)) return decode(i);
+        const rest = decode(null);
+        decode = inner.decoder();
+        return isStart ? rest : `${rest}\n`;
+      };
+    },
+    shown: (i) => (isBound(i) ? names[i === start ? 0 : 1] : inner.shown(i)),
+  };
 }
 
 class UnknownCharacter extends Error {}
@@ -21,12 +45,11 @@ function characters({ codes }) {
       }),
     decoder: () => (i) => (i === null ? "" : shown(i)),
     shown,
-    size: codes.length,
   };
 }
 
 function bytes() {
-  return { encode: (text) => [...new TextEncoder().encode(text)], ...fromBytes((i) => [i]), size: 256 };
+  return { encode: (text) => [...new TextEncoder().encode(text)], ...fromBytes((i) => [i]) };
 }
 
 function pairsOfBytes({ tokens, merges, added }) {
@@ -89,7 +112,7 @@ function pairsOfBytes({ tokens, merges, added }) {
     for (const [name, at] of special) if (at === i) return [...new TextEncoder().encode(name)];
     return [...(tokens[i] ?? "")].map((letter) => byte.get(letter)).filter((b) => b !== undefined);
   };
-  return { encode, ...fromBytes(spelt), size: tokens.length };
+  return { encode, ...fromBytes(spelt) };
 }
 
 // GPT-2's words. White space is Unicode's, which differs from JavaScript's \s.

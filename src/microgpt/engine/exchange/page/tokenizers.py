@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from microgpt.data.tokenizer import ByteTokenizer, CharTokenizer, HFTokenizer, Tokenizer
+from microgpt.data.tokenizer.documents import DocumentTokenizer
 from microgpt.errors import UsageError
 
 
@@ -13,6 +14,14 @@ def described(tokenizer: Tokenizer) -> dict[str, Any]:
     Raises:
         UsageError: a page has no such tokenizer.
     """
+    ends = {"ends": tokenizer.end_tokens()}
+    if isinstance(tokenizer, DocumentTokenizer):
+        return {**described(tokenizer.inner), **ends, "start": tokenizer.start, "names": tokenizer.names}
+    return text_tokens(tokenizer) | ends
+
+
+def text_tokens(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a page needs to encode and decode a text; raises as `described` does."""
     if isinstance(tokenizer, CharTokenizer):
         return {"kind": "char", "codes": [ord(c) for c in tokenizer.characters]}
     if isinstance(tokenizer, ByteTokenizer):

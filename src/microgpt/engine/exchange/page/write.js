@@ -17,6 +17,7 @@ class Writer {
   }
 
   settings() {
+    const { start, ends } = this.tokenizer;
     const value = (id) => ($(id).value === "" ? null : Number($(id).value));
     return {
       temperature: value("temperature") ?? 0.8,
@@ -24,6 +25,8 @@ class Writer {
       topP: value("top-p"),
       seed: value("seed") ?? 0,
       count: value("count") ?? 500,
+      start,
+      ends,
     };
   }
 
