@@ -1,7 +1,7 @@
 """How the cost of a token grows with the context, width, depth, vocabulary and batch, beside nanoGPT.
 
     python scripts/bench/bench_growth.py [--nanogpt DIR] [--series context width ...] [--out FILE]
-    python scripts/figures/growth.py FILE... [--out growth.png]
+    python scripts/figures/growth.py FILE... [--out docs/figures/growth.png]
 
 Each series changes one size of a model of 4 layers x 4 heads x 128, T 128, B 8, with nanoGPT's parts; the context at
 4,096 tokens a step. Ours trains eagerly in float32 and in the fastest precision; nanoGPT by its train.py, in float32 on

@@ -48,7 +48,7 @@ def silence(model: GPT, name: str) -> None:
 def test_zero_ablation_equals_a_model_with_weights_zeroed_by_hand(
     make_gpt: Any, ids: Any, knobs: dict[str, Any], ablated: tuple[str, ...]
 ) -> None:
-    model, other, x = make_gpt(**knobs), make_gpt(**knobs), ids(3, 10)
+    model, other, x = make_gpt(**knobs).double(), make_gpt(**knobs).double(), ids(3, 10)
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         if p.dim() == 1:  # biases and gains that show
             p.add_(torch.linspace(-0.2, 0.5, len(p)))
@@ -57,7 +57,7 @@ def test_zero_ablation_equals_a_model_with_weights_zeroed_by_hand(
         silence(other, name)
     plain, expected = model(x)[0], other(x)[0]
     with model.patched(dict.fromkeys(ablated, zero)):
-        torch.testing.assert_close(model(x)[0], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(model(x)[0], expected, rtol=1e-9, atol=1e-9)
     assert not torch.allclose(plain, expected, atol=1e-3)
     assert torch.equal(model(x)[0], plain)
 
@@ -69,7 +69,7 @@ def test_every_activation_of_one_text_makes_another_texts_logits(
 ) -> None:
     """Patching in a whole stream gives the other text's logits; patching in an activation's own value changes
     nothing."""
-    model, x, y = make_gpt(**knobs), ids(1, 10), ids(1, 10, seed=5)
+    model, x, y = make_gpt(**knobs).double(), ids(1, 10), ids(1, 10, seed=5)
     theirs, own = inspect(model, y[0]), inspect(model, x[0])
     for place in ("pre", "mid", "post"):
         if place == "pre" and knobs.get("value_embed"):
@@ -78,10 +78,10 @@ def test_every_activation_of_one_text_makes_another_texts_logits(
             continue  # the MLP reads the layer's input
         with model.patched({f"blocks.1.resid.{place}": theirs[f"blocks.1.resid.{place}"]}):
             found = model(x)[0][0]
-        torch.testing.assert_close(found, theirs["logits"], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found, theirs["logits"], rtol=1e-9, atol=1e-9)
     for name in [n for n in names(model) if n in own]:
         with model.patched({name: own[name]}):
-            torch.testing.assert_close(model(x)[0][0], own["logits"], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(model(x)[0][0], own["logits"], rtol=1e-9, atol=1e-9)
 
 
 @torch.no_grad()
