@@ -73,7 +73,8 @@ def test_values_of_every_kind_arrive_as_they_were_given() -> None:
 
 
 def test_a_config_of_the_model_or_of_a_part_is_a_form_of_its_knobs() -> None:
-    model = GPTConfig(n_layer=3, n_embd=24, n_head=2, pos={"name": "rope", "theta": 5.0}, mlp="swiglu")
+    sizes = {"n_layer": 3, "n_embd": 24, "n_head": 2}
+    model = GPTConfig.from_dict({**sizes, "pos": {"name": "rope", "theta": 5.0}, "mlp": "swiglu"})
     config = compose_run(as_overrides([{"optim": LionConfig(lr=0.5)}], {"model": model})).config
     assert config.model == model
     assert config.optim == LionConfig(lr=0.5)

@@ -276,10 +276,10 @@ def test_a_model_of_documents_writes_one_after_another(browser: Browser, tmp_pat
     assert expected.count("\n") >= 3
     alone = run.generate("k", max_new_tokens=90, seed=4, generator="counter", temperature=1.0)
     assert expected.startswith(f"{alone}\n")
-    ids = [*lines.prompt("cab"), lines.end]
-    assert browser.run("return P.tokenizer.encode('cab')") == ids[:-1]
+    cab = [*lines.prompt("cab"), lines.end]
+    assert browser.run("return P.tokenizer.encode('cab')") == cab[:-1]
     body = "const d = P.tokenizer.decoder(); return arguments[0].map(d).join('') + d(null)"
-    assert browser.run(body, ids) == lines.decode(ids) == "cab\n"
+    assert browser.run(body, cab) == lines.decode(cab) == "cab\n"
 
 
 @pytest.mark.slow
@@ -302,7 +302,8 @@ def test_an_end_token_ends_a_text_in_the_page_too(browser: Browser, tmp_path: Pa
     browser.open(tmp_path / "page.html")
     model = rounded_copy(run.model, "float16")
     prompt = torch.tensor([run.tokenizer.encode("the cat")])
-    whole = model.generate(prompt, 60, generator=CounterGenerator(3))[0, prompt.shape[1] :].tolist()
+    sampling = SamplingParams(temperature=1.0, generator=CounterGenerator(3))
+    whole = [int(token) for token in stream(model, prompt, 60, sampling)]
     settings = "{ ...P.writer.settings(), temperature: 1, topK: null, topP: null, seed: 3, count: 60 }"
     found = browser.run(
         f"return [...P.model.twin().generate(arguments[0], {settings})].filter((t) => t !== null)", prompt[0].tolist()

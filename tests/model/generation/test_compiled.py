@@ -17,7 +17,7 @@ from microgpt.model import PositionConfig
 from microgpt.model.generation import compiled
 from microgpt.model.generation import stream as generate
 from microgpt.model.generation.sampling import SamplingParams
-from microgpt.model.kernels import hardware, torch_private
+from microgpt.model.kernels import compiling, hardware, torch_private
 from microgpt.model.kernels.linear import linear
 
 needs_compiler = pytest.mark.skipif(not compiled.can_compile("cpu"), reason="needs a C++ compiler")
@@ -77,10 +77,25 @@ def test_a_text_declares_once_that_its_position_changes(
         declared.append("end")
 
     monkeypatch.setattr(torch_private, "dynamic_sources", declaring)
-    monkeypatch.setattr(compiled, "_compiler", lambda: lambda *_: torch.tensor(len(declared)))
+    monkeypatch.setattr(compiled, "_compiler", lambda **_: lambda *_: torch.tensor(len(declared)))
     step, model = compiled.DynamicStep(), make_gpt()
     assert [int(step(model, ids(1, 1), None)) for _ in range(3)] == [1, 2, 2]
     assert declared == ["L['cache'].length", "end"]
+
+
+@pytest.mark.parametrize("is_int8", [False, True])
+def test_a_step_is_compiled_with_the_vectors_that_suit_the_cpu(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch, is_int8: bool
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(compiling, "compiled", lambda f, **given: asked.append(given.get("options")) or f)
+    for kind in ("avx512", "avx2", "arm"):
+        cpu = hardware.Hardware("cpu", has_bf16=False, kind=kind)
+        monkeypatch.setattr(hardware, "of", lambda device, cpu=cpu: cpu)
+        compiled._compiler.cache_clear()
+        compiled.DynamicStep(is_int8)(make_gpt(), ids(1, 1), None)
+    compiled._compiler.cache_clear()
+    assert asked == [None if is_int8 else {"cpp.simdlen": 256}, None, None]
 
 
 class Recording(TorchDispatchMode):
@@ -123,7 +138,7 @@ def test_a_step_recorded_once_makes_every_token(
     """Past the context's end, and from prompts of several lengths."""
     steps = []
 
-    def static_step(device: str) -> Any:
+    def static_step(device: str, is_int8: bool) -> Any:
         steps.append(compiled.StaticStep(compiled.next_logits, recorded))
         return steps[-1]
 
@@ -201,7 +216,7 @@ def test_so_many_texts_that_a_compiled_step_is_slower_are_not_compiled_and_it_sa
 ) -> None:  # fmt: skip
     monkeypatch.undo()
     monkeypatch.setattr(hardware, "_CPU", hardware.Hardware("cpu", has_bf16=False, kind=kind))
-    monkeypatch.setattr(compiled, "compiled_next_logits", lambda device: pytest.fail("compiled"))
+    monkeypatch.setattr(compiled, "compiled_next_logits", lambda device, is_int8: pytest.fail("compiled"))
     model, x = make_gpt(), ids(16, 3)
     made = model.generate(x, 4, generator=seeded(), compile=True)
     assert torch.equal(made, model.generate(x, 4, generator=seeded()))

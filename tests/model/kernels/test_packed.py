@@ -25,7 +25,7 @@ def is_packed(gpt: GPT) -> bool:
 
 
 needs_onednn = pytest.mark.skipif(
-    not module._pays([torch.zeros(1)]), reason="the weights are packed where oneDNN multiplies them, on x86"
+    not module.pays([torch.zeros(1)]), reason="the weights are packed where oneDNN multiplies them, on x86"
 )
 
 

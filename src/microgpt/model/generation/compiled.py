@@ -44,10 +44,10 @@ def faster_step(device: torch.device, rows: int, is_int8: bool = False) -> NextL
         what = f"{rows} texts at once" if rows > 1 else "int8 weights"
         log.warning("warning: %s are faster without compiling, which is left out", what)
         return None
-    return compiled_next_logits(device)
+    return compiled_next_logits(device, is_int8)
 
 
-def compiled_next_logits(device: torch.device) -> NextLogits:
+def compiled_next_logits(device: torch.device, is_int8: bool = False) -> NextLogits:
     """`next_logits`, compiled.
 
     It compiles at the first call for each model shape and batch size, which takes a while, less if torch's disk cache
@@ -60,7 +60,7 @@ def compiled_next_logits(device: torch.device) -> NextLogits:
     if not can_compile(device.type):
         fix = "install g++ or clang" if device.type == "cpu" else "leave compile out"
         raise MachineError("torch cannot compile here", f"generation on {device.type}", fix)
-    return StaticStep(_compiler(dynamic=False), recorded) if device.type == "cuda" else DynamicStep()
+    return StaticStep(_compiler(dynamic=False), recorded) if device.type == "cuda" else DynamicStep(is_int8)
 
 
 class DynamicStep:
@@ -70,13 +70,14 @@ class DynamicStep:
     compile for a single position. Declaring it for each token would slow them all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_int8: bool = False) -> None:
+        self.is_int8 = is_int8
         self.step: NextLogits | None = None
 
     def __call__(self, model: Decoder, tokens: Tensor, cache: KVCache | None) -> Tensor:
         if self.step is not None:
             return self.step(model, tokens, cache)
-        step = _compiler()
+        step = _compiler(vector_bits=hardware.of("cpu").vector_bits(self.is_int8))
         with torch_private.dynamic_sources("L['cache'].length"):
             logits = step(model, tokens, cache)
         self.step = step
@@ -84,8 +85,9 @@ class DynamicStep:
 
 
 @functools.cache
-def _compiler(dynamic: bool | None = None) -> NextLogits:
-    return compiling.compiled(next_logits, dynamic=dynamic)
+def _compiler(dynamic: bool | None = None, vector_bits: int | None = None) -> NextLogits:
+    options = {"options": {"cpp.simdlen": vector_bits}} if vector_bits else {}
+    return compiling.compiled(next_logits, dynamic=dynamic, **options)
 
 
 Record = Callable[[Callable[[], Tensor], torch.device], Callable[[], Tensor]]

@@ -20,6 +20,7 @@ from microgpt.model.generation.kv_cache import KVCache
 from microgpt.model.generation.sampling import SamplingParams, choose, refuse
 from microgpt.model.kernels.int8 import is_quantized
 from microgpt.model.kernels.packed import PACKING_PAYS, packed
+from microgpt.model.kernels.panels import in_panels
 
 DEFAULT = SamplingParams()
 
@@ -75,8 +76,7 @@ def tokens(
         model.eval()
     with contextlib.ExitStack() as ending:
         ending.callback(model.train, was_training)
-        if compiled is None and count >= PACKING_PAYS:
-            ending.enter_context(packed(model, len(idx)))
+        ending.enter_context(reordered(model, len(idx), count, compiled is not None))
         for n in range(count):
             is_one_more = cache is not None and cache.length >= 2 and fresh.shape[1] == 1
             step = compiled if compiled is not None and is_one_more else next_logits
@@ -101,6 +101,13 @@ def tokens(
                     cache.clear()
             elif cache is None:
                 fresh = torch.cat(seen, dim=1)
+
+
+def reordered(model: Decoder, rows: int, count: int, is_compiled: bool) -> contextlib.AbstractContextManager[None]:
+    """A context in which the model has copies of its weights in the order that suits so many texts and tokens."""
+    if is_compiled:
+        return in_panels(model)
+    return packed(model, rows) if count >= PACKING_PAYS else contextlib.nullcontext()
 
 
 def is_finite(logits: Tensor) -> bool:

@@ -20,7 +20,10 @@ from microgpt.model.kernels.linear import Linear, onednn_is_fast
 PACKING_PAYS = 32
 """The fewest tokens for which packing the weights pays off."""
 _ROWS = 16  # the fewest rows to pack for: packing for fewer makes float32 products slower
-_MOST = 2**30  # bytes of weights: the packed copies are held beside them
+_MOST = 2**30  # bytes of weights: copies are held beside them
+
+Product = tuple[object, str, Tensor, Tensor | None]
+"""A linear layer: a module, the name of its function (..., inputs) -> (..., outputs), its weight and its bias."""
 
 
 class Packable(Protocol):
@@ -41,6 +44,17 @@ class Packable(Protocol):
         """The model and every module in it."""
 
 
+def products(model: Packable) -> list[Product]:
+    """The products of a model whose function another may replace, by an entry in its module's `vars`; none if one is
+    replaced already, by int8 weights or by another text that is being generated."""
+    found: list[Product] = [
+        (layer, "forward", layer.weight, layer.bias) for layer in model.modules() if isinstance(layer, Linear)
+    ]
+    if model.head is None:
+        found.append((model, "project", model.wte.weight, None))
+    return [] if any(name in vars(module) for module, name, _, _ in found) else found
+
+
 @contextlib.contextmanager
 def packed(model: Packable, rows: int) -> Iterator[None]:
     """Within the context, compute with packed copies of the model's matrices if that is faster.
@@ -48,28 +62,23 @@ def packed(model: Packable, rows: int) -> Iterator[None]:
     The copies suit products with (rows, inputs). Results differ only by rounding. Changes to the weights within the
     context take effect after it.
     """
-    products: list[tuple[object, str, Tensor, Tensor | None]] = [
-        (layer, "forward", layer.weight, layer.bias) for layer in model.modules() if isinstance(layer, Linear)
-    ]
-    if model.head is None:
-        products.append((model, "project", model.wte.weight, None))
-    is_packed = any(name in vars(module) for module, name, _, _ in products)  # by another text being generated
-    if is_packed or not _pays([weight for _, _, weight, _ in products]):
-        products = []
-    for module, name, weight, bias in products:
+    found = products(model)
+    if not pays([weight for _, _, weight, _ in found]):
+        found = []
+    for module, name, weight, bias in found:
         vars(module)[name] = _product(weight, bias, max(_ROWS, rows))
     try:
         yield
     finally:
-        for module, name, _, _ in products:
+        for module, name, _, _ in found:
             del vars(module)[name]
 
 
-def _pays(weights: list[Tensor]) -> bool:
-    if not onednn_is_fast():
-        return False
+def pays(weights: list[Tensor]) -> bool:
+    """Whether products with copies of the weights in another order are faster, and the copies not too large."""
     fits = sum(weight.numel() * weight.element_size() for weight in weights) <= _MOST
-    return fits and all(weight.device.type == "cpu" and hardware.of("cpu").packs(weight.dtype) for weight in weights)
+    is_faster = all(weight.device.type == "cpu" and hardware.of("cpu").packs(weight.dtype) for weight in weights)
+    return fits and is_faster and onednn_is_fast()
 
 
 def _product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
