@@ -1,14 +1,13 @@
 """Fill the page of parts and knobs from the sources, as `microgpt-train --help` is."""
 
 import html
-import itertools
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from microgpt.engine.commands.knobs import families, knobs
+from microgpt.engine.commands.knobs import Knob, families, knobs
 from microgpt.engine.commands.sources import Sources
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
 
@@ -34,7 +33,10 @@ def part_table() -> str:
 def knob_tables() -> str:
     """Every knob with its default and meaning, a table for each node."""
     lines: list[str] = []
-    for node, found in itertools.groupby(knobs(Sources()), key=lambda knob: knob.name.rpartition(".")[0]):
+    nodes: dict[str, list[Knob]] = {}
+    for knob in knobs(Sources()):
+        nodes.setdefault(knob.name.rpartition(".")[0], []).append(knob)
+    for node, found in nodes.items():
         lines += ["", f"### {node or 'The run'}", "", "| knob | default | meaning |", "|---|---|---|"]
         for knob in found:
             meaning = html.escape(knob.doc, quote=False).replace("|", "\\|")

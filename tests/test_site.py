@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import re
 import subprocess
 import sys
 import threading
@@ -68,6 +69,8 @@ def test_the_parts_and_knobs_are_those_of_the_sources(site: Path) -> None:
     parts = (site / "parts" / "index.html").read_text(encoding="utf-8")
     assert "trainer.gradient_clip_val" in parts
     assert "<!-- knobs -->" not in parts
+    headings = re.findall(r"<h3[^>]*>([^<]+)", parts)
+    assert len(headings) == len(set(headings)) > 10
 
 
 WIDER = """
@@ -88,6 +91,42 @@ def test_no_page_is_wider_than_a_phone_and_every_picture_is_there(address: str, 
         assert screen == 390
         assert width <= screen, (page, beyond)
         assert (beyond, missing) == ([], []), page
+
+
+COLOURS = """
+    const linear = (c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);
+    const light = (...layers) => {
+        const canvas = document.createElement("canvas").getContext("2d");
+        for (const color of layers) {
+            canvas.fillStyle = color;
+            canvas.fillRect(0, 0, 1, 1);
+        }
+        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(linear);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const page = getComputedStyle(document.body).backgroundColor, paper = light(page);
+    const contrast = (e) => {
+        const text = light(page, getComputedStyle(e).color);
+        return (Math.max(text, paper) + 0.05) / (Math.min(text, paper) + 0.05);
+    };
+    const kinds = ["h1", "h2", "p", "td", "td a", "em"].map((kind) => document.querySelector("article " + kind));
+    const pictures = [...document.querySelectorAll("article img")].map((e) => getComputedStyle(e).backgroundColor);
+    return [paper, Math.min(...kinds.filter(Boolean).map(contrast)), pictures.filter((c) => c != "rgb(255, 255, 255)")];
+"""
+"""The lightness of the page from 0 to 1, its lowest contrast of text, papers of pictures but white."""
+
+
+def test_a_page_has_the_colours_of_the_system_and_can_be_read_in_both(address: str, browser: Any) -> None:
+    visits = [("index", "light"), *((page, "dark") for page in PAGES), ("index", "light")]
+    for page, scheme in visits:  # the visit before may have had other colours
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        browser.get(f"{address}/{'' if page == 'index' else page + '/'}")
+        paper, contrast, other = browser.execute_script(COLOURS)
+        assert (paper > 0.9) if scheme == "light" else (paper < 0.1), (page, scheme)
+        assert contrast >= 4.5, (page, scheme)  # WCAG AA
+        assert other == [], (page, scheme)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 FOUND = """
