@@ -86,6 +86,11 @@ def test_a_page_calls_each_thing_by_the_word_of_the_glossary(page: Path) -> None
     assert found == {}
 
 
+def test_the_help_of_a_knob_calls_each_thing_by_the_word_of_the_glossary() -> None:
+    found = {(knob.name, other) for knob in knobs(Sources()) for other in OTHER_WORDS if other in knob.doc.lower()}
+    assert found == {("optim.ns_steps", "iteration")}  # Newton's and Schulz's
+
+
 def test_the_words_to_use_are_in_the_glossary() -> None:
     glossary = (ROOT / "docs" / "glossary.md").read_text("utf-8")
     for word in OTHER_WORDS.values():

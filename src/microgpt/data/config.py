@@ -49,7 +49,7 @@ class DataConfig(Config):
     document_windows: Literal["within", "across"] = "within"
     "Training windows: within one document, so that neither loss nor attention crosses its ends, or across documents."
     batch_size: Count = 64
-    "Sequences per optimizer step, over all devices and micro-batches."
+    "Windows per optimizer step, over all devices and micro-batches."
     val_fraction: Fraction = 0.1
     "Share of the text for validation: its end, before the test share; of documents, as many drawn at random."
     test_fraction: Fraction = 0.0

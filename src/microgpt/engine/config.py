@@ -67,7 +67,7 @@ class TrainerConfig(Config):
     deterministic: Annotated[bool, MACHINE] = False
     "(machine) Make compiled and parallel kernels reproducible too, at some cost."
     micro_batch_size: Annotated[Count | None, MACHINE] = None
-    "(machine) Sequences per forward pass and device, if memory is short. With dropout, each pass draws its own masks."
+    "(machine) Windows per forward pass and device, if memory is short. With dropout, each pass draws its own masks."
     progress: Annotated[Literal["auto", "bar", "lines", "none"], COURSE] = "auto"
     "A progress bar, quiet lines, or nothing; auto draws a bar if the output is a terminal."
 
@@ -99,7 +99,7 @@ class RunConfig(Config):
     plan: Annotated[bool, START] = False
     "Print parameters, FLOPs, memory and expected time, without training."
     html: Annotated[bool, START] = False
-    "At the end write page.html into the run's folder: the run's figures, and the model itself, in one file."
+    "At the end write page.html into the run folder: the run's figures, and the model itself, in one file."
     imports: Annotated[tuple[str, ...], START] = ()
     "Python files or modules that register your own parts."
     data: DataConfig = DataConfig()

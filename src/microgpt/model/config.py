@@ -27,7 +27,7 @@ class GPTConfig(Config):
     n_embd: Count = 128
     "Width of the residual stream."
     block_size: Count = 64
-    "Context length: the most tokens the model sees at once."
+    "Context: the most tokens the model sees at once."
     pos: PositionConfig = RoPEConfig()
     "Position scheme: how the model knows the order of the tokens."
     norm: NormConfig = RMSNormConfig()

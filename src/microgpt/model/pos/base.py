@@ -68,7 +68,7 @@ class PositionConfig(Choice, family="position scheme"):
     """The knobs of a position scheme; a subclass with `name=` adds a scheme."""
 
     def build(self, n_embd: int, n_head: int, block_size: int) -> Position:
-        """Build the scheme's module for a model of this width, number of heads and context length."""
+        """Build the scheme's module for a model of this width, number of heads and context."""
         return Position()
 
     def table_numbers(self, n_embd: int, n_head: int, block_size: int) -> int:
