@@ -1,6 +1,7 @@
 """Fill the page of parts and knobs from the sources, as `microgpt-train --help` is."""
 
 import html
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ def knob_tables() -> str:
     for node, found in nodes.items():
         lines += ["", f"### {node or 'The run'}", "", "| knob | default | meaning |", "|---|---|---|"]
         for knob in found:
-            meaning = html.escape(knob.doc, quote=False).replace("|", "\\|")
-            lines.append(f"| `{knob.name}` | `{knob.default}` | {meaning} |")
+            lines.append(f"| `{knob.name}` | `{knob.default}` | {as_markdown(knob.doc)} |")
     return "\n".join(lines)
+
+
+def as_markdown(text: str) -> str:
+    """Plain text with code in backticks as a table's cell: a star stays a star."""
+    parts = re.split(r"(`[^`]+`)", text)
+    parts[::2] = [re.sub(r"([\\*_\[\]#|])", r"\\\1", html.escape(part, quote=False)) for part in parts[::2]]
+    return "".join(parts)

@@ -1,6 +1,7 @@
 """The site builds, fits a phone, and its own search answers what a stranger asks."""
 
 import functools
+import html
 import http.server
 import re
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from browser import chromium
+from microgpt.engine.commands.knobs import knobs
+from microgpt.engine.commands.sources import Sources
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,6 +74,9 @@ def test_the_parts_and_knobs_are_those_of_the_sources(site: Path) -> None:
     assert "<!-- knobs -->" not in parts
     headings = re.findall(r"<h3[^>]*>([^<]+)", parts)
     assert len(headings) == len(set(headings)) > 10
+    cells = [html.unescape(re.sub("<[^>]+>", "", cell)) for cell in re.findall(r"<td>(.*?)</td>", parts)]
+    for knob in knobs(Sources()):  # a star, say, is no emphasis
+        assert knob.doc.replace("`", "") in cells, knob.name
 
 
 WIDER = """
