@@ -78,6 +78,18 @@ def test_every_file_of_ours_that_a_page_names_is_there(page: Path) -> None:
             assert any((root / word).is_file() for root in roots) or ("/" not in word and word in known), word
 
 
+def test_the_architecture_names_every_room_and_no_other() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = set()
+    for cell in re.findall(r"^\| (`[^|]*) \|", page.split("## How a run flows")[0], re.MULTILINE):
+        first, *others = re.findall(r"`([^`]+)`", cell)
+        named |= {first, *(("engine/" if first.startswith("engine/") else "") + other for other in others)}
+    package = ROOT / "src" / "microgpt"
+    paths = [path for room in (package, package / "engine") for path in room.iterdir() if path.name[0] != "_"]
+    rooms = {path.relative_to(package).as_posix() + "/" * path.is_dir() for path in paths}
+    assert named == rooms - {"engine/", "py.typed"}
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if not p.stem.startswith("from-")], ids=lambda page: page.stem)
 def test_a_page_calls_each_thing_by_the_word_of_the_glossary(page: Path) -> None:
     text = " ".join(page.read_text("utf-8").lower().split())
