@@ -45,15 +45,18 @@ class Plain(nn.Module):
             q, k = rotated(q), k if wrong == "keys unrotated" else rotated(k)
         scores = q @ k.mT
         if wrong != "no scale":
-            scores = scores / math.sqrt(C // H)
+            scores = scores / math.sqrt(C if wrong == "wrong scale" else C // H)
         if wrong != "future visible":
-            scores = scores.masked_fill(torch.ones(T, T).triu(1).bool(), -math.inf)
-        p = scores.softmax(-2 if wrong == "wrong softmax axis" else -1).nan_to_num()
+            hidden = torch.ones(T, T).triu(0 if wrong in ("own token hidden", "nan") else 1).bool()
+            scores = scores.masked_fill(hidden, -1e9 if wrong == "own token hidden" else -math.inf)
+        p = scores.softmax(-2 if wrong == "wrong softmax axis" else -1)
+        p = p if wrong == "nan" else p.nan_to_num()
         if wrong == "gradient":
             p = p.detach()
         if wrong == "output":
             p = p.square()
-        y = self.out((p @ v).transpose(1, 2).reshape(B, T, C))
+        y = (p @ v if wrong == "heads not joined" else (p @ v).transpose(1, 2)).reshape(B, T, C)
+        y = y if wrong == "no output projection" else self.out(y)
         return y[:, 1:] if wrong == "shape" else y
 
 
@@ -70,10 +73,15 @@ def test_a_plain_implementation_passes() -> None:
     "fault",
     [
         "future visible",
+        "own token hidden",
+        "nan",
         "no scale",
+        "wrong scale",
         "keys unrotated",
         "wrong softmax axis",
         "heads mixed",
+        "heads not joined",
+        "no output projection",
         "gradient",
         "output",
         "shape",

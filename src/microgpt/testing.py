@@ -11,6 +11,7 @@ only torch. B batch, T tokens, C = n_embd, H heads, D = C / H.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,8 @@ class AttentionError(AssertionError):
     """A check of `check_attention` failed.
 
     Attributes:
-        fault: the name of the check or of the fault, one of `FAULTS`, "shape", "gradient", "rotation" or "output".
+        fault: the name of the check or of the fault, one of `FAULTS`, "shape", "nan", "gradient", "rotation" or
+            "output".
     """
 
     def __init__(self, fault: str, what: str) -> None:
@@ -37,17 +39,22 @@ class AttentionError(AssertionError):
 class _Variant:
     """Attention with one thing wrong."""
 
-    is_causal: bool = True
-    is_scaled: bool = True
+    hidden_from: int | None = 1
+    "The distance ahead from which tokens are hidden; None hides none."
+    scales_by: Literal["D", "C", "1"] = "D"
     rotates_q: bool = True
     rotates_k: bool = True
     softmax_dim: int = -1
     mixes_heads: bool = False
+    joins_heads: bool = True
+    projects_output: bool = True
 
 
 FAULTS: dict[str, tuple[_Variant, str]] = {
-    "future visible": (_Variant(is_causal=False), "add -inf to the scores where the key is later than the query"),
-    "no scale": (_Variant(is_scaled=False), "divide the scores by sqrt(D), D = n_embd / n_head"),
+    "future visible": (_Variant(hidden_from=None), "add -inf to the scores where the key is later than the query"),
+    "own token hidden": (_Variant(hidden_from=0), "mask keys later than the query, triu(1); a token sees itself"),
+    "no scale": (_Variant(scales_by="1"), "divide the scores by sqrt(D), D = n_embd / n_head"),
+    "wrong scale": (_Variant(scales_by="C"), "divide the scores by sqrt(D), D = n_embd / n_head, not by sqrt(n_embd)"),
     "keys unrotated": (_Variant(rotates_k=False), "rotate queries and keys alike"),
     "queries unrotated": (_Variant(rotates_q=False), "rotate queries and keys alike"),
     "positions ignored": (_Variant(rotates_q=False, rotates_k=False), "rotate queries and keys before their product"),
@@ -56,6 +63,11 @@ FAULTS: dict[str, tuple[_Variant, str]] = {
         _Variant(mixes_heads=True),
         "(B, T, C) -> (B, T, H, D) -> (B, H, T, D): view, then transpose; a view alone mixes tokens into heads",
     ),
+    "heads not joined": (
+        _Variant(joins_heads=False),
+        "(B, H, T, D) -> (B, T, H, D) -> (B, T, C): transpose, then reshape; a reshape alone mixes heads into tokens",
+    ),
+    "no output projection": (_Variant(projects_output=False), "send the joined heads through the output projection"),
 }
 """Known faults: name -> (attention that has it, how to mend it)."""
 
@@ -90,6 +102,8 @@ def check_attention(
             y = attention(x[:, :length])
             if y.shape != (2, length, n_embd):
                 raise AttentionError("shape", f"{tuple(y.shape)} for an input of {(2, length, n_embd)}")
+            if y.isnan().any():
+                raise AttentionError("nan", "a query that sees no key has no softmax; let each token see itself")
             expected = _expected(x[:, :length], _Variant(), project, output, rotate, n_head)
             if not torch.allclose(y, expected, rtol=1e-3, atol=1e-4):
                 _name_the_fault(y, x[:, :length], (project, output, rotate, n_head))
@@ -110,12 +124,13 @@ def _expected(
     if rotate is not None:
         q = rotate(q) if variant.rotates_q else q
         k = rotate(k) if variant.rotates_k else k
-    scores = q @ k.mT / (math.sqrt(D) if variant.is_scaled else 1.0)  # (B, H, T, T)
-    if variant.is_causal:
-        scores = scores + torch.full((T, T), -math.inf).triu(1)
-    probabilities = scores.softmax(dim=variant.softmax_dim).nan_to_num()
-    y = (probabilities @ v).transpose(1, 2).reshape(B, T, C)
-    return y if output is None else output(y)
+    scores = q @ k.mT / math.sqrt({"D": D, "C": C, "1": 1}[variant.scales_by])  # (B, H, T, T)
+    if variant.hidden_from is not None:
+        hidden = torch.ones(T, T, dtype=torch.bool).triu(variant.hidden_from)
+        scores = scores.masked_fill(hidden, -1e9 if variant.hidden_from == 0 else -math.inf)
+    y = scores.softmax(dim=variant.softmax_dim).nan_to_num() @ v  # (B, H, T, D)
+    y = (y.transpose(1, 2) if variant.joins_heads else y).reshape(B, T, C)
+    return y if output is None or not variant.projects_output else output(y)
 
 
 def _name_the_fault(y: Tensor, x: Tensor, parts: tuple[Project, Module | None, Module | None, int]) -> None:
