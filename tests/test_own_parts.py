@@ -5,6 +5,7 @@ import csv
 import importlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -553,7 +554,9 @@ def test_parts_of_all_kinds_go_together_in_processes_of_their_own(command: Calla
     sources = [source for kind in KINDS for source in write(kind)]
     assert (len(KINDS), len(sources)) == (12, 11)
     assert len(files()) <= 2 * len(KINDS)
-    command("train", *knobs(list(KINDS), sources, "run"))
+    said = command("train", *knobs(list(KINDS), sources, "run"))
+    hint = next(line for line in said.splitlines() if line.startswith("  microgpt-generate run "))
+    assert command("generate", *shlex.split(hint)[1:-1], "the", "--max-new-tokens", "8")
     command("train", *knobs(list(KINDS), sources, cut_back("run", 2)))
     for folder in ("run", "run-again"):
         for kind in KINDS:

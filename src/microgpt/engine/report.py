@@ -2,12 +2,15 @@
 
 import logging
 import math
+import os
+import shlex
 from pathlib import Path
 
 from microgpt.data.corpus import Corpus
 from microgpt.engine.config import RunConfig
 from microgpt.engine.process.notebook import is_notebook
 from microgpt.engine.process.optional import optional
+from microgpt.engine.store.config_file import read_config
 from microgpt.engine.store.launch_file import is_point
 from microgpt.engine.store.metrics_file import read_curves
 from microgpt.engine.store.run_folder import RunDir, run_title
@@ -18,6 +21,7 @@ from microgpt.engine.trained.metrics import Metric
 from microgpt.engine.trained.run import Run
 from microgpt.engine.trained.sample import generate_texts
 from microgpt.engine.trained.verdict import UNIT, Verdict, bits_per_character, overfits, score_table
+from microgpt.registry import portable_imports
 from microgpt.text import printable
 
 log = logging.getLogger("microgpt")
@@ -48,12 +52,23 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig, total: int) -> No
 
 
 def next_commands(path: Path) -> list[str]:
-    """What to type next in a terminal."""
+    """What to type next in a terminal; a run with parts of the user's own needs their files."""
+    parts = import_options(path)
     return [
-        f'microgpt-generate {path} --prompt "..."',
-        f"microgpt-evaluate {path}",
+        f'microgpt-generate {path}{parts} --prompt "..."',
+        f"microgpt-evaluate {path}{parts}",
         f"tensorboard --logdir {path.parent}",
     ]
+
+
+def import_options(path: Path) -> str:
+    """` --import FILE` for each file or module that the run at this path imported."""
+    try:
+        names = portable_imports(read_config(RunDir(path).config).get("imports") or ())
+    except (OSError, ValueError):
+        return ""
+    here = [name.removeprefix(f"{Path.cwd()}{os.sep}") for name in names]
+    return "".join(f" --import {shlex.quote(name)}" for name in here)
 
 
 def next_calls(path: Path) -> list[str]:
