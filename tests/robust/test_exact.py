@@ -172,6 +172,15 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
+def test_a_first_loss_that_is_not_finite_is_not_blamed_on_the_learning_rate(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, at_step=0, value=float("nan"))
+    with pytest.raises(NonFiniteError, match=r"not finite at step 1 .* no update came before it") as caught:
+        train(tiny())
+    assert "lower optim.lr" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("knob", "saved"),
     [("checkpoint.every_n_steps=2", [2]), ("eval.every_n_steps=4", []), ("sample.every_n_steps=4", []),

@@ -11,6 +11,15 @@ from microgpt.errors import NonFiniteError
 MOST_OVERFLOWS = 30
 """Consecutive overflows of the scaled gradient that no loss scale cures: it starts at 2^16 and halves each time."""
 
+REMEDY = (
+    "step {} was the last good one and nothing after it is saved: "
+    "lower optim.lr, raise optim.warmup_steps, or take trainer.on_nonfinite=skip"
+)
+BEFORE_ANY_UPDATE = (
+    "no update came before it, so the cause is not optim.lr but the model: "
+    "look at parts of your own and at the weights it starts from, or take trainer.precision=32-true"
+)
+
 
 class GradientGuard:
     """Stop the run, or skip the update, when the loss or the gradient is not finite.
@@ -73,11 +82,7 @@ class GradientGuard:
             return False  # the scaler skips the step and halves its scale
         if self.on_nonfinite == "stop":
             what = "gradient" if math.isfinite(loss) else "loss"
-            raise NonFiniteError(
-                f"the {what} is not finite at step {step + 1} (loss {loss:g})",
-                "",
-                f"step {step} was the last good one and nothing after it is saved: "
-                "lower optim.lr, raise optim.warmup_steps, or take trainer.on_nonfinite=skip",
-            )
+            where = f"the {what} is not finite at step {step + 1} (loss {loss:g})"
+            raise NonFiniteError(where, "", REMEDY.format(step) if step else BEFORE_ANY_UPDATE)
         self.skipped_steps += 1
         return not self._has_scaler
