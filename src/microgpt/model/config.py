@@ -6,6 +6,7 @@ from typing import Literal
 from torch import nn
 
 from microgpt.config import Config, Count, Fault, Fraction, Natural, NonNegative, Positive
+from microgpt.contract import built
 from microgpt.model.contracts import Sizes, check_layer, check_position
 from microgpt.model.mlp.base import MLPConfig
 from microgpt.model.mlp.gelu import GELUConfig
@@ -86,19 +87,19 @@ class GPTConfig(Config):
 
     def build_pos(self) -> Position:
         """The position scheme; one of the user's own is tried on a tiny input."""
-        made = self.pos.build(self.n_embd, self.n_head, self.block_size)
+        made: Position = built(self.pos, self.n_embd, self.n_head, self.block_size)
         check_position(self.pos, made, Sizes(self.n_embd, self.n_head, self.kv_heads, self.block_size))
         return made
 
     def build_norm(self) -> nn.Module:
         """A norm of the residual stream, (..., C) -> (..., C); one of the user's own is tried on a tiny input."""
-        made = self.norm.build(self.n_embd, self.norm_eps, self.norm_affine, self.norm_affine and self.bias)
+        made: nn.Module = built(self.norm, self.n_embd, self.norm_eps, self.norm_affine, self.norm_affine and self.bias)
         check_layer(self.norm, made, self.n_embd)
         return made
 
     def build_mlp(self) -> nn.Module:
         """The feed-forward half of a block, (B, T, C) -> (B, T, C); one of the user's own is tried on a tiny input."""
-        made = self.mlp.build(self.n_embd, self.hidden, self.bias, self.dropout)
+        made: nn.Module = built(self.mlp, self.n_embd, self.hidden, self.bias, self.dropout)
         check_layer(self.mlp, made, self.n_embd)
         return made
 

@@ -1,5 +1,6 @@
 """The contracts of a model's parts: position schemes, norms and MLPs, tried on zeros. No random number is drawn."""
 
+import difflib
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from microgpt.registry import Choice
 
 B, T = 2, 5
 """Sequences and tokens of the tiny input."""
+HOOKS = ("embed", "rotate", "bias")
+"""What a position scheme may override."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ def check_position(config: Choice, made: object, sizes: Sizes) -> None:
     name = config.name
     if not isinstance(made, Position):
         raise broken(f"{name}.build must return a Position, returns a {type(made).__name__}")
+    check_hook_names(name, made)
     was_training = made.training
     made.eval()
     H, D, most = sizes.n_head, sizes.n_embd // sizes.n_head, min(T, sizes.block_size)
@@ -58,6 +62,19 @@ def check_position(config: Choice, made: object, sizes: Sizes) -> None:
         if bias is not None:
             must_broadcast(f"{name}.bias", bias, (H, n, most))
     made.train(was_training)
+
+
+def check_hook_names(name: str, made: Position) -> None:
+    """Check that a scheme without hooks has no method that is a misspelt one.
+
+    Raises:
+        UsageError: it has.
+    """
+    if any(getattr(getattr(made, hook), "__func__", None) is not getattr(Position, hook) for hook in HOOKS):
+        return
+    for word in set(dir(made)) - set(dir(Position)):
+        if callable(getattr(made, word)) and (near := difflib.get_close_matches(word, HOOKS, n=1)):
+            raise broken(f"{name} has no hook, and its method {word} is none; did you mean {near[0]!r}?")
 
 
 def must_broadcast(name: str, bias: object, shape: tuple[int, int, int]) -> None:

@@ -68,6 +68,42 @@ def test_a_position_scheme_with_wrong_shapes_is_named(hooks: dict[str, Any], sai
         GPT(GPTConfig(n_layer=1, n_head=4, n_kv_head=2, n_embd=32, block_size=16, pos="ramp"), 7)  # type: ignore[arg-type]
 
 
+def test_a_scheme_that_fails_names_the_line_of_its_file() -> None:
+    class RampConfig(PositionConfig, name="ramp"):
+        def build(self, n_embd: int, n_head: int, block_size: int) -> Position:
+            return Ramp(bias=lambda q, k: dict[str, Any]()["slope"]) if n_embd == 32 else [][0]
+
+    first = RampConfig.build.__code__.co_firstlineno
+    for n_embd, said in ((32, "ramp.bias fails on a tiny input: KeyError: 'slope'"),
+                         (64, "ramp.build fails: IndexError: list index out of range")):  # fmt: skip
+        with pytest.raises(UsageError) as caught:
+            GPT(GPTConfig(n_layer=1, n_head=4, n_embd=n_embd, block_size=16, pos="ramp"), 7)  # type: ignore[arg-type]
+        assert str(caught.value).startswith(f"{said} in {__file__}, line {first + 1}; ")
+
+
+def test_a_scheme_whose_only_hook_is_misspelt_is_told_the_hook() -> None:
+    class Misspelt(Position):
+        def bais(self, q_len: int, k_len: int) -> torch.Tensor:
+            return torch.zeros(1, q_len, k_len)
+
+    class Biased(Misspelt):
+        def bias(self, q_len: int, k_len: int) -> torch.Tensor:
+            return self.bais(q_len, k_len)
+
+    class RampConfig(PositionConfig, name="ramp"):
+        is_right: bool = False
+
+        def build(self, n_embd: int, n_head: int, block_size: int) -> Position:
+            return Biased() if self.is_right else Misspelt()
+
+    def build(**knobs: bool) -> None:
+        GPT(GPTConfig(n_layer=1, n_head=4, n_embd=32, block_size=16, pos=RampConfig(**knobs)), 7)
+
+    build(is_right=True)
+    with pytest.raises(UsageError, match=r"ramp has no hook, and its method bais is none; did you mean 'bias'\?"):
+        build()
+
+
 def test_a_right_part_of_ones_own_is_built_and_draws_no_random_number() -> None:
     class RampConfig(PositionConfig, name="ramp"):
         def build(self, n_embd: int, n_head: int, block_size: int) -> Position:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from microgpt import streams
 from microgpt.config import ConfigError
+from microgpt.contract import own_line
 from microgpt.engine.commands.usage import usage_fix
 from microgpt.engine.process import cluster, garbage, signals
 from microgpt.errors import MachineError, MicrogptError, UsageError
@@ -99,7 +100,8 @@ def explained(error: Exception) -> MicrogptError:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         fix = "lower trainer.micro_batch_size, model.block_size or the size of the model"
         return MachineError("not enough memory", "this machine", fix)
-    return MicrogptError(f"{type(error).__name__}: {one_line(error)}", "", "run again with --debug for the traceback")
+    said = f"{type(error).__name__}: {one_line(error)}"
+    return MicrogptError(said, own_line(error), "run again with --debug for the traceback")
 
 
 class Parser(argparse.ArgumentParser):
