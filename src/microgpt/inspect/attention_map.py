@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from microgpt.inspect import attention_page, page
-from microgpt.inspect.figures import heat
+from microgpt.inspect.figures import Theme, heat, inked
 from microgpt.inspect.text import Text
 
 GREEN = "20,150,90"
@@ -29,16 +29,16 @@ class AttentionMap:
         """The largest weight, without the first quarter of the rows, which have few tokens to share it."""
         return float(self.weights[len(self.weights) // 4 :].max())
 
-    def plot(self) -> Any:
+    def plot(self, theme: Theme = "light") -> Any:
         """The map; a matplotlib figure."""
         labels = self.text.labels()
         future = np.triu(np.ones(self.weights.shape, bool), 1)
         seen = np.where(future, np.nan, self.weights)
-        figure, axes = heat(seen, "attention", labels, labels, most=self.largest)
+        figure, axes = heat(seen, "attention", labels, labels, theme, self.largest)
         axes.set_title(f"layer {self.layer}, head {self.head}, {len(labels)} tokens", fontsize=9)
         axes.set_ylabel("this token ...")
         axes.set_xlabel("... looks at this one")
-        return figure
+        return inked(figure, theme)
 
     def _title(self) -> str:
         return f"attention of layer {self.layer}, head {self.head}"

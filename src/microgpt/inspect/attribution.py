@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from microgpt.inspect import page
-from microgpt.inspect.figures import heat
+from microgpt.inspect.figures import Theme, heat, inked, number_cells
 from microgpt.inspect.text import Text
 from microgpt.model import GPT
 from microgpt.model.norm.layernorm import LayerNorm
@@ -83,17 +83,18 @@ class Attribution:
             return f"logit of {token} after {after}"
         return f"logit of {token} above that of {self.text.label(self.versus)} after {after}"
 
-    def plot(self) -> Any:
+    def plot(self, theme: Theme = "light") -> Any:
         """The heads' shares by layer, beside those of the MLPs; a matplotlib figure."""
         from microgpt.inspect.figures import drawable
 
         heads = self.heads()
         values = np.concatenate((heads, self.layers()[:, 1:]), axis=1)
         columns = [*(f"head {h}" for h in range(heads.shape[1])), "MLP"]
-        figure, axes = heat(values, "logit", columns, [f"layer {i}" for i in range(len(heads))])
+        figure, axes = heat(values, "logit", columns, [f"layer {i}" for i in range(len(heads))], theme)
+        number_cells(figure, axes)
         axes.tick_params(axis="x", rotation=90)
         axes.set_title(drawable(self.title), fontsize=9)
-        return figure
+        return inked(figure, theme)
 
     def _repr_html_(self) -> str:
         parts = sorted(self.parts, key=lambda part: -abs(part.value))

@@ -14,7 +14,7 @@ from microgpt.engine.trained.evaluate import token_losses, windows_at_once
 from microgpt.engine.trained.run import Run
 from microgpt.errors import UsageError
 from microgpt.inspect import page
-from microgpt.inspect.figures import heat
+from microgpt.inspect.figures import Theme, heat, inked, number_cells
 from microgpt.inspect.text import characters
 from microgpt.model import GPT
 from microgpt.model.instruments import tapped
@@ -38,14 +38,15 @@ class HeadScores:
         heads = self.values.shape[1]
         return [(int(i) // heads, int(i) % heads, float(self.values.flat[i])) for i in order]
 
-    def plot(self) -> Any:
+    def plot(self, theme: Theme = "light") -> Any:
         """The scores by layer and head; a matplotlib figure."""
         layers, heads = self.values.shape
         names = [f"layer {i}" for i in range(layers)]
-        figure, axes = heat(self.values, self.unit, [str(h) for h in range(heads)], names)
+        figure, axes = heat(self.values, self.unit, [str(h) for h in range(heads)], names, theme)
+        number_cells(figure, axes)
         axes.set_xlabel("head")
         axes.set_title(self.title, fontsize=10)
-        return figure
+        return inked(figure, theme)
 
     def _repr_html_(self) -> str:
         most = float(np.abs(self.values).max()) or 1.0

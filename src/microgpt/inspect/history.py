@@ -8,10 +8,11 @@ import numpy as np
 
 from microgpt.engine.store.metrics_file import read_curves
 from microgpt.engine.store.run_folder import RunDir
+from microgpt.engine.trained.drawing import draw_legend
 from microgpt.engine.trained.run import Run
 from microgpt.errors import UsageError
 from microgpt.inspect import page
-from microgpt.inspect.figures import canvas
+from microgpt.inspect.figures import Theme, canvas, inked
 
 INDUCTION = "inspect/induction"
 """The best head's induction score in metrics.csv."""
@@ -27,21 +28,23 @@ class InductionHistory:
     losses: dict[str, np.ndarray]
     "val/loss and train/loss, (m, 2) each: steps and nats per token."
 
-    def plot(self) -> Any:
+    def plot(self, theme: Theme = "light") -> Any:
         """Losses and induction over the steps; a matplotlib figure."""
-        figure, axes = canvas(6, 3.5)
+        figure, axes = canvas(6, 3.5, theme)
         for (name, curve), style in zip(self.losses.items(), ("-o", "-"), strict=False):
-            axes.plot(*curve.T, style, markersize=3, color="tab:gray", alpha=0.9 if style == "-o" else 0.5, label=name)
-        axes.set_xlabel("step")
+            axes.plot(*curve.T, style, markersize=3, color="tab:gray", alpha=0.9 if style == "-o" else 0.7, label=name)
+        axes.set_title(f"induction over training, n = {len(self.induction)} scores", fontsize=9)
+        axes.set_xlabel("optimizer step")
         axes.set_ylabel("loss (nats per token)")
         right = axes.twinx()
         right.plot(*self.induction.T, "-s", markersize=3, color="tab:orange", label="induction")
         right.set_ylim(0, 1.02)
         right.set_ylabel("induction score of the best head")
         lines = [*axes.get_lines(), *right.get_lines()]
-        axes.legend(lines, [line.get_label() for line in lines], fontsize=8, loc="upper center", ncols=3)
+        right.set_facecolor(axes.get_facecolor())
+        draw_legend(right, 8, handles=lines, loc="upper center", ncols=3)
         axes.set_ylim(top=axes.get_ylim()[1] * 1.12)
-        return figure
+        return inked(figure, theme)
 
     def _repr_html_(self) -> str:
         loss = {name: dict(map(tuple, curve.tolist())) for name, curve in self.losses.items()}

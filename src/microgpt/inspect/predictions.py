@@ -11,7 +11,7 @@ from torch import Tensor
 
 from microgpt.errors import UsageError
 from microgpt.inspect import page
-from microgpt.inspect.figures import drawable, heat, ink_on, token_axis
+from microgpt.inspect.figures import Theme, drawable, heat, ink_on, inked, token_axis
 from microgpt.inspect.text import Text
 from microgpt.model import GPT
 
@@ -41,15 +41,15 @@ class Surprisal:
         characters = sum(self.text.characters[1:])
         return float(np.nansum(self.bits)) / characters if characters else math.nan
 
-    def plot(self) -> Any:
+    def plot(self, theme: Theme = "light") -> Any:
         """The bits of each token as bars; a matplotlib figure."""
-        figure, axes = token_axis(self.text.labels(), 2.6)
+        figure, axes = token_axis(self.text.labels(), 2.6, theme)
         axes.bar(range(len(self.nats)), self.bits, color="tab:orange")
         axes.set_ylabel("surprisal (bits)")
         if len(self.nats) > 1:
             mean = f"{self.bits_per_character:.3f} bits per character"
             axes.set_title(f"surprisal, n = {len(self.nats) - 1} predicted tokens\n{mean}", fontsize=9)
-        return figure
+        return inked(figure, theme)
 
     def _repr_html_(self) -> str:
         bits = self.bits
@@ -84,15 +84,15 @@ class TopTokens:
     "(T, k)"
     text: Text
 
-    def plot(self) -> Any:
+    def plot(self, theme: Theme = "light") -> Any:
         """The probabilities after the last token as bars; a matplotlib figure."""
-        figure, axes = token_axis([self.text.label(int(i)) for i in self.ids[-1]], 2.6)
+        figure, axes = token_axis([self.text.label(int(i)) for i in self.ids[-1]], 2.6, theme)
         axes.bar(range(self.ids.shape[1]), self.probabilities[-1], color="tab:blue")
         axes.set_ylabel("probability")
         axes.set_xlabel("next token")
         last = drawable("".join(self.text.labels()[-SHOWN_BEFORE:]))
         axes.set_title(f"the {self.ids.shape[1]} likeliest after {last}", fontsize=9)
-        return figure
+        return inked(figure, theme)
 
     def _repr_html_(self) -> str:
         rows, shades = [], []
@@ -129,11 +129,11 @@ class LogitLens:
     "(S, T): -log p of the text's next token; NaN after the last."
     text: Text
 
-    def plot(self) -> Any:
+    def plot(self, theme: Theme = "light") -> Any:
         """The surprisal of the next token by stage and token; a matplotlib figure."""
         bits = self.nats / math.log(2)
         small: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7}
-        figure, axes = heat(bits, "surprisal (bits)", self.text.labels(), list(self.stages))
+        figure, axes = heat(bits, "surprisal (bits)", self.text.labels(), list(self.stages), theme)
         if self.ids.shape[1] <= 48:
             for (s, t), i in np.ndenumerate(self.ids):
                 axes.text(
@@ -141,7 +141,7 @@ class LogitLens:
                 )
         axes.set_title("logit lens: the likeliest next token\ncolour: the text's own next token", fontsize=9)
         axes.set_xlabel("after this token")
-        return figure
+        return inked(figure, theme)
 
     def _repr_html_(self) -> str:
         rows = [[stage, *map(self.text.label, row.tolist())] for stage, row in zip(self.stages, self.ids, strict=True)]

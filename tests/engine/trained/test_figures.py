@@ -97,7 +97,7 @@ def test_learning_curves_show_training_validation_best_and_baselines() -> None:
     (axes,) = figures.learning_curves(CURVES, "run", {"5-gram counts": 2.5, "token frequencies": 9.0}).axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == [
-        "training, 11 batches", "validation, 2 times", "best: 2.2000 at step 100",
+        "training, 11 batches", "validation, n = 2", "best: 2.2000 at step 100",
         "token frequencies: 9.000 (above)", "5-gram counts: 2.500",
     ]  # fmt: skip
     assert axes.get_ylim()[1] < 3.5  # a far baseline does not flatten the curves

@@ -44,11 +44,17 @@ def new_figure(
     for one in axes.flat if hasattr(axes, "flat") else [axes]:
         one.spines[["top", "right"]].set_visible(False)
         one.grid(alpha=0.2)
+        one.set_axisbelow(True)
     return figure, axes
 
 
+def draw_legend(axes: Any, size: float = 7, **place: Any) -> None:
+    """A legend on the colour of the paper, so that no line crosses its words."""
+    axes.legend(fontsize=size, facecolor=axes.get_facecolor(), edgecolor="none", framealpha=0.85, **place)
+
+
 def inked(figure: Any, theme: Theme) -> Any:
-    """Give text and ticks that were added in black the ink of the theme; returns the figure."""
+    """Give text, ticks and frames that were added in black the ink of the theme; returns the figure."""
     from matplotlib.text import Text
 
     ink = PAPER[theme][1]
@@ -57,6 +63,8 @@ def inked(figure: Any, theme: Theme) -> Any:
             text.set_color(ink)
     for axes in figure.axes:
         axes.tick_params(color=ink, labelcolor=ink)
+        for spine in axes.spines.values():
+            spine.set_edgecolor(ink)
     return figure
 
 

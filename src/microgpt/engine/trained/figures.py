@@ -15,6 +15,7 @@ from microgpt.engine.trained.drawing import (
     Theme,
     after_the_start,
     draw_baselines,
+    draw_legend,
     drawable,
     inked,
     new_figure,
@@ -59,13 +60,13 @@ def draw_losses(axes: Any, curves: Mapping[str, Curve], baselines: Mapping[str, 
             axes.plot(x, smoothed(y, span), "-", color=COLOURS[0], linewidth=1.3, label=f"training, mean of {span}")
     if val:
         x, y = zip(*val, strict=True)
-        axes.plot(x, y, "--s", color=COLOURS[1], linewidth=1.5, markersize=4, label=f"validation, {len(val)} times")
+        axes.plot(x, y, "--s", color=COLOURS[1], linewidth=1.5, markersize=4, label=f"validation, n = {len(val)}")
         best_step, best = min(val, key=lambda point: point[1])
         axes.plot([best_step], [best], "*", color=COLOURS[1], markersize=13, markeredgecolor=PAPER[theme][1],
                   label=f"best: {best:.4f} at step {best_step:.0f}")  # fmt: skip
     if seen:
         draw_baselines(axes, seen, baselines, theme)
-        axes.legend(fontsize=7, frameon=False)
+        draw_legend(axes)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(NATS)
 
@@ -91,7 +92,7 @@ def draw_positions(axes: Any, score: Score) -> None:
     axes.set_xlabel("position in the context (tokens)")
     axes.set_ylabel(NATS)
     axes.set_title(f"loss by position, protocol {score.protocol}, n = {score.tokens:,} tokens", fontsize=9)
-    axes.legend(fontsize=7, frameon=False)
+    draw_legend(axes)
 
 
 def report(
@@ -168,10 +169,10 @@ def lr_search(lrs: Sequence[float], losses: Sequence[float], chosen: float, them
     """Plot the loss against the growing learning rate, and mark the chosen rate."""
     figure, axes = new_figure(6, 3.5, theme)
     axes.plot(lrs, losses, "-", marker=".", color=COLOURS[0], label=f"training loss, {len(lrs)} steps")
-    axes.axvline(chosen, color=COLOURS[1], linestyle="--", label=f"chosen: {chosen:.2g}")
+    axes.axvline(chosen, color=COLOURS[1], linestyle="--", label=f"chosen, where it falls fastest: {chosen:.3g}")
     axes.set_xscale("log")
     axes.set_xlabel("learning rate")
     axes.set_ylabel(NATS)
     axes.set_title("search for the learning rate", fontsize=9)
-    axes.legend(fontsize=8, frameon=False)
+    draw_legend(axes, 8)
     return inked(figure, theme)
