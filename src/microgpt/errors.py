@@ -1,8 +1,12 @@
 """Errors meant for users: each says what is wrong, where, and how to fix it, and has an exit code.
 
 The commands print one line:
-`microgpt: error: <what> in <where>; <how to fix it>`. Imports nothing.
+`microgpt: error: <what> in <where>; <how to fix it>`, or `<what>: <where>` if it is the file that is missing. Imports
+nothing.
 """
+
+MISSING = ("no such file", "no such folder", "no such file or folder")
+"""What is wrong, where it is wrong with the place itself."""
 
 
 class MicrogptError(Exception):
@@ -21,7 +25,8 @@ class MicrogptError(Exception):
         self.what, self.where, self.fix = what, where, fix
 
     def __str__(self) -> str:
-        text = f"{self.what} in {self.where}" if self.where else self.what
+        joint = ": " if self.what in MISSING else " in "
+        text = f"{self.what}{joint}{self.where}" if self.where else self.what
         return f"{text}; {self.fix}" if self.fix else text
 
 

@@ -186,13 +186,13 @@ def test_folder_of_utf_16_is_read(write: Callable[..., str], tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("sonets.txt", r"no such file or folder in .*/sonets.txt; did you mean '.*/sonnets.txt'\?"),
-        ("missing/text", r"no such file or folder .* its folder is missing too"),
+        ("sonets.txt", r"no such file or folder: .*/sonets.txt; did you mean '.*/sonnets.txt'\?"),
+        ("missing/text", r"no such file or folder: .* its folder is missing too"),
         ("nothing*.txt", "no text file matches in .*nothing"),
         ("folder", "no text file in .*folder; name a folder that holds texts"),
         ("empty.txt", "an empty text in .*empty.txt"),
         ("bom.txt", "an empty text in .*bom.txt"),
-        ("a\0b", r"no such file or folder in /.*a\\x00b;"),
+        ("a\0b", r"no such file or folder: /.*a\\x00b;"),
         ("x" * 300, "File name too long"),
         ("~nobody-of-this-name/x", "cannot read: Could not determine home directory"),
     ],

@@ -23,7 +23,7 @@ from microgpt.model.kernels.hardware import detect
 
 Tiny = Callable[..., list[str]]
 KNOBS = [
-    ("data.path=missing.txt", 3, "no such file or folder in missing.txt"),
+    ("data.path=missing.txt", 3, "no such file or folder: missing.txt"),
     ("data.path=.", 0, ""),
     ("data.batch_size=0", 2, "data.batch_size: 0 is out of range; it must be at least 1"),
     ("data.batch_size=-1", 2, "data.batch_size: -1 is out of range"),

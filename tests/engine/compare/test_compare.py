@@ -180,7 +180,7 @@ def test_errors_name_the_place_and_the_way_out(sweep: Path, capsys: pytest.Captu
     empty = sweep.parent / "empty"
     empty.mkdir()
     for arguments, code, words in [
-        ([str(sweep / "nope")], 4, "no such folder in"),
+        ([str(sweep / "nope")], 4, "no such folder: "),
         ([str(empty)], 4, "no run in"),
         ([str(sweep), "--metric", "val/los"], 2, "no metric 'val/los' in 9 runs; did you mean 'val/loss'?"),
         ([str(sweep / "7")], 2, "has no summary.json"),

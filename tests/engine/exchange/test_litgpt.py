@@ -322,7 +322,7 @@ def test_damaged_and_malicious_folders_are_one_line_each(
         write(tmp_path / "lit", c, good)
         (tmp_path / "lit" / gone).unlink()
         assert main(["litgpt", str(tmp_path / "lit"), str(tmp_path / "out")]) == 4
-        assert f"no such file in {tmp_path}/lit/{gone}" in capsys.readouterr().err
+        assert f"no such file: {tmp_path}/lit/{gone}" in capsys.readouterr().err
     write(tmp_path / "lit", c, good)
     assert main(["litgpt", str(tmp_path / "lit" / "lit_model.pth"), str(tmp_path / "out")]) == 4
     assert "name the folder that holds lit_model.pth" in capsys.readouterr().err

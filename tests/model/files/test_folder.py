@@ -182,7 +182,7 @@ def test_every_truncated_file_is_detected(folder: Path) -> None:
 def test_a_missing_or_special_file_is_named(folder: Path, name: str) -> None:
     content = (folder / name).read_bytes()
     (folder / name).unlink()
-    refuse(folder, f"no such file in .*{name}")
+    refuse(folder, f"no such file: .*{name}")
     (folder / name).mkdir()
     refuse(folder, f"not a regular file in .*{name}")
     (folder / name).rmdir()
