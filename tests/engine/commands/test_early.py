@@ -1,5 +1,6 @@
 """A mistake is answered before torch is loaded, in the same words as after it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from microgpt.engine.compose.compose import compose_as, run_config
 from microgpt.engine.compose.groups import config_groups, shipped_yaml
 from microgpt.engine.compose.schema import families
 from microgpt.engine.compose.texts import text_knobs
+from microgpt.engine.store.missing_run import missing_run
 from microgpt.errors import MicrogptError
 
 MISTAKES = (
@@ -59,6 +61,14 @@ def test_a_mistake_is_answered_without_torch_and_in_the_same_words(
     given, seconds = done.stdout.split()
     assert int(given) == code != 0
     assert float(seconds) < 2.0  # 0.5 on a quiet machine
+
+
+def test_a_missing_run_is_told_the_nearest_name_else_the_newest_runs(tmp_path: Path) -> None:
+    for age, name in enumerate(("shapes", "fast", "märchen", "overfit")):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    assert missing_run(tmp_path / "marchen").fix == f"did you mean {str(tmp_path / 'märchen')!r}?"
+    assert missing_run(tmp_path / "quite-another").fix == f"{tmp_path}/ has märchen, fast, shapes"
 
 
 @pytest.mark.parametrize("command", ["generate", "evaluate", "export"])
