@@ -9,7 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microgpt import text
-from microgpt.text import brief, count_text, cut, escaped, mb, mib, one_line, printable, seconds_text, shown, step_text
+from microgpt.text import (
+    brief,
+    count_text,
+    cut,
+    escaped,
+    mb,
+    mib,
+    number_of,
+    one_line,
+    printable,
+    seconds_text,
+    shown,
+    step_text,
+)
 
 SOURCES = Path(text.__file__).parent
 
@@ -142,3 +155,7 @@ def test_text_is_made_safe_and_sizes_are_named_in_one_place() -> None:
 )
 def test_a_planted_breach_is_found(source: str, names: list[str]) -> None:
     assert breaches(source) == names
+
+
+def test_one_thing_is_singular() -> None:
+    assert [number_of(n, "step") for n in (0, 1, 2000)] == ["0 steps", "1 step", "2000 steps"]

@@ -90,6 +90,11 @@ def count_text(n: float) -> str:
     return f"{n / size:.3g}{unit}"
 
 
+def number_of(n: int, thing: str) -> str:
+    """A number of things: `1 step`, `2000 steps`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
 def step_text(seconds: float) -> str:
     """The duration of a step: `8.4 ms`, `105 ms`, `2.3 s`."""
     if seconds >= 1:

@@ -22,7 +22,7 @@ from microgpt.engine.trained.run import Run
 from microgpt.engine.trained.sample import generate_texts
 from microgpt.engine.trained.verdict import UNIT, Verdict, bits_per_character, overfits, score_table
 from microgpt.registry import portable_imports
-from microgpt.text import printable
+from microgpt.text import number_of, printable
 
 log = logging.getLogger("microgpt")
 
@@ -42,8 +42,8 @@ def closing_words(run: Run, corpus: Corpus, config: RunConfig, total: int) -> No
             log_score(run, corpus, total)
     with optional("the sample"):
         log.info("\n%s\n", printable(closing_sample(run, config).strip()))
-    log.info("%d steps, %.0f s of training, %s tokens/s", run.summary["step"], run.summary["train_seconds"],
-             f"{run.summary['tokens_per_second']:,.0f}")  # fmt: skip
+    steps, speed = number_of(run.summary["step"], "step"), f"{run.summary['tokens_per_second']:,.0f} tokens/s"
+    log.info("%s, %.0f s of training, %s", steps, run.summary["train_seconds"], speed)
     if is_point(run.path):
         return
     is_python = is_notebook() or is_temporary(run.path)

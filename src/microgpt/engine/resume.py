@@ -12,7 +12,7 @@ from microgpt.engine.process import cluster
 from microgpt.engine.store import checkpoint
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.errors import CheckpointError, UsageError
-from microgpt.text import brief, printable
+from microgpt.text import brief, number_of, printable
 
 log = logging.getLogger("microgpt")
 
@@ -92,7 +92,7 @@ def why_finished(config: RunConfig, summary: dict[str, Any] | None, steps: int) 
     score = f"val/loss {summary['val/loss']:.4f}" if "val/loss" in summary else "no validation split"
     if summary["step"] >= steps:
         return (
-            f"{summary['step']} steps, {score}; more with a higher trainer.max_steps, "
+            f"{number_of(summary['step'], 'step')}, {score}; more with a higher trainer.max_steps, "
             "which stretches the learning-rate schedule"
         )
     if patience is not None and summary.get("stopped_early") == patience:

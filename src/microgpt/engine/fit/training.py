@@ -33,6 +33,7 @@ from microgpt.engine.trained.evaluate import Score
 from microgpt.errors import MicrogptError
 from microgpt.model import GPT, save_model
 from microgpt.model.lora import merge
+from microgpt.text import number_of
 
 log = logging.getLogger("microgpt")
 
@@ -133,14 +134,14 @@ class Training:
             f"{len(corpus.train):,}",
         )  # fmt: skip
         log.info(
-            "model: %s parameters, %d layers x %d heads x %d wide, context %d, %s positions",
-            f"{model.num_params():,}", config.model.n_layer, config.model.n_head, config.model.n_embd,
-            config.model.block_size, config.model.pos.name,
+            "model: %s parameters, %s x %s x %d wide, context %d, %s positions",
+            f"{model.num_params():,}", number_of(config.model.n_layer, "layer"), number_of(config.model.n_head, "head"),
+            config.model.n_embd, config.model.block_size, config.model.pos.name,
         )  # fmt: skip
         log.info(
-            "%d steps of %d x %d tokens on %s in %s%s; run folder %s",
-            setup.steps, config.data.batch_size, config.model.block_size, self.fingerprint["device"], setup.precision,
-            ", compiled" if setup.compiled else "", setup.run_dir.path,
+            "%s of %d x %d tokens on %s in %s%s; run folder %s",
+            number_of(setup.steps, "step"), config.data.batch_size, config.model.block_size, self.fingerprint["device"],
+            setup.precision, ", compiled" if setup.compiled else "", setup.run_dir.path,
         )  # fmt: skip
         if not is_evaluated(setup):
             log.info("no validation split: nothing is scored on the way, and the last step's weights are kept")
