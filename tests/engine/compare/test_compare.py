@@ -162,6 +162,10 @@ def test_a_run_given_twice_counts_once_and_folders_of_sweeps_are_searched(sweep:
     assert [len(group.runs) for group in groups] == [3, 3, 1]
 
 
+def test_one_folder_may_come_alone(sweep: Path) -> None:
+    assert as_text(summarise(str(sweep))) == as_text(summarise(sweep)) == as_text(summarise([sweep]))
+
+
 def test_more_is_better_for_accuracy(tmp_path: Path) -> None:
     plant(tmp_path / "0", "rope", 1, {"val/accuracy": 0.4})
     plant(tmp_path / "1", "alibi", 1, {"val/accuracy": 0.6})

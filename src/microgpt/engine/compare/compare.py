@@ -106,12 +106,15 @@ class Comparison:
 
 
 def summarise(
-    paths: Iterable[str | Path], metric: str = "val/loss", tags: Sequence[str] = (), names: Sequence[str] = ()
+    paths: str | Path | Iterable[str | Path],
+    metric: str = "val/loss",
+    tags: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> Comparison:
     """Read runs and compare them by a number in their summaries.
 
     Args:
-        paths: run folders, sweep folders, or folders of these.
+        paths: run folders, sweep folders, or folders of these; one of them may come alone.
         metric: a key of `summary.json`; `val/loss` is the run's best.
         tags: keep the runs that have all these tags.
         names: keep the runs with one of these names.
@@ -120,7 +123,7 @@ def summarise(
         CheckpointError: a path holds no run, or a file of a run cannot be read.
         UsageError: no run has the metric, or none has the tags and name.
     """
-    found = find_runs(paths)
+    found = find_runs([paths] if isinstance(paths, str | Path) else paths)
     runs = [run for run in found if set(tags) <= set(run.tags) and (not names or run.name in names)]
     if not runs:
         known = sorted({word for run in found for word in (*run.tags, run.name) if word})
