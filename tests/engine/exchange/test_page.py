@@ -335,6 +335,29 @@ def test_everything_has_a_name_and_nothing_overflows_or_jumps(browser: Browser, 
 
 
 @pytest.mark.slow
+def test_curves_differ_by_more_than_colour_and_a_single_point_shows(browser: Browser, pages: dict[str, Any]) -> None:
+    browser.open(pages["alibi"][1])
+    browser.settle()
+    drawn = """
+        const place = document.createElement("div"), done = arguments[0];
+        place.className = "chart";
+        document.querySelector("main").append(place);
+        chart(place, [{ name: "training", points: [[1, 3], [2, 2]] }, { name: "validation", points: [[2, 2.5]] }],
+              { x: "step", y: "loss", summary: "both" });
+        setTimeout(() => {
+          const style = (what) => getComputedStyle(place.querySelector(what));
+          done([[...place.querySelectorAll("text.s0, text.s1")].map((text) => text.textContent),
+                style("path.s0").strokeDasharray, style("path.s1").strokeDasharray,
+                [...place.querySelectorAll("rect.s1")].map((mark) => mark.getBoundingClientRect().width)]);
+          place.remove();
+        }, 300);"""
+    names, solid, dashed, marks = browser.driver.execute_async_script(drawn)
+    assert names == ["\N{EM DASH} training", "\N{BLACK SQUARE} validation"]
+    assert (solid, dashed) == ("none", "6px, 4px")
+    assert marks == [6]
+
+
+@pytest.mark.slow
 def test_the_reader_has_the_operations_that_python_lets_through(browser: Browser, pages: dict[str, Any]) -> None:
     browser.open(pages["rope"][1])
     assert set(browser.run("return Object.keys(OPS)")) == KNOWN

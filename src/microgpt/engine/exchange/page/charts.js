@@ -17,7 +17,8 @@ function ticks(low, high, count) {
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, i) => (first + i) * step);
 }
 
-// Draw `series` [{ name, points: [[x, y], ...] }] into `place`, a block of fixed height.
+// Draw `series` [{ name, points: [[x, y], ...] }] into `place`, a block of fixed height. The first is a line, the
+// second is dashed and has a square at each point, so that they differ by more than colour and a single point shows.
 function chart(place, series, { x: xLabel, y: yLabel, summary }) {
   const draw = () => {
     const width = place.clientWidth,
@@ -44,8 +45,10 @@ function chart(place, series, { x: xLabel, y: yLabel, summary }) {
     series.forEach(({ name, points }, i) => {
       const line = points.map(([x, y], k) => `${k ? "L" : "M"}${X(x).toFixed(1)} ${Y(y).toFixed(1)}`).join("");
       root.append(svg("path", { class: `s${i}`, d: points.length > 1 ? line : `${line}h4` }));
-      if (series.length > 1)
-        root.append(svg("text", { class: `s${i}`, x: box.right, y: 12 + 16 * i, "text-anchor": "end" }, name));
+      for (const [x, y] of i ? points : [])
+        root.append(svg("rect", { class: `s${i}`, x: X(x) - 3, y: Y(y) - 3, width: 6, height: 6 }));
+      const text = { class: `s${i}`, x: box.right, y: 12 + 16 * i, "text-anchor": "end" };
+      if (series.length > 1) root.append(svg("text", text, i ? `\u25a0 ${name}` : `\u2014 ${name}`));
     });
     place.replaceChildren(root);
   };
