@@ -52,11 +52,16 @@ def test_two_steps_of_everything(words: list[str], tmp_path: Path) -> None:
     assert list((folder / "checkpoints").glob("step-*"))
 
 
-def test_a_profile_opens_in_a_browser(words: list[str], tmp_path: Path) -> None:
+def test_a_profile_opens_in_a_browser(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KINETO_LOG_LEVEL", raising=False)
     train([*words, "debug=profile", "trainer.compile=false"])
+    assert "profiler_start" not in capfd.readouterr().err
     page = (tmp_path / "run" / "profile.html").read_text()
     assert page.startswith("<!doctype html>")
     assert "<p>5 steps, " in page
+    assert '<meta name="viewport" content="width=device-width">' in page  # a phone shows it at its own width
     assert "aten::" in page
     assert "http" not in page  # it needs nothing else
     assert json.loads((tmp_path / "run" / "trace.json").read_text())["traceEvents"]

@@ -2,6 +2,7 @@
 
 import html
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Profile(StepCallback):
     def on_step_end(self, trainer: L.Trainer, module: GPTModule, step: int) -> None:
         self.seen += 1
         if self.seen == WARM:
+            os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # above its own notes on stderr
             self.recorder = torch.profiler.profile(acc_events=True)
             self.recorder.start()
         elif self.seen == WARM + self.steps:
@@ -80,9 +82,12 @@ def page(rows: list[tuple[str, float, float]], steps: int) -> str:
         f'<td class="n">{seconds / total:.1%}</td><td><div style="width: {20 * seconds / total:.2f}em"></div></td></tr>'
         for name, calls, seconds in sorted(rows, key=lambda row: -row[2])[:SHOWN]
     )
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>microgpt: profile</title>
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>microgpt: profile</title>
 <style>:root {{ color-scheme: light dark; font: 14px sans-serif }} td, th {{ padding: 2px 10px; text-align: left }}
-.n {{ text-align: right; font-variant-numeric: tabular-nums }} div {{ height: 0.9em; background: #0072b2 }}</style>
+td:first-child {{ overflow-wrap: anywhere }} @media (width < 600px) {{ td:last-child {{ display: none }} }}
+.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }}
+div {{ height: 0.9em; background: #0072b2 }}</style>
 <h1>Time by operation</h1><p>{steps} steps, {step_text(total / steps)} of work a step; an operation's own time, without
 the operations that it calls.</p>
 <table><tr><th>operation</th><th>calls a step</th><th>time a step</th><th>share</th><th></th></tr>{lines}</table></html>
