@@ -176,6 +176,8 @@ def test_a_reader_sees_surprisal_attention_lens_and_what_a_head_does(browser: Br
     names = browser.run("return [...document.querySelectorAll('#next b')].map((b) => b.textContent)")
     assert names[0] == {" ": "␣", "\n": "⏎"}.get(best, best)
     last = browser.run("return [...document.querySelectorAll('#lens tbody tr')].at(-1).children[1].textContent")
+    stages = browser.run("return [...document.querySelectorAll('#lens tbody th')].map((stage) => stage.textContent)")
+    assert stages == ["embedding", "layer 0", "layer 1"]  # numbered as in Python
     assert last == names[0]
     with torch.no_grad():
         streams: list[Tensor] = []
@@ -185,7 +187,7 @@ def test_a_reader_sees_surprisal_attention_lens_and_what_a_head_does(browser: Br
         lens = model.logits(model.norm(streams[0]))[0, 6].softmax(-1).max()
     assert browser.run("return document.querySelectorAll('#lens tbody tr')[1].children[2].textContent") == percent(lens)
 
-    browser.run("document.querySelectorAll('#heads input')[2].click()")  # head 3 of the last layer
+    browser.run("document.querySelectorAll('#heads input')[2].click()")  # head 2 of the last layer
     browser.driver.execute_async_script(
         "const done = arguments[0]; const look = () => /head off/.test(document.getElementById('effect').textContent) ?"
         " done(0) : setTimeout(look, 20); look();"

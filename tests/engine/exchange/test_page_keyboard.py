@@ -71,7 +71,7 @@ def test_the_keyboard_writes_reads_and_switches_heads_off(browser: Browser, page
     browser.press(LEFT)
     assert browser.run("return P.reader.layer") == before - 1
     looks = browser.run("return document.querySelector('#heads canvas').getAttribute('aria-label')")
-    assert looks.startswith(f"Head 1 of layer {before} looks most at token")
+    assert looks.startswith(f"Head 0 of layer {before - 1} looks most at token")
 
     assert browser.tab_to("#heads input") == ["checkbox"]
     browser.press(SPACE)

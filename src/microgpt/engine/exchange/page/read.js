@@ -194,7 +194,7 @@ class Reader {
       const token = element("td");
       token.append(element("code", visible(this.tokenizer.shown(best))));
       row.append(
-        element("th", i ? `layer ${i}` : "embedding", { scope: "row" }),
+        element("th", i ? `layer ${i - 1}` : "embedding", { scope: "row" }),
         token,
         element("td", percent(p[best]), { class: "number" }),
       );
@@ -215,7 +215,7 @@ class Reader {
           this.drawHeads();
           this.drawAttention();
         });
-        label.append(input, element("span", `Layer ${layer + 1}`));
+        label.append(input, element("span", `Layer ${layer}`));
         return label;
       }),
     );
@@ -237,7 +237,7 @@ class Reader {
           heads[at] = box.checked ? 1 : 0;
           if (this.ids.length) this.read(this.ids);
         });
-        label.append(box, element("span", `Head ${head + 1}`));
+        label.append(box, element("span", `Head ${head}`));
         row.append(label, element("canvas", "", { role: "img" }));
         return row;
       }),
@@ -259,7 +259,7 @@ class Reader {
       context.putImageData(image, 0, 0);
       const most = greatest(row.subarray(0, this.chosen + 1));
       const where = `most at token ${most + 1}, “${this.shown(most)}”: ${percent(row[most])}`;
-      canvas.setAttribute("aria-label", `Head ${head + 1} of layer ${this.layer + 1} looks ${where}`);
+      canvas.setAttribute("aria-label", `Head ${head} of layer ${this.layer} looks ${where}`);
       canvas.title = where;
     }
   }
