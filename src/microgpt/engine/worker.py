@@ -20,7 +20,8 @@ from microgpt.engine.process.heartbeat import beating
 from microgpt.engine.process.launch import CHILD
 from microgpt.engine.process.stopping import ResumeHint
 from microgpt.engine.process.waiting import Load, give_way_if_busy
-from microgpt.engine.store.launch_file import Launch, leave_error, read_launch
+from microgpt.engine.store.launch_file import Launch, read_launch
+from microgpt.engine.store.left_error import leave_error
 from microgpt.errors import MicrogptError
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from microgpt.engine.commands.compare import main
 from microgpt.engine.compare.compare import difference, summarise, t_quantile, telling_knobs
 from microgpt.engine.compare.tables import as_csv, as_json, as_latex, as_markdown, as_text
-from microgpt.errors import CheckpointError, UsageError
+from microgpt.engine.store.left_error import leave_error
+from microgpt.errors import CheckpointError, NonFiniteError, UsageError
 
 ROPE: dict[str, Any] = {"name": "rope", "theta": 10000.0, "fraction": 1.0}
 
@@ -65,6 +66,15 @@ Not counted (2):
   {sweep}/7: no summary.json
   {sweep}/8: no config.yaml and no summary.json
 """
+    )
+
+
+def test_a_failed_point_is_listed_with_its_error(sweep: Path) -> None:
+    leave_error(sweep / "7", 0, NonFiniteError("the loss is not finite at step 3", "", "lower optim.lr"))
+    leave_error(sweep / "6", 0, NonFiniteError("of an earlier start", "", ""))  # which a later one has made good
+    assert as_text(summarise([sweep])).endswith(
+        f"\nNot counted (2):\n  {sweep}/7: failed: the loss is not finite at step 3\n"
+        f"  {sweep}/8: no config.yaml and no summary.json\n"
     )
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from microgpt.engine.store import metrics_file
 from microgpt.engine.store.config_file import read_config
+from microgpt.engine.store.left_error import read_error
 from microgpt.engine.store.metrics_file import finite
 from microgpt.errors import CheckpointError
 from microgpt.files import read_json
-from microgpt.text import one_line
+from microgpt.text import cut, escaped, one_line
 
 SUMMARY_LIMIT = 4 << 20
 """Maximum size of a summary in bytes."""
@@ -113,6 +114,8 @@ def _read_run(folder: Path) -> RunRecord:
     summary = _read(folder / "summary.json", _read_summary)
     absent = [name for name, found in (("config.yaml", config), ("summary.json", summary)) if found is None]
     missing = f"no {' and no '.join(absent)}" if absent else ""
+    if summary is None and (error := read_error(folder)) is not None:
+        missing = f"failed: {escaped(cut(error.what, 120))}"
     knobs = dict(_flatten({k: v for k, v in (config or {}).items() if k not in IGNORED}))
     said = config or {}
     tags = tuple(map(str, found)) if isinstance(found := said.get("tags"), list) else ()

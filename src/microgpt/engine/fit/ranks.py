@@ -16,7 +16,8 @@ from microgpt.engine.process import cluster, signals
 from microgpt.engine.process.heartbeat import Watch, beating, forget_beats
 from microgpt.engine.process.launch import free_port, processes, start, wait_together
 from microgpt.engine.process.stopping import newest_step, said_for_us
-from microgpt.engine.store.launch_file import Launch, forget_launch, leave_error, read_error, write_launch
+from microgpt.engine.store.launch_file import Launch, forget_launch, write_launch
+from microgpt.engine.store.left_error import leave_error, read_error
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.errors import MachineError, MicrogptError
 from microgpt.registry import portable_imports

@@ -1,10 +1,9 @@
-"""Launch files, which tell a child process in its run folder how to train, and the errors that the child leaves there.
+"""Launch files, which tell a child process in its run folder how to train.
 
 The configuration is composed and checked before it is written. A job therefore trains the configuration composed at
 submission, however long it is queued and however the YAML changes.
 """
 
-import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from microgpt import files
+from microgpt.engine.store.left_error import ERRORS
 from microgpt.engine.store.run_folder import write_text
-from microgpt.errors import CheckpointError, DataError, MachineError, MicrogptError, NonFiniteError, UsageError
-from microgpt.text import one_line
+from microgpt.errors import CheckpointError
 
 LAUNCH = ".launch.json"
 MOST = 1 << 24
-"""Largest size of a launch or error file, in bytes."""
-KINDS = {kind.exit_code: kind for kind in (UsageError, DataError, CheckpointError, MachineError, NonFiniteError)}
+"""Largest size of a launch file, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -74,25 +72,5 @@ def is_point(path: Path) -> bool:
 
 def forget_launch(path: Path) -> None:
     """Remove the launch file and the errors of an earlier try."""
-    for old in (path / LAUNCH, *path.glob(".error-*.json")):
+    for old in (path / LAUNCH, *path.glob(ERRORS)):
         old.unlink(missing_ok=True)
-
-
-def leave_error(path: Path, rank: int, error: Exception) -> None:
-    """Write the error that ended a rank into the run folder, for the process that waits for the rank."""
-    if isinstance(error, MicrogptError):
-        left = {"exit_code": error.exit_code, "what": error.what, "at": error.where, "fix": error.fix}
-    else:
-        what = f"{type(error).__name__}: {one_line(error, 500)}"
-        left = {"exit_code": 1, "what": what, "at": "", "fix": ""}
-    with contextlib.suppress(OSError):  # a full disk must not hide the error itself
-        files.write(path / f".error-{rank}.json", json.dumps(left))
-
-
-def read_error(path: Path, rank: int = 0) -> MicrogptError | None:
-    """Read the error that a rank left in the run folder, if any."""
-    try:
-        left = files.read_json(path / f".error-{rank}.json", MOST)
-        return KINDS.get(left["exit_code"], MicrogptError)(str(left["what"]), str(left["at"]), str(left["fix"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

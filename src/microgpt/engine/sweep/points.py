@@ -23,7 +23,8 @@ from microgpt import streams
 from microgpt.engine.config import RunConfig, science_differences
 from microgpt.engine.process import signals
 from microgpt.engine.process.stopping import located
-from microgpt.engine.store.launch_file import Launch, forget_launch, launched_config, read_error, write_launch
+from microgpt.engine.store.launch_file import Launch, forget_launch, launched_config, write_launch
+from microgpt.engine.store.left_error import read_error
 from microgpt.engine.store.run_folder import RunDir
 from microgpt.engine.sweep.submitit_private import submit_again
 from microgpt.engine.worker import run_launched
