@@ -186,7 +186,7 @@ def against_nanogpt(bench: Bench, name: str, shape: Shape) -> None:
 
 
 def grid(bench: Bench) -> None:
-    """Never slower than nanoGPT as its author runs it, at any shape."""
+    """Never slower than nanoGPT as its author runs it, at any shape, and how much of the peak each reaches."""
     table = []
     compiled = bench.device == "cuda" and bench.args.compile
     for shape in GRID[: 2 if bench.quick else bench.args.shapes]:
@@ -194,6 +194,7 @@ def grid(bench: Bench) -> None:
         ways = every_way(bench, shape, NANOGPT, dict.fromkeys(("32-true", bench.args.precisions[-1])))
         found = race(bench, others | ways, bench.seconds / 2)
         row: dict[str, Any] = {"shape": str(shape), **{name: s.median for name, s in found.items()}}
+        row["of the peak"] = shape.flops(True) / best(found).median / bench.limits["best FLOP/s"]
         if others:
             row["times, fp32"] = times_faster(bench, found, True)
             row["times, best"] = times_faster(bench, found, False)
@@ -202,6 +203,10 @@ def grid(bench: Bench) -> None:
     for key in ("times, fp32", "times, best"):
         if key in table[0]:
             bench.claim(f"slowest of {len(table)} shapes, {key} nanoGPT", min(r[key] for r in table), at_least=1)
+    for width, goal in ((128, 0.6), (384, 0.75)):
+        shares = [row["of the peak"] for shape, row in zip(GRID, table, strict=False) if shape.n_embd >= width]
+        if shares:
+            bench.claim(f"least share of the peak from {width} wide on", min(shares), at_least=goal)
 
 
 def main(argv: Sequence[str] | None = None) -> Bench:

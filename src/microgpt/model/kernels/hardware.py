@@ -25,10 +25,10 @@ CPU_FLOPS: dict[str, dict[torch.dtype, float]] = {
 }
 """Kind of CPU -> the formats that it multiplies in hardware, and the FLOP/s of one thread. Measured on Zen 4, Zen 3 and
 Sapphire Rapids; the Arm values are guesses. They decide only whether compiling is expected to pay off."""
-COMPILED_ROWS = dict.fromkeys(CPU_FLOPS, 2)
+COMPILED_ROWS = dict.fromkeys(CPU_FLOPS, 1)
 """Kind of CPU -> the most texts for which a compiled step of generation is no slower than an eager one. Measured on
-Zen 4, 10.7 million weights: 2.2 times as fast for one text in float32 and 1.9 in bfloat16, 1.16 and 1.17 for two, 1.06
-in float32 for four, 0.8 and 0.9 for 16. The other kinds have the same value, unmeasured."""
+Zen 4, 10.7 million weights: 1.9 times as fast for one text in float32 and 2.3 in bfloat16, 0.79 and 0.95 for two; held
+to AVX2 2.0 for one and 0.80 for two. The other kinds have the same value, unmeasured."""
 COMPILED_INT8 = frozenset({"amx", "avx512_bf16", "avx512"})
 """Kinds of CPU for which a compiled step with int8 weights is faster than an eager one. Measured on Zen 4, 11 million
 weights: 3.1 times as fast for one text; held to AVX2, a quarter. Those with AMX or without bfloat16 are unmeasured."""
