@@ -49,5 +49,5 @@ class AttentionMap:
         body = attention_page.view(self.text.tokens[first:], self.weights[first:, first:], self.largest, GREEN, first)
         part = f"the last {MOST} of {T} tokens; plot() draws all. " if first else ""
         how = "Point at a token, or choose one by a click and the arrow keys, to see where it looks. "
-        note = part + how + page.legend(("Attention 0", f"{self.largest:.2f}, the head's largest"), GREEN)
+        note = part + how + page.legend(("Attention 0", f"{self.largest:.2f}, the head's largest"), GREEN, 1.0)
         return page.framed(self._title(), body, note)

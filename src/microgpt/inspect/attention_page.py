@@ -159,7 +159,7 @@ def _style(name: str, T: int, colour: str) -> str:
             rules.append(f"{here} .columns span,{here} .rows label{{color:transparent;padding:0;font-size:0}}")
     for level in range(1, LEVELS + 1):
         rules.append(f"{n} span.s{level}{{{shade(level, colour)}}}")
-        rules.append(f"{n} path.s{level}{{fill-opacity:{opacity(level):.3g}}}")
+        rules.append(f"{n} path.s{level}{{fill-opacity:{opacity(level, 1.0):.3g}}}")  # no text lies on the grid
     # A token under the pointer is shown instead of the chosen one, unless the keyboard is in use.
     mouse = f"{n}{n}:not(:has(.text input:focus-visible))"
     over = f"{mouse}:has(label[class]:hover) input:checked+.layer"

@@ -27,14 +27,18 @@ def shown(token: str) -> str:
     return escaped(token).replace("\n", f"{VISIBLE[chr(10)]}\n")
 
 
-def shade(level: int, colour: str) -> str:
+UNDER_TEXT = 0.65
+"""How much the last shade covers what is below it, so that text on it is still readable."""
+
+
+def shade(level: int, colour: str, most: float = UNDER_TEXT) -> str:
     """The style of a shade, from 0 to LEVELS; `colour` is red, green, blue."""
-    return f"background:rgba({colour},{opacity(level):.3g})" if level else ""
+    return f"background:rgba({colour},{opacity(level, most):.3g})" if level else ""
 
 
-def opacity(level: int) -> float:
-    """How much a shade, from 0 to LEVELS, covers what is below it; text on the darkest is still readable."""
-    return 0.65 * level / LEVELS
+def opacity(level: int, most: float) -> float:
+    """How much a shade, from 0 to LEVELS, covers what is below it."""
+    return most * level / LEVELS
 
 
 def framed(title: str, body: str, note: str = "") -> str:
@@ -55,9 +59,11 @@ def coloured(tokens: Sequence[str], levels: Sequence[int], titles: Sequence[str]
     return f'<div style="{TEXT_STYLE}">{"".join(spans)}</div>'
 
 
-def legend(words: Sequence[str], colour: str) -> str:
+def legend(words: Sequence[str], colour: str, most: float = UNDER_TEXT) -> str:
     """The scale of the shades, from the first word to the last."""
-    swatches = "".join(f'<span style="{shade(level, colour)}">&nbsp;&nbsp;</span>' for level in range(0, LEVELS + 1, 2))
+    swatches = "".join(
+        f'<span style="{shade(level, colour, most)}">&nbsp;&nbsp;</span>' for level in range(0, LEVELS + 1, 2)
+    )
     return f"{escaped(words[0])} {swatches} {escaped(words[1])}"
 
 

@@ -56,7 +56,8 @@ class Surprisal:
         levels = [round(page.LEVELS * min(1.0, b / SURPRISED)) if b == b else 0 for b in bits]
         titles = [f"{b:.2f} bits, probability {2**-b:.3g}" if b == b else "the first token" for b in bits]
         body = page.coloured(self.text.tokens, levels, titles, ORANGE)
-        mean = f"{self.bits_per_character:.3f} bits per character; " if len(bits) > 1 else ""
+        n = len(bits) - 1
+        mean = f"{self.bits_per_character:.3f} bits per character, n = {n} predicted tokens; " if n else ""
         return page.framed("surprisal", body, mean + page.legend(("0 bits", f"{SURPRISED:.0f} or more"), ORANGE))
 
 
