@@ -105,7 +105,7 @@ class Attribution:
         ]
         rows = [[part.name, f"{part.value:+.4f}"] for part in parts]
         note = f"the parts add up to {self.total:.4f}; the logit is {self.logit:.4f}"
-        return page.framed(self.title, page.table(("part", "share"), rows, shades), note)
+        return page.framed(self.title, page.table(("part", "share (logits)"), rows, shades), note)
 
 
 class Activations(Protocol):

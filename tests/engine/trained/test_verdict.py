@@ -34,6 +34,10 @@ def test_noise_of_the_last_evaluation_is_no_overfitting() -> None:
     assert "level" in Verdict(2.0, COUNTING, 6.0, curve, 400).course()
 
 
+def test_two_steps_that_try_everything_get_no_advice() -> None:
+    assert Verdict(5.0, COUNTING, 6.0, [(1.0, 5.5), (2.0, 5.0)], 2).course() == ""
+
+
 def test_a_score_stands_among_the_baselines_in_order() -> None:
     assert score_table(3.0, COUNTING) == [
         "  5-gram counts      2.5000",

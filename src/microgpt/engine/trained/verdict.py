@@ -13,6 +13,8 @@ from microgpt.text import sentence
 UNIT = "bits per character"
 WORSE = 0.003
 """A last score that is worse than the best by this share counts as overfitting, not as noise."""
+FEWEST = 10
+"""Steps from which a run has a course; with fewer it was a try."""
 FALLING = 0.005
 """A score that fell by this share in the last quarter of the steps is still falling."""
 
@@ -55,8 +57,8 @@ class Verdict:
         return f"better than {name} by {bits - self.bits:.2f} bits{worse}"
 
     def course(self) -> str:
-        """Tell whether more or fewer steps would help, from the scores of the evaluations; empty if these are few."""
-        if len(self.curve) < 2:
+        """Tell whether more or fewer steps would help, from the scores of the evaluations; empty if there are few."""
+        if len(self.curve) < 2 or self.total < FEWEST:
             return ""
         (last_step, last), (best_step, best) = self.curve[-1], min(self.curve, key=lambda point: point[1])
         if last > best * (1 + WORSE):
