@@ -176,7 +176,7 @@ WAYS_OUT: list[tuple[str, str, Callable[[], None], str]] = [
     (f"{ENGINE}.fit.module.GPTModule.training_step", "1", kill, START),
     (f"{ENGINE}.fit.module.GPTModule.training_step", "1", made_an_error, START),
     (f"{ENGINE}.fit.module.GPTModule.training_step", "2", kill, SAVED_2),
-    (f"{ENGINE}.fit.callbacks.evaluate.evaluate", "1", kill, SAVED_1),
+    (f"{ENGINE}.fit.callbacks.evaluate.score_text", "1", kill, SAVED_1),
     (f"{ENGINE}.store.checkpoint.write", "1", kill, SAVED_2),
     (f"{ENGINE}.store.checkpoint.write", "after 2", kill, SAVED_2),
     (f"{LIGHTNING}.teardown", "after 1", kill, SAVED_2),
@@ -238,6 +238,18 @@ sys.exit(main(["data.path=a b.txt", "seed=3"]))
     assert done.returncode == 143
     assert done.stdout == "nothing to save; start with: microgpt-train 'data.path=a b.txt' seed=3\n"
     assert done.stderr == "microgpt: stopped by SIGTERM\n"
+
+
+@pytest.mark.parametrize("call", ["common.run(lambda arguments: None)", "worker.main()"])
+def test_a_clusters_warning_while_python_exits_fails_no_finished_job(call: str, tmp_path: Path) -> None:
+    code = (
+        "import atexit, os, signal, sys; from microgpt.engine import worker;"
+        "from microgpt.engine.commands import common;"
+        "worker.train_launched = lambda folder: 0; sys.argv = ['command', '.'];"
+        f"atexit.register(os.kill, os.getpid(), signal.SIGUSR1); sys.exit({call})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_more_signals_change_nothing_about_the_words(

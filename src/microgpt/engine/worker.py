@@ -85,7 +85,10 @@ def main(argv: list[str] | None = None) -> int:
     if CHILD in os.environ:
         end_with_parent()
     with streams.usable(), streams.forgiving():
-        return train_launched(Path(folder))
+        code = train_launched(Path(folder))
+    if argv is None:
+        signals.nothing_is_left_to_save()
+    return code
 
 
 def train_launched(path: Path) -> int:

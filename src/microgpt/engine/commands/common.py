@@ -35,6 +35,8 @@ def run(
     debug = take_debug(arguments)
     with streams.usable():
         code = call(command, arguments, farewell, debug)
+        if argv is None:
+            signals.nothing_is_left_to_save()
         try:
             sys.stdout.flush()
         except OSError as error:

@@ -131,6 +131,16 @@ def install() -> None:
             signal.signal(number, _handle)
 
 
+def nothing_is_left_to_save() -> None:
+    """Ignore the warnings of a cluster from now on, for a process that is about to exit.
+
+    The default action would end a job as failed whose run is finished, if its time is over while Python exits.
+    """
+    for number in SIGNALS:
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
 def defer(yes: bool = True) -> None:
     """Record signals until `handled` ends instead of raising them; `yes=False` raises them again."""
     _State.deferred = yes
