@@ -92,14 +92,14 @@ def test_an_evaluation_that_fails_is_made_good_when_the_run_is_resumed(
 ) -> None:
     words = tiny("eval.every_n_steps=6")
     train([*words, f"hydra.run.dir={tmp_path / 'reference'}"])
-    real, calls = evaluate.evaluate, [0]  # type: ignore[attr-defined]
+    real, calls = evaluate.score_text, [0]  # type: ignore[attr-defined]
 
     def fails_late(*args: Any, **kwargs: Any) -> Any:
         real(*args, **kwargs)
         calls[0] += 1
         raise error
 
-    monkeypatch.setattr(evaluate, "evaluate", fails_late)
+    monkeypatch.setattr(evaluate, "score_text", fails_late)
     assert main(words) == getattr(error, "exit_code", 1)
     assert calls == [1]
     assert "warning: failed after step 6, which is saved" in capfd.readouterr().out

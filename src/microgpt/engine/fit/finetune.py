@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from microgpt.data.tokenizer import Tokenizer
 from microgpt.engine.config import RunConfig, flatten
-from microgpt.engine.trained.run import read_folder
+from microgpt.engine.trained.model_folder import read_folder
 from microgpt.errors import CheckpointError
 from microgpt.model import GPT, GPTConfig, lora
 from microgpt.model.files import hf
