@@ -5,7 +5,7 @@ The commands print one line:
 nothing.
 """
 
-MISSING = ("no such file", "no such folder", "no such file or folder")
+_MISSING = ("no such file", "no such folder", "no such file or folder")
 """What is wrong, where it is wrong with the place itself."""
 
 
@@ -25,7 +25,7 @@ class MicrogptError(Exception):
         self.what, self.where, self.fix = what, where, fix
 
     def __str__(self) -> str:
-        joint = ": " if self.what in MISSING else " in "
+        joint = ": " if self.what in _MISSING else " in "
         text = f"{self.what}{joint}{self.where}" if self.where else self.what
         return f"{text}; {self.fix}" if self.fix else text
 
