@@ -116,7 +116,7 @@ MAY_BE_SKIPPED = ("CUDA", "MPS", "the CPU has no")
 QUICK = (
     "test_layout.py", "test_config.py", "test_registry.py", "test_text.py", "test_repository.py",
     "engine/test_run_config",
-    "engine/optim", "engine/store", "engine/compose", "engine/trained/test_growing_text", "data/test_tokenizer",
+    "engine/optim", "engine/compose/test_compose", "engine/trained/test_growing_text", "data/test_tokenizer",
     "data/test_rng", "data/test_windows", "model/pos", "model/kernels", "model/test_gpt", "model/test_parts",
 )  # fmt: skip
 """Where the tests of the marker `quick` stand: they cover the laws and the arithmetic, and need two minutes at most."""
