@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from microgpt.model.kernels.linear import buffered, sum_dtype
 from microgpt.model.kernels.packed import Packable, pays, products
@@ -44,9 +43,11 @@ class Panels:
 
     def fill(self, weight: Tensor) -> None:
         """Copy the weight (outputs, inputs)."""
-        n, inputs, lanes = self.blocks.shape
-        rows = F.pad(weight.detach(), (0, 0, 0, n * lanes - len(weight)))
-        self.blocks.copy_(rows.view(n, lanes, inputs).transpose(1, 2))
+        _, inputs, lanes = self.blocks.shape
+        full, rest = divmod(len(weight), lanes)
+        weight = weight.detach()
+        self.blocks[:full].copy_(weight[: full * lanes].reshape(full, lanes, inputs).transpose(1, 2))
+        self.blocks[full:, :, :rest] = weight[full * lanes :].T  # the lanes beyond are never read
 
     def __call__(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_compiling() or x.numel() != x.shape[-1]:
