@@ -72,7 +72,7 @@ def check_hook_names(name: str, made: Position) -> None:
     """
     if any(getattr(getattr(made, hook), "__func__", None) is not getattr(Position, hook) for hook in HOOKS):
         return
-    for word in set(dir(made)) - set(dir(Position)):
+    for word in sorted(set(dir(made)) - set(dir(Position))):
         if callable(getattr(made, word)) and (near := difflib.get_close_matches(word, HOOKS, n=1)):
             raise broken(f"{name} has no hook, and its method {word} is none; did you mean {near[0]!r}?")
 
