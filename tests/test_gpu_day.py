@@ -76,8 +76,8 @@ def test_items_run_with_tiny_sizes_and_stop_when_the_time_is_over(tmp_path: Path
     failed, results = day(BENCH, tmp_path / "out", "--only", *names)
     assert failed == 0, results
     assert results["attention"]["worst"] < 1e-5
-    assert results["shakespeare_score"]["val/loss"] > 2
-    assert results["fsdp_of_one"]["verdict"] == "not run"
+    assert results["shakespeare_score"]["eager val/loss"] > 2
+    assert results["fsdp_of_one"]["worst"] == 0
     assert results["generation_speed"]["many"] > 0
     failed, results = day(BENCH, tmp_path / "late", "--only", "machine", "--minutes", "0.1")
     assert (failed, results["machine"]["note"]) == (0, "no time left")

@@ -71,6 +71,7 @@ class Bench:
     description: str
     argv: Sequence[str] | None = None
     arguments: Callable[[argparse.ArgumentParser], object] = lambda parser: None
+    has_limits: bool = True
     results: dict[str, Any] = field(default_factory=dict)
     claims: list[dict[str, Any]] = field(default_factory=list)
 
@@ -105,7 +106,7 @@ class Bench:
         self.folder = Path(self._scratch.name)
         self._cpu, self._start, self._load = cpu_seconds(), time.perf_counter(), load()
         self.machine = machine(self.device)
-        self.limits = limits(self.device, self.quick)
+        self.limits = limits(self.device, self.quick) if self.has_limits else {}
         print(f"{self.name}: " + ", ".join(f"{key} {value}" for key, value in self.machine.items()))
         print("limits: " + ", ".join(f"{value:.3g} {key}" for key, value in self.limits.items()), flush=True)
         return self
