@@ -141,18 +141,18 @@ class GPT(nn.Module, Patchable):
         loss = None if targets is None else cross_entropy(logits, targets, reduction)
         return (logits, loss) if probabilities is None else (logits, loss, probabilities)
 
-    def loss(self, idx: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, idx: Tensor, targets: Tensor, most_logits: int = MOST) -> Tensor:
         """The mean loss of `forward`, with less memory for a large vocabulary: it never holds all logits at once.
 
         Args:
             idx: (B, T) int64 tokens.
             targets: (B, T) int64: the token that follows each; -100 is not counted.
+            most_logits: the most logits to compute at once; a B T V beyond it is computed in pieces.
         """
-        if idx.numel() * self.vocab_size <= MOST:
+        if idx.numel() * self.vocab_size <= most_logits:
             return cross_entropy(self.logits(self.trunk(idx)), targets)
-        x = self.trunk(idx)
-        weight = self.wte.weight if self.head is None else self.head.weight
-        return piecewise_cross_entropy(x.flatten(0, 1), weight, targets.flatten(), self.config.logit_softcap)
+        x, weight = self.trunk(idx).flatten(0, 1), (self.head or self.wte).weight
+        return piecewise_cross_entropy(x, weight, targets.flatten(), self.config.logit_softcap, most_logits)
 
     def trunk(self, idx: Tensor, cache: KVCache | None = None, probabilities: list[Tensor] | None = None) -> Tensor:
         """Everything but the head: (B, T) tokens -> (B, T, C), normalised. Takes the arguments of `forward`."""

@@ -27,6 +27,7 @@ from microgpt.engine.fit.weight_average import WeightAverage
 from microgpt.errors import NonFiniteError
 from microgpt.model import GPT
 from microgpt.model.kernels import compiling
+from microgpt.model.kernels.cross_entropy import MOST, most_logits
 from microgpt.model.kernels.torch_private import foreach
 
 
@@ -46,6 +47,7 @@ class GPTModule(L.LightningModule):
         self.loss_sum: Tensor | None = None
         self.grad_norm: Tensor | None = None
         self.is_between_steps = False
+        self.most_logits = MOST
         self.guard = GradientGuard(config.trainer.on_nonfinite)
         self.average = WeightAverage(model, config.trainer.ema_decay)
         # Compile only training: evaluation and sampling use other shapes, and each would need a compilation.
@@ -79,6 +81,7 @@ class GPTModule(L.LightningModule):
             n_micro=self.trainer.accumulate_grad_batches,
         )
         self.average.start(self.device)
+        self.most_logits = most_logits(self.device)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         if batch.x.device == device:
@@ -104,7 +107,7 @@ class GPTModule(L.LightningModule):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The mean loss of a micro-batch in nats per token; x, y: (b, T)."""
-        return self.model.loss(x, y)
+        return self.model.loss(x, y, self.most_logits)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self._loss(batch.x, batch.y)

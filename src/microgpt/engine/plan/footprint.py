@@ -19,6 +19,7 @@ from microgpt.engine.machine import device as machine
 from microgpt.engine.plan.trial import Trial
 from microgpt.engine.trained.evaluate import token_losses
 from microgpt.model.kernels import torch_private
+from microgpt.model.kernels.cross_entropy import most_logits
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def _simulate(live: LiveBytes, trial: Trial) -> Footprint:
     autocast = torch.autocast(trial.accelerator, machine.autocast_dtype(precision), enabled=precision.endswith("mixed"))
     weights = live.now
     module = GPTModule(model, config, 1, compiled=False)
+    module.most_logits = most_logits(torch.device(trial.accelerator))
     optimizer = module.configure_optimizers()
     trained = [p for p in model.parameters() if p.requires_grad]
     for p in trained:

@@ -7,8 +7,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-PIECE, MOST = 2**25, 2**27
-"""Logits per piece, and the most logits to compute at once: 128 and 512 MiB in float32."""
+MOST = 2**27
+"""The most logits to compute at once: 512 MiB in float32."""
+PIECES = 4
+"""Pieces, each with its logits, that fill the memory of so many at once."""
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
@@ -19,9 +21,16 @@ def cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> T
     return loss.view(targets.shape) if reduction == "none" else loss
 
 
-def piecewise_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, softcap: float) -> Tensor:
+def most_logits(device: torch.device) -> int:
+    """The most logits to compute at once on a device: on a GPU as many as take a quarter of its memory."""
+    if device.type != "cuda":
+        return MOST
+    return max(MOST, torch.cuda.get_device_properties(device).total_memory // 64)
+
+
+def piecewise_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, softcap: float, most: int = MOST) -> Tensor:
     """Mean nats per token, piece by piece; takes the arguments of `PiecewiseLoss`."""
-    loss: Tensor = PiecewiseLoss.apply(x, weight, targets, softcap)  # type: ignore[no-untyped-call]
+    loss: Tensor = PiecewiseLoss.apply(x, weight, targets, softcap, most)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -38,15 +47,16 @@ class PiecewiseLoss(torch.autograd.Function):
         weight: (V, C), the head's weight.
         targets: (N,) int64; -100 is not counted.
         softcap: c in c tanh(logits / c), or 0 for none.
+        most: logits of `PIECES` pieces.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, softcap: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, softcap: float, most: int) -> Tensor:
         wide = torch.promote_types(weight.dtype, torch.float32)
         grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         grad_weight = torch.zeros_like(weight, dtype=wide) if ctx.needs_input_grad[1] else None
         loss = torch.zeros((), dtype=wide, device=x.device)
-        rows = max(1, PIECE // weight.shape[0])
+        rows = max(1, most // PIECES // weight.shape[0])
         for start in range(0, len(x), rows):
             piece, wanted = x[start : start + rows], targets[start : start + rows]
             logits = F.linear(piece, weight)  # (rows, V)
@@ -74,11 +84,12 @@ class PiecewiseLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         grad_x, grad_weight = ctx.saved_tensors
         return (
             None if grad_x is None else grad_x * grad,
             None if grad_weight is None else (grad_weight * grad).to(ctx.dtype),
+            None,
             None,
             None,
         )
