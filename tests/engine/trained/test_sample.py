@@ -8,6 +8,7 @@ import torch
 
 from microgpt import CharTokenizer, load
 from microgpt.engine.commands.generate import main
+from microgpt.engine.trained import sample
 from microgpt.engine.trained.sample import GenerationParams, generate_texts
 from microgpt.model import GPT, GPTConfig, save_model
 
@@ -88,3 +89,26 @@ def test_what_is_written_to_a_terminal_cannot_drive_it() -> None:
 
     assert printable("a\x1b]0;title\x07b\x9b31m\u202e\ud800\tc\n") == "a�]0;title�b�31m��\tc\n"
     assert printable("naïve 日本 🙂 e\u0301") == "naïve 日本 🙂 e\u0301"
+
+
+@pytest.mark.parametrize(("device", "order"), [
+    ("cpu", ["made 0", "read 0", "made 1", "read 1", "made 2", "read 2"]),
+    ("cuda", ["made 0", "made 1", "read 0", "made 2", "read 1", "read 2"]),
+])  # fmt: skip
+def test_a_gpu_makes_the_next_token_while_one_is_read(
+    device: str, order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Tokens:
+        def __init__(self, number: int) -> None:
+            self.number, self.device = number, torch.device(device)
+            seen.append(f"made {number}")
+
+        def read(self) -> list[int]:
+            seen.append(f"read {self.number}")
+            return [self.number]
+
+    monkeypatch.setattr(sample, "Pending", lambda tokens: tokens)
+    assert list(sample.read(Tokens(number) for number in range(3))) == [[0], [1], [2]]  # type: ignore[misc]
+    assert seen == order

@@ -138,7 +138,7 @@ def test_a_step_recorded_once_makes_every_token(
     """Past the context's end, and from prompts of several lengths."""
     steps = []
 
-    def static_step(device: str, is_int8: bool) -> Any:
+    def static_step(device: str, is_int8: bool, rows: int) -> Any:
         steps.append(compiled.StaticStep(compiled.next_logits, recorded))
         return steps[-1]
 
@@ -151,17 +151,87 @@ def test_a_step_recorded_once_makes_every_token(
         assert len(steps.pop().replay.calls) > 20  # type: ignore[attr-defined]
 
 
+def test_many_texts_are_recorded_anew_as_they_grow(
+    make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a step does not read memory for keys and values that are not there yet. Past the context's end, too."""
+    model, x = make_gpt(block_size=150), ids(2, 4)
+    steps: list[compiled.StaticStep] = []
+
+    def counted(step: Callable[[], Tensor], device: Any) -> Any:
+        assert steps[-1].cache is not None
+        widths.append(steps[-1].cache.capacity)
+        return recorded(step, device)
+
+    def static_step(*_: Any) -> Any:
+        steps.append(compiled.StaticStep(compiled.next_logits, counted))
+        return steps[-1]
+
+    monkeypatch.setattr(compiled, "compiled_next_logits", static_step)
+    plain = model.generate(x, 160, temperature=0.8, top_k=5, top_p=0.9, generator=seeded())
+    for few, expected in ((2**30, [150]), (0, [64, 128, 150])):
+        monkeypatch.setattr(compiled, "_WIDE", few)
+        widths: list[int] = []
+        made = model.generate(x, 160, temperature=0.8, top_k=5, top_p=0.9, generator=seeded(), compile=True)
+        assert torch.equal(made, plain)
+        assert widths == expected
+
+
+def test_a_gpu_records_what_computes_the_same_at_each_call(
+    make_gpt: Callable[..., GPT], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(torch.nn.Module):
+        pass
+
+    def is_recorded(model: torch.nn.Module, rows: int = 1, count: int = 32) -> bool:
+        monkeypatch.setattr(compiled, "_device", lambda model: torch.device("cuda"))
+        return compiled.recorded_next_logits(model, rows, count) is not None  # type: ignore[arg-type]
+
+    model = make_gpt(pos="alibi", mlp="swiglu")
+    assert compiled.recorded_next_logits(model, 1, 1000) is None
+    assert is_recorded(model)
+    assert is_recorded(model, rows=64)
+    assert not is_recorded(model, rows=65)
+    assert not is_recorded(model, count=31)
+    with model.patched({"blocks.0.mlp": 0.0}):
+        assert not is_recorded(model)
+    hook = model.blocks[1].register_forward_pre_hook(lambda *_: None)
+    assert not is_recorded(model)
+    hook.remove()
+    assert is_recorded(model)
+    model.blocks[0].mlp = Own()
+    assert not is_recorded(model)
+
+
+def test_one_text_on_a_gpu_is_compiled_with_tuned_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(compiling, "compiled", lambda f, **given: asked.append(given.get("options")) or f)
+    monkeypatch.setattr(compiled, "can_compile", lambda accelerator: True)
+    compiled._compiler.cache_clear()
+    for rows in (1, 2):
+        assert isinstance(compiled.faster_step(torch.device("cuda"), rows), compiled.StaticStep)
+    compiled._compiler.cache_clear()
+    assert asked == [{"coordinate_descent_tuning": True}, None]
+
+
 @pytest.mark.cuda
+@ignore_deprecations
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("scheme", "parts"), CASES)
 def test_a_gpu_makes_the_tokens_of_a_recorded_step_that_it_makes_without(
     make_gpt: Callable[..., GPT], ids: Callable[..., Tensor], scheme: str, parts: dict[str, Any]
 ) -> None:
+    """Compiled and not."""
     model = make_gpt(pos=scheme, **parts).cuda()
-    for length, count in ((4, 30), (1, 15), (12, 5)):
+    for length, count in ((4, 40), (1, 35), (12, 32)):
         x = ids(2, length).cuda()
+        hook = model.register_forward_hook(lambda *_: None)
+        assert compiled.recorded_next_logits(model, 2, count) is None
         plain = model.generate(x, count, temperature=0.8, generator=seeded())
-        assert torch.equal(model.generate(x, count, temperature=0.8, generator=seeded(), compile=True), plain)
+        hook.remove()
+        assert compiled.recorded_next_logits(model, 2, count) is not None
+        for compile in (False, True):
+            assert torch.equal(model.generate(x, count, temperature=0.8, generator=seeded(), compile=compile), plain)
 
 
 @pytest.mark.slow
@@ -216,7 +286,7 @@ def test_so_many_texts_that_a_compiled_step_is_slower_are_not_compiled_and_it_sa
 ) -> None:  # fmt: skip
     monkeypatch.undo()
     monkeypatch.setattr(hardware, "_CPU", hardware.Hardware("cpu", has_bf16=False, kind=kind))
-    monkeypatch.setattr(compiled, "compiled_next_logits", lambda device, is_int8: pytest.fail("compiled"))
+    monkeypatch.setattr(compiled, "compiled_next_logits", lambda *_: pytest.fail("compiled"))
     model, x = make_gpt(), ids(16, 3)
     for rows in (16, 2):
         made = model.generate(x[:rows], 4, generator=seeded(), compile=True)

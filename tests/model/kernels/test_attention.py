@@ -1,5 +1,6 @@
 """Every way to compute attention gives the same output and the same gradients, and none looks ahead."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from microgpt.model.attention import causal_mask, reference, reference_output
 from microgpt.model.kernels import hardware
-from microgpt.model.kernels.attention import batched, fastest, piece_count, sdpa
+from microgpt.model.kernels.attention import any_length, batched, fastest, one_query, piece_count, sdpa
 
 B, H, T, D = 2, 4, 7, 8
 
@@ -102,3 +103,44 @@ def test_training_on_a_cpu_uses_the_batched_product_where_it_wins(monkeypatch: p
     assert fastest(2049, cpu, bf16, True) is sdpa
     assert fastest(128, cpu, bf16, False) is sdpa
     assert fastest(128, cuda, bf16, True) is sdpa
+
+
+@pytest.mark.parametrize("heads_of_mask", [None, 1, H])
+@pytest.mark.parametrize("n_kv_head", [4, 2, 1])
+def test_one_query_attends_as_the_reference(n_kv_head: int, heads_of_mask: int | None) -> None:
+    q, k, v = (x.detach() for x in inputs(n_kv_head))
+    mask = None
+    if heads_of_mask:
+        mask = torch.randn(heads_of_mask, 1, T, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        mask[..., -2:] = -math.inf
+    found = one_query(q[:, :, -1:], k, v, mask, 0.0)
+    torch.testing.assert_close(found, reference_output(q[:, :, -1:], k, v, mask, 0.0), rtol=1e-12, atol=1e-12)
+    rough = one_query(q[:, :, -1:].bfloat16(), k.bfloat16(), v.bfloat16(), mask, 0.0)
+    assert rough.dtype is torch.bfloat16
+    torch.testing.assert_close(rough.double(), found, rtol=0.02, atol=0.02)
+
+
+def test_one_query_is_for_compiled_generation_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert fastest(1, gpu, torch.bfloat16, is_training=False) is sdpa
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    found = [fastest(T, at, torch.bfloat16, trains) for T, at, trains in
+             ((1, gpu, False), (2, gpu, False), (1, gpu, True), (1, cpu, False))]  # fmt: skip
+    assert [attend is one_query for attend in found] == [True, False, False, False]
+
+
+def test_texts_of_any_length_are_attended_to_without_cudnn_and_then_it_is_as_it_was() -> None:
+    enabled = torch.backends.cuda.cudnn_sdp_enabled
+    with any_length(torch.device("cpu")):
+        assert enabled()
+    with contextlib.suppress(KeyError), any_length(torch.device("cuda")):
+        assert not enabled()
+        raise KeyError
+    assert enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        with any_length(torch.device("cuda")):
+            pass
+        assert not enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)

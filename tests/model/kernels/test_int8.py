@@ -124,7 +124,7 @@ def test_a_compiled_step_multiplies_with_the_same_integers(
     same = copy.deepcopy(cache)
     head = vars(model)["project"]
     expected = F.linear(rounded.trunk(x[:, 5:], cache)[:, -1], head.integers * head.scale[:, None])
-    logits = compiled.compiled_next_logits(torch.device("cpu"))(model, x[:, 5:], same)
+    logits = compiled.DynamicStep()(model, x[:, 5:], same)
     tolerance = 2e-5 if dtype is torch.float32 else 3e-2
     torch.testing.assert_close(logits, expected, rtol=tolerance, atol=tolerance)
 

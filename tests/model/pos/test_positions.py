@@ -138,9 +138,9 @@ def test_all_is_computed_on_the_device_that_the_model_is_on(
     with torch.no_grad():
         cache, step = KVCache(2, 12), StaticStep(next_logits, lambda step, device: step)
         made = [next_logits(model, x[:, :3], cache), next_logits(model, x[:, 3:4], cache)]
-        made += [step(model, x[:, t : t + 1], cache) for t in range(4, 7)]
         params = SamplingParams(temperature=0.8, top_k=5, top_p=0.9, min_p=0.1)
         tokens = [sample(logits, params) for logits in made]
+        tokens += [step.next_token(model, x[:, t : t + 1], cache, params) for t in range(4, 7)]
     assert {(token.is_meta, token.shape) for token in tokens} == {(True, (2,))}
     assert cache.length == 7
 

@@ -34,7 +34,11 @@ class FunctionalCache(StaticCache):
 
     def __init__(self, place: Tensor, mask: Tensor, recent: Tensor | None, layers: Layers) -> None:
         KVCache.__init__(self, len(layers), layers[0][0].shape[2])
-        self.place, self.mask, self.recent, self.filled = place, mask, recent, list(layers)
+        self.place, self._mask, self.recent, self.filled = place, mask, recent, list(layers)
+
+    @property
+    def mask(self) -> Tensor:
+        return self._mask
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = self.filled[layer]

@@ -3,9 +3,10 @@
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from microgpt.engine.fit.pending import PendingScalars
+from microgpt.engine.machine.pending import Pending
 from microgpt.errors import NonFiniteError
 
 MOST_OVERFLOWS = 30
@@ -40,7 +41,7 @@ class GradientGuard:
         self._has_scaler = self._looks_late = False
         self._n_micro = 1
         self._overflows = 0
-        self._unchecked: tuple[int, PendingScalars] | None = None
+        self._unchecked: tuple[int, Pending] | None = None
 
     def start(self, *, has_scaler: bool, world_size: int, looks_late: bool, n_micro: int) -> None:
         """Set how the run trains.
@@ -55,7 +56,8 @@ class GradientGuard:
 
     def add(self, step: int, grad_norm: Tensor, loss_sum: Tensor) -> bool:
         """Check the step before, then take this step's scalars; return for this step what `check` returns."""
-        self._unchecked = step, PendingScalars(grad_norm, loss_sum)
+        dtype = torch.promote_types(grad_norm.dtype, loss_sum.dtype)
+        self._unchecked = step, Pending(torch.stack((grad_norm.to(dtype), loss_sum.to(dtype))))
         return False if self._looks_late else self.check()
 
     def check(self) -> bool:
@@ -69,8 +71,8 @@ class GradientGuard:
         """
         if self._unchecked is None:
             return False
-        (step, scalars), self._unchecked = self._unchecked, None
-        norm, loss_sum = scalars.read()
+        (step, numbers), self._unchecked = self._unchecked, None
+        norm, loss_sum = numbers.read()
         if math.isfinite(norm) and (self.gradient_tells or math.isfinite(loss_sum)):
             self._overflows = 0
             return False

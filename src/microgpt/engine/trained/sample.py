@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
+from torch import Tensor
 
 from microgpt.config import Config, Count, Natural, NonNegative, Range
 from microgpt.data.tokenizer import Tokenizer
+from microgpt.engine.machine.pending import Pending
 from microgpt.engine.process import signals
 from microgpt.engine.trained.growing_text import GrowingText, TextCodec
 from microgpt.errors import UsageError
@@ -140,9 +142,10 @@ def pieces(
     ends = params.ends(tokenizer)
     texts += [GrowingText(tokenizer, ids, params.stop, ends) for _ in range(params.num_samples)]
     yield prompt
-    for tokens in stream(model, idx, params.max_new_tokens, params.sampling(device), compile=params.compile):
+    steps = stream(model, idx, params.max_new_tokens, params.sampling(device), compile=params.compile)
+    for tokens in read(steps):
         signals.give_way()
-        for text, token in zip(texts, tokens.tolist(), strict=True):
+        for text, token in zip(texts, tokens, strict=True):
             text.add(token)
         if piece := texts[0].take():
             yield piece
@@ -150,6 +153,21 @@ def pieces(
             break
     texts[0].finish()
     yield texts[0].rest()
+
+
+def read(steps: Iterator[Tensor]) -> Iterator[list[int]]:
+    """The tokens of each step. On a GPU each is read when the next has been started, so that it never waits."""
+    before: Pending | None = None
+    for tokens in steps:
+        now = Pending(tokens)
+        if tokens.device.type == "cpu":
+            yield now.read()
+            continue
+        if before is not None:
+            yield before.read()
+        before = now
+    if before is not None:
+        yield before.read()
 
 
 def seeded_generator(seed: int | None, device: torch.device) -> torch.Generator:

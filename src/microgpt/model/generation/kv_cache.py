@@ -44,6 +44,10 @@ class KVCache:
         values.narrow(2, self.length, T).copy_(v)
         return keys.narrow(2, 0, self.length + T), values.narrow(2, 0, self.length + T)
 
+    def n_bytes(self) -> int:
+        """The size of the memory allocated so far."""
+        return sum(x.numel() * x.element_size() for memory in self._layers if memory for x in memory)
+
     def advance(self, count: int) -> None:
         """Add `count` to the length, after every layer has appended its keys and values."""
         self.length += count
@@ -65,16 +69,15 @@ class StaticCache(KVCache):
     Args:
         cache: holds at least one token.
         bias: as for `follow`.
+        width: the most tokens, up to the other cache's capacity; a step reads them all, whether they are there or not.
     """
 
-    def __init__(self, cache: KVCache, bias: Tensor | None) -> None:
-        super().__init__(len(cache._layers), cache.capacity)
-        self._layers = cache._layers
+    def __init__(self, cache: KVCache, bias: Tensor | None, width: int) -> None:
+        super().__init__(len(cache._layers), width)
+        self._layers = [memory and (memory[0][:, :, :width], memory[1][:, :, :width]) for memory in cache._layers]
         keys, _ = next(memory for memory in self._layers if memory is not None)
-        heads = 1 if bias is None else bias.shape[0]
         self.place = torch.empty((), dtype=torch.int64, device=keys.device)
-        self.mask = torch.empty(heads, 1, self.capacity, device=keys.device)
-        "(H or 1, 1, capacity): added to the scores, -inf beyond the position."
+        self.bias = None if bias is None else torch.zeros(len(bias), 1, width, device=keys.device)
         self.recent = None if cache.recent is None else cache.recent.clone()
         self.follow(cache, bias)
 
@@ -82,11 +85,17 @@ class StaticCache(KVCache):
     def start(self) -> Start:
         return self.place
 
+    @property
+    def mask(self) -> Tensor:
+        """(H or 1, 1, capacity): added to the scores, -inf beyond the position."""
+        bias = torch.zeros(1, 1, 1, device=self.place.device) if self.bias is None else self.bias
+        return torch.where(torch.arange(self.capacity, device=self.place.device) > self.place, -math.inf, bias)
+
     def follow(self, cache: KVCache, bias: Tensor | None) -> None:
         """Take the other cache's position; `bias` is the position scheme's for the next token, (H, 1, length + 1)."""
         self.place.fill_(cache.length)
-        self.mask.fill_(-math.inf)
-        self.mask[..., : cache.length + 1] = 0.0 if bias is None else bias
+        if self.bias is not None and bias is not None:
+            self.bias[..., : cache.length + 1] = bias
         if cache.recent is not None:
             self.remember(cache.recent)
 

@@ -71,7 +71,12 @@ def choose(logits: Tensor, params: SamplingParams) -> Tensor:
 
 
 def sample(logits: Tensor, params: SamplingParams) -> Tensor:
-    """Draw one token per row, (B,), from logits (B, V), with one random number per row."""
+    """Draw one token per row, (B,), from logits (B, V)."""
+    return drawn(logits, params, uniforms(len(logits), params.generator, logits.device))
+
+
+def drawn(logits: Tensor, params: SamplingParams, u: Tensor) -> Tensor:
+    """`sample` with given random numbers, one per row: (B, 1)."""
     top_p = None if params.top_p == 1 else params.top_p
     index = None
     if params.top_k is not None or top_p is not None:
@@ -85,7 +90,6 @@ def sample(logits: Tensor, params: SamplingParams) -> Tensor:
         p = p * (p >= params.min_p * p.amax(-1, keepdim=True))
     # Inverting the cumulative distribution needs one number per row, on any generator's device.
     cumulative = p.cumsum(-1)
-    u = uniforms(len(p), params.generator, p.device)
     choice = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)  # (B, 1)
     choice = choice.clamp(max=p.shape[-1] - 1)  # the product may be rounded up to the sum itself
     return (choice if index is None else index.gather(1, choice))[:, 0]

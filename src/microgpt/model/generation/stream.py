@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from microgpt.errors import NonFiniteError
-from microgpt.model.generation.compiled import NextLogits, faster_step, next_logits
+from microgpt.model.generation.compiled import StaticStep, Step, faster_step, next_logits, recorded_next_logits
 from microgpt.model.generation.decoder import Decoder
 from microgpt.model.generation.kv_cache import KVCache
 from microgpt.model.generation.sampling import SamplingParams, choose, refuse
+from microgpt.model.kernels.attention import any_length
 from microgpt.model.kernels.int8 import is_quantized
 from microgpt.model.kernels.packed import PACKING_PAYS, packed
 from microgpt.model.kernels.panels import in_panels
@@ -55,20 +56,25 @@ def stream(
         refuse(f"max_new_tokens {max_new_tokens}", "it must be 0 or more")
     params.check(model.vocab_size)
     device = model.wte.weight.device
-    step = faster_step(device, len(idx), is_quantized(model)) if compile and use_cache else None
+    step: Step | None = None
+    if use_cache and compile:
+        step = faster_step(device, len(idx), is_quantized(model))
+    elif use_cache:
+        step = recorded_next_logits(model, len(idx), max_new_tokens)
     return tokens(model, idx.to(device), max_new_tokens, params, use_cache, step)
 
 
 @torch.no_grad()
 def tokens(
-    model: Decoder, idx: Tensor, count: int, params: SamplingParams, use_cache: bool, compiled: NextLogits | None
+    model: Decoder, idx: Tensor, count: int, params: SamplingParams, use_cache: bool, compiled: Step | None
 ) -> Iterator[Tensor]:
-    """`stream` with checked arguments; `compiled` computes each token once the cache holds two or more."""
+    """`stream` with checked arguments; `compiled` computes each token once the cache holds `fewest` or more."""
     block_size, was_training, stop = model.config.block_size, model.training, params.stop_token
     window = idx[:, -block_size:]  # (B, W): what the model sees
     # A compiled step needs one capacity for all texts, never full: a full cache has a layout that would compile anew.
     capacity = block_size + 1 if compiled else min(block_size, window.shape[1] + count)
     cache = KVCache(model.config.n_layer, capacity) if use_cache else None
+    fewest = 1 if isinstance(compiled, StaticStep) else 2  # the compiler takes a length of 1 for a case of its own
     fresh = window  # the part of the window not in the cache
     seen, size = [window], window.shape[1]  # the window in pieces, and its length
     stopped = torch.zeros(len(idx), dtype=torch.bool, device=idx.device)
@@ -78,14 +84,17 @@ def tokens(
         ending.callback(model.train, was_training)
         ending.enter_context(reordered(model, len(idx), count, compiled is not None))
         for n in range(count):
-            is_one_more = cache is not None and cache.length >= 2 and fresh.shape[1] == 1
-            step = compiled if compiled is not None and is_one_more else next_logits
-            logits = step(model, fresh, cache)  # (B, V)
-            if (n == 0 or logits.device.type == "cpu") and not is_finite(
-                logits
-            ):  # checking every token would stall a GPU
-                raise NonFiniteError("the model's logits are not finite", "generation", "train it anew or further back")
-            token = choose(logits, params)
+            is_one_more = cache is not None and cache.length >= fewest and fresh.shape[1] == 1
+            step = compiled if is_one_more else None
+            if isinstance(step, StaticStep):
+                assert cache is not None
+                token = step.next_token(model, fresh, cache, params)
+            else:
+                with any_length(idx.device):
+                    logits = (step or next_logits)(model, fresh, cache)  # (B, V)
+                if n == 0 or logits.device.type == "cpu":  # checking every token would stall a GPU
+                    check_finite(logits)
+                token = choose(logits, params)
             if stop is not None:
                 token = token.masked_fill(stopped, stop)
                 stopped |= token == stop
@@ -110,9 +119,14 @@ def reordered(model: Decoder, rows: int, count: int, is_compiled: bool) -> conte
     return packed(model, rows) if count >= PACKING_PAYS else contextlib.nullcontext()
 
 
-def is_finite(logits: Tensor) -> bool:
-    """Whether every logit is finite. The sum usually shows it in one operation; the exact check takes four."""
-    return math.isfinite(float(logits.sum())) or bool(logits.isfinite().all())
+def check_finite(logits: Tensor) -> None:
+    """Check that every logit is finite. The sum usually shows it in one operation; the exact check takes four.
+
+    Raises:
+        NonFiniteError: one is not.
+    """
+    if not (math.isfinite(float(logits.sum())) or bool(logits.isfinite().all())):
+        raise NonFiniteError("the model's logits are not finite", "generation", "train it anew or further back")
 
 
 def check_prompt(idx: Tensor, vocab_size: int) -> None:
