@@ -20,8 +20,6 @@ from microgpt.model.kernels import compiling, hardware, torch_private
 
 log = logging.getLogger("microgpt")
 
-_RECORDED_ROWS, _RECORDED_TOKENS = 64, 32
-"""The most texts and the fewest tokens for which recording an eager step pays."""
 _WIDE = 2**30
 """Bytes of keys and values from which on reading those that are not there yet costs more than recording anew."""
 
@@ -67,18 +65,17 @@ def compiled_next_logits(device: torch.device, is_int8: bool = False, rows: int 
     if not can_compile(device.type):
         fix = "install g++ or clang" if device.type == "cpu" else "leave compile out"
         raise MachineError("torch cannot compile here", f"generation on {device.type}", fix)
-    return StaticStep(_compiler(is_tuned=rows == 1), recorded) if device.type == "cuda" else DynamicStep(is_int8)
+    if device.type != "cuda":
+        return DynamicStep(is_int8)
+    return StaticStep(_compiler(is_tuned=hardware.of("cuda").tunes(rows)), recorded)
 
 
 def recorded_next_logits(model: Decoder, rows: int, count: int) -> "StaticStep | None":
     """`next_logits` and the choice of the token on a GPU, recorded but not compiled; None where that is not faster or
     may not compute the same.
-
-    An eager step of a small model leaves a GPU idle for most of its time: on an H200 it takes 4 ms, of which the
-    kernels of 10.6 million weights take 0.2.
     """
-    is_worth = _device(model).type == "cuda" and rows <= _RECORDED_ROWS and count >= _RECORDED_TOKENS
-    is_known = is_worth and not torch.is_autocast_enabled("cuda") and not any(map(_may_change, model.modules()))
+    is_faster = hardware.of(_device(model).type).records(rows, count)
+    is_known = is_faster and not torch.is_autocast_enabled("cuda") and not any(map(_may_change, model.modules()))
     return StaticStep(next_logits, recorded) if is_known else None
 
 
@@ -118,9 +115,7 @@ def _compiler(vector_bits: int | None = None, is_tuned: bool = False) -> NextLog
     """The compiled function.
 
     Args:
-        is_tuned: try several sizes of each GPU kernel, and write products with one row as kernels too. On an H200, with
-            10.6 million weights, one text is 1.5 times as fast for it and compiles in 25 s instead of 11; 256 texts
-            are no faster.
+        is_tuned: try several sizes of each GPU kernel, and write products with one row as kernels too.
     """
     options: dict[str, Any] = {"cpp.simdlen": vector_bits} if vector_bits else {}
     if is_tuned:
