@@ -199,6 +199,10 @@ def test_a_gpu_records_what_computes_the_same_at_each_call(
     assert not is_recorded(model)
     hook.remove()
     assert is_recorded(model)
+    model.blocks[1].mlp.forward = model.blocks[1].mlp.forward
+    assert not is_recorded(model)
+    del model.blocks[1].mlp.forward
+    assert is_recorded(model)
     model.blocks[0].mlp = Own()
     assert not is_recorded(model)
 

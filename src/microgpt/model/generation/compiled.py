@@ -84,9 +84,10 @@ def _device(model: Decoder) -> torch.device:
 
 
 def _may_change(module: nn.Module) -> bool:
-    """Whether a module's Python may do something else at each call: it has hooks, or is a part of one's own."""
+    """Whether a module's Python may do something else at each call: it has hooks or a replaced forward, or is a part of
+    one's own."""
     is_hooked = bool(module._forward_hooks or module._forward_pre_hooks)
-    return is_hooked or type(module).__module__.split(".")[0] not in ("microgpt", "torch")
+    return is_hooked or "forward" in vars(module) or type(module).__module__.split(".")[0] not in ("microgpt", "torch")
 
 
 class DynamicStep:
