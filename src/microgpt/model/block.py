@@ -1,5 +1,7 @@
 """One layer: attention, then the MLP, each with its norms and added to the residual stream."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -40,3 +42,11 @@ class Block(nn.Module):
             return torch.add(middle, self.post_norm2(self.mlp(self.norm2(x if self.is_parallel else middle))))
         middle = x + self.attn(self.norm1(x), context)
         return torch.add(middle, self.mlp(self.norm2(x if self.is_parallel else middle)))
+
+
+def run_block(block: nn.Module, x: Tensor, context: Context) -> Tensor:
+    """Run one layer. The same code for all layers: compiled, it is compiled once for those that are alike."""
+    return block(x, context)  # type: ignore[no-any-return]
+
+
+RunBlock = Callable[[nn.Module, Tensor, Context], Tensor]

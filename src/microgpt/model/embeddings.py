@@ -3,6 +3,8 @@
 Both modules take the result of `with_before` for their reach and return (B, T, C), to be added to the token embedding.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -61,3 +63,16 @@ class PreviousEmbedding(nn.Module):
         before = seen[:, :-1].unfold(1, self.reach, 1)  # (B, T, reach)
         first_rows = torch.arange(0, self.rows.num_embeddings, self.base, device=seen.device)
         return self.rows(before + first_rows).sum(dim=2)  # type: ignore[no-any-return]
+
+
+def add_before(
+    x: Tensor, ids: Tensor, modules: Sequence[NgramEmbedding | PreviousEmbedding], cache: KVCache | None
+) -> Tensor:
+    """Add to x (B, T, C) what the modules make of the tokens before each of (B, T) tokens; x if there are none."""
+    if not modules:
+        return x
+    reach = max(module.reach for module in modules)
+    seen = with_before(ids, reach, cache)
+    for module in modules:
+        x = x + module(seen[:, reach - module.reach :])
+    return x

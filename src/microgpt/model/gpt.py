@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from microgpt.errors import UsageError
 from microgpt.model.attention import Context
-from microgpt.model.block import Block
+from microgpt.model.block import Block, RunBlock, run_block
 from microgpt.model.config import GPTConfig
-from microgpt.model.embeddings import NgramEmbedding, PreviousEmbedding, with_before
+from microgpt.model.embeddings import NgramEmbedding, PreviousEmbedding, add_before
 from microgpt.model.generation.kv_cache import KVCache, StaticCache
 from microgpt.model.kernels.attention import added_mask, chosen
 from microgpt.model.kernels.cross_entropy import MOST, cross_entropy, piecewise_cross_entropy
@@ -141,33 +141,33 @@ class GPT(nn.Module, Patchable):
         loss = None if targets is None else cross_entropy(logits, targets, reduction)
         return (logits, loss) if probabilities is None else (logits, loss, probabilities)
 
-    def loss(self, idx: Tensor, targets: Tensor, most_logits: int = MOST) -> Tensor:
+    def loss(self, idx: Tensor, targets: Tensor, most_logits: int = MOST, run: RunBlock = run_block) -> Tensor:
         """The mean loss of `forward`, with less memory for a large vocabulary: it never holds all logits at once.
 
         Args:
             idx: (B, T) int64 tokens.
             targets: (B, T) int64: the token that follows each; -100 is not counted.
             most_logits: the most logits to compute at once; a B T V beyond it is computed in pieces.
+            run: what runs a block, such as a compiled `run_block`.
         """
+        x = self.trunk(idx, run=run)
         if idx.numel() * self.vocab_size <= most_logits:
-            return cross_entropy(self.logits(self.trunk(idx)), targets)
-        x, weight = self.trunk(idx).flatten(0, 1), (self.head or self.wte).weight
-        return piecewise_cross_entropy(x, weight, targets.flatten(), self.config.logit_softcap, most_logits)
+            return cross_entropy(self.logits(x), targets)
+        weight, cap = (self.head or self.wte).weight, self.config.logit_softcap
+        return piecewise_cross_entropy(x.flatten(0, 1), weight, targets.flatten(), cap, most_logits)
 
-    def trunk(self, idx: Tensor, cache: KVCache | None = None, probabilities: list[Tensor] | None = None) -> Tensor:
-        """Everything but the head: (B, T) tokens -> (B, T, C), normalised. Takes the arguments of `forward`."""
+    def trunk(
+        self, idx: Tensor, cache: KVCache | None = None, probabilities: list[Tensor] | None = None,
+        run: RunBlock = run_block,
+    ) -> Tensor:  # fmt: skip
+        """Everything but the head: (B, T) tokens -> (B, T, C), normalised. Takes arguments of `forward` and `loss`."""
         T, held = idx.shape[1], 0 if cache is None else cache.length
         start: Start = held if cache is None else cache.start
         if held + T > self.config.block_size:
             what = f"{held + T} tokens for a context of {self.config.block_size}"
             raise UsageError(what, "the model's input", "crop it, or build the model with a larger block_size")
-        x = self.wte(idx)
         before = [module for module in (self.ngram, self.prev) if module is not None]
-        if before:
-            reach = max(module.reach for module in before)
-            seen = with_before(idx, reach, cache)
-            for module in before:
-                x = x + module(seen[:, reach - module.reach :])
+        x = add_before(self.wte(idx), idx, before, cache)
         x = self.pos.embed(x, start)
         if self.config.dropout and self.training:
             x = F.dropout(x, self.config.dropout)
@@ -180,7 +180,7 @@ class GPT(nn.Module, Patchable):
         for layer, block in enumerate(self.blocks):
             if self.stream_scale is not None and self.embed_scale is not None:
                 x = self.stream_scale[layer] * x + self.embed_scale[layer] * first
-            x = block(x, context)
+            x = run(block, x, context)
         if cache is not None:
             cache.advance(idx.shape[1])
         return self.norm(x)  # type: ignore[no-any-return]

@@ -13,6 +13,7 @@ from torch._dynamo.utils import counters
 from microgpt import train
 from microgpt.engine.fit import loop
 from microgpt.model.generation.compiled import can_compile
+from microgpt.model.kernels.hardware import Hardware
 
 Tiny = Callable[..., list[str]]
 
@@ -76,7 +77,51 @@ def test_replayed_training_learns_the_same_bits(
     words = tiny(*knobs.split())
     steps, weights = learnt(tmp_path / "eager", words)
     monkeypatch.setattr(torch, "compile", replayed)
+    monkeypatch.setattr(Hardware, "compiles_layers", False)  # as on a GPU
     graphs = ["trainer.compile=true", "trainer.compile_mode=reduce-overhead"]
     replayed_steps, replayed_weights = learnt(tmp_path / "replayed", [*words, *graphs])
     assert replayed_steps == steps
     assert all(torch.equal(replayed_weights[name], weights[name]) for name in weights)
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
+    """The sizes of the inputs of each graph that torch.compile captures; the code that it makes is the graph."""
+    captured: list[list[Any]] = []
+    compile_ = torch.compile
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        captured.append([size for x in inputs for size in (x.shape if isinstance(x, Tensor) else [x])])
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda function, mode: compile_(function, mode=mode, backend=backend))
+    return captured
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("knobs", "count"),
+    [("", 1), ("model.dropout=0.1", 1), ("trainer.micro_batch_size=2", 1), ("model.value_embed=true", 2)],
+)
+def test_layers_that_are_alike_are_compiled_once(
+    knobs: str, count: int, tiny: Tiny, graphs: list[list[Any]], tmp_path: Path
+) -> None:
+    words = tiny("optim=adamw", "model.n_layer=4", *knobs.split())
+    steps, weights = learnt(tmp_path / "eager", words)
+    compiled_steps, compiled_weights = learnt(tmp_path / "compiled", [*words, "trainer.compile=true"])
+    assert len(graphs) == count
+    torch.testing.assert_close(torch.tensor(compiled_steps), torch.tensor(steps), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(compiled_weights, weights, rtol=0, atol=2e-3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_run_is_compiled_as_in_a_process_of_its_own(
+    is_whole: bool, tiny: Tiny, graphs: list[list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hardware, "compiles_layers", not is_whole)
+    sizes = (2, 4, 8)
+    for size in sizes:  # a second size would be compiled as any size
+        train(tiny(f"data.batch_size={size}", "trainer.compile=true", f"hydra.run.dir={tmp_path / str(size)}"))
+    assert len(graphs) == len(sizes)
+    assert not any(isinstance(size, torch.SymInt) for graph in graphs for size in graph)

@@ -98,6 +98,6 @@ def test_training_computes_at_once_what_its_device_allows(
 ) -> None:
     asked = []
     monkeypatch.setattr("microgpt.engine.fit.module.most_logits", lambda device: 1000 + len(device.type))
-    monkeypatch.setattr(GPT, "loss", lambda self, x, y, most: asked.append(most) or self(x, y)[1])
+    monkeypatch.setattr(GPT, "loss", lambda self, x, y, most, run: asked.append(most) or self(x, y)[1])
     train(tiny("trainer.max_steps=2", "eval.every_n_steps=0"))
     assert asked == [1003, 1003]

@@ -26,7 +26,8 @@ from microgpt.engine.fit.sharded import ShardedStrategy, is_shared, shard, whole
 from microgpt.engine.fit.weight_average import WeightAverage
 from microgpt.errors import NonFiniteError
 from microgpt.model import GPT
-from microgpt.model.kernels import compiling
+from microgpt.model.block import run_block
+from microgpt.model.kernels import compiling, hardware
 from microgpt.model.kernels.cross_entropy import MOST, most_logits
 from microgpt.model.kernels.torch_private import foreach
 
@@ -50,8 +51,7 @@ class GPTModule(L.LightningModule):
         self.most_logits = MOST
         self.guard = GradientGuard(config.trainer.on_nonfinite)
         self.average = WeightAverage(model, config.trainer.ema_decay)
-        # Compile only training: evaluation and sampling use other shapes, and each would need a compilation.
-        self._loss = compiling.compiled(self.forward, mode=config.trainer.compile_mode) if compiled else self.forward
+        self.compiled, self._loss, self._run = compiled, self.forward, run_block
         self._is_replayed = compiled and config.trainer.compile_mode != "default"
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -75,13 +75,18 @@ class GPTModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         self.guard.start(
-            has_scaler=self.has_scaler(),
-            world_size=self.trainer.world_size,
-            looks_late=self.may_look_late(),
+            has_scaler=self.has_scaler(), world_size=self.trainer.world_size, looks_late=self.may_look_late(),
             n_micro=self.trainer.accumulate_grad_batches,
-        )
+        )  # fmt: skip
         self.average.start(self.device)
         self.most_logits = most_logits(self.device)
+        if self.compiled:
+            # Compile only training: evaluation and sampling use other shapes, and each would need a compilation.
+            torch.compiler.reset()  # else an earlier run's sizes make those of this run dynamic, which is slower
+            if hardware.of(self.device.type).compiles_layers:
+                self._run = compiling.compiled(run_block, mode=self.config.trainer.compile_mode)
+            else:
+                self._loss = compiling.compiled(self.forward, mode=self.config.trainer.compile_mode)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         if batch.x.device == device:
@@ -107,7 +112,7 @@ class GPTModule(L.LightningModule):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The mean loss of a micro-batch in nats per token; x, y: (b, T)."""
-        return self.model.loss(x, y, self.most_logits)
+        return self.model.loss(x, y, self.most_logits, self._run)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self._loss(batch.x, batch.y)

@@ -7,8 +7,6 @@ batches: time is extrapolated linearly, memory by the size of a step's tensors.
 import gc
 from dataclasses import dataclass, replace
 
-import torch
-
 from microgpt.engine.machine import memory
 from microgpt.engine.plan.footprint import Footprint, footprint
 from microgpt.engine.plan.probe import Pace, probe
@@ -72,8 +70,6 @@ def estimate(whole: Trial, flops: float, peak: float) -> Estimate:
     before = memory.held(accelerator)
     paces: list[Pace] = []
     for trial in trials:
-        if trial.compiled:
-            torch.compiler.reset()  # else torch compiles the second size with dynamic shapes, which is slower
         gc.collect()  # the previous trial leaves cycles that Python rarely collects by itself
         paces.append(probe(trial))
     growth = paces[-1].most_held - before

@@ -80,7 +80,7 @@ def _to_screen_and_file(path: Path, quiet: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's notices about things that this package does on purpose."""
+    """Silence the notices of Lightning and torch's compiler about things that they or this package do on purpose."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in names]
     for logger, _ in levels:
@@ -89,6 +89,8 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             warnings.filterwarnings("ignore", message="The `srun` command is available")
+            # The compiler looks whether a layer's input has a gradient. It hides this, unless warnings are errors.
+            warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
             yield
     finally:
         for logger, level in levels:

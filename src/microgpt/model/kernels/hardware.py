@@ -81,6 +81,13 @@ class Hardware:
         128) on two cores: a third in bfloat16, half in float32."""
         return 1 / 3 if self.has_bf16 else 1 / 2
 
+    @property
+    def compiles_layers(self) -> bool:
+        """Whether training compiles a layer, once for all that are alike, and not the whole model. Measured on two
+        cores of a Zen 4, 3 to 12 layers: it compiles in 20 to 27 s instead of 39 to 60, and a step is as fast, or 0.95
+        times with layers of 128. A GPU would wait for each layer's call."""
+        return self.device == "cpu"
+
     def emulates(self, dtype: torch.dtype) -> bool:
         """Whether a CPU emulates products in this format with another, many times slower. On a GPU the answer is no:
         training refuses such a precision there."""
