@@ -13,7 +13,7 @@ from torch._dynamo.utils import counters
 from microgpt import train
 from microgpt.engine.fit import loop
 from microgpt.model.generation.compiled import can_compile
-from microgpt.model.kernels.hardware import Hardware
+from microgpt.model.kernels import hardware
 
 Tiny = Callable[..., list[str]]
 
@@ -30,8 +30,14 @@ def learnt(folder: Path, words: list[str]) -> tuple[list[list[float]], dict[str,
 @pytest.mark.slow
 @pytest.mark.skipif(not can_compile("cpu"), reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses parts that torch has deprecated
-@pytest.mark.parametrize("knobs", ["", "trainer.compile_mode=reduce-overhead trainer.micro_batch_size=4"])
-def test_compiled_training_learns_what_eager_training_does(knobs: str, tiny: Tiny, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("knobs", "least_width"),
+    [("", 1), ("", 1000), ("trainer.compile_mode=reduce-overhead trainer.micro_batch_size=4", 1)],
+)
+def test_compiled_training_learns_what_eager_training_does(
+    knobs: str, least_width: int, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "LAYER_WIDTH", least_width)
     words = tiny("optim=adamw", *knobs.split())
     steps, weights = learnt(tmp_path / "eager", words)
     torch.compiler.reset()
@@ -77,7 +83,6 @@ def test_replayed_training_learns_the_same_bits(
     words = tiny(*knobs.split())
     steps, weights = learnt(tmp_path / "eager", words)
     monkeypatch.setattr(torch, "compile", replayed)
-    monkeypatch.setattr(Hardware, "compiles_layers", False)  # as on a GPU
     graphs = ["trainer.compile=true", "trainer.compile_mode=reduce-overhead"]
     replayed_steps, replayed_weights = learnt(tmp_path / "replayed", [*words, *graphs])
     assert replayed_steps == steps
@@ -104,8 +109,9 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
     [("", 1), ("model.dropout=0.1", 1), ("trainer.micro_batch_size=2", 1), ("model.value_embed=true", 2)],
 )
 def test_layers_that_are_alike_are_compiled_once(
-    knobs: str, count: int, tiny: Tiny, graphs: list[list[Any]], tmp_path: Path
+    knobs: str, count: int, tiny: Tiny, graphs: list[list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hardware, "LAYER_WIDTH", 1)
     words = tiny("optim=adamw", "model.n_layer=4", *knobs.split())
     steps, weights = learnt(tmp_path / "eager", words)
     compiled_steps, compiled_weights = learnt(tmp_path / "compiled", [*words, "trainer.compile=true"])
@@ -119,7 +125,7 @@ def test_layers_that_are_alike_are_compiled_once(
 def test_a_run_is_compiled_as_in_a_process_of_its_own(
     is_whole: bool, tiny: Tiny, graphs: list[list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Hardware, "compiles_layers", not is_whole)
+    monkeypatch.setattr(hardware, "LAYER_WIDTH", 1000 if is_whole else 1)
     sizes = (2, 4, 8)
     for size in sizes:  # a second size would be compiled as any size
         train(tiny(f"data.batch_size={size}", "trainer.compile=true", f"hydra.run.dir={tmp_path / str(size)}"))

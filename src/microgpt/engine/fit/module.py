@@ -83,7 +83,7 @@ class GPTModule(L.LightningModule):
         if self.compiled:
             # Compile only training: evaluation and sampling use other shapes, and each would need a compilation.
             torch.compiler.reset()  # else an earlier run's sizes make those of this run dynamic, which is slower
-            if hardware.of(self.device.type).compiles_layers:
+            if hardware.of(self.device.type).compiles_layers(self.model.config.n_embd):
                 self._run = compiling.compiled(run_block, mode=self.config.trainer.compile_mode)
             else:
                 self._loss = compiling.compiled(self.forward, mode=self.config.trainer.compile_mode)

@@ -29,6 +29,10 @@ COMPILED_ROWS = dict.fromkeys(CPU_FLOPS, 1)
 """Kind of CPU -> the most texts for which a compiled step of generation is no slower than an eager one. Measured on
 Zen 4, 10.7 million weights: 1.9 times as fast for one text in float32 and 2.3 in bfloat16, 0.79 and 0.95 for two; held
 to AVX2 2.0 for one and 0.80 for two. The other kinds have the same value, unmeasured."""
+LAYER_WIDTH = 192
+"""The least n_embd for which training on a CPU is compiled layer by layer. Measured on two cores of a Zen 4, 3 to 12
+layers of 192 to 768: it compiles in 20 to 27 s instead of 39 to 60, and a step is as fast; 128 wide, 0.9 times as
+fast."""
 COMPILED_INT8 = frozenset({"amx", "avx512_bf16", "avx512"})
 """Kinds of CPU for which a compiled step with int8 weights is faster than an eager one. Measured on Zen 4, 11 million
 weights: 3.1 times as fast for one text; held to AVX2, a quarter. Those with AMX or without bfloat16 are unmeasured."""
@@ -81,13 +85,6 @@ class Hardware:
         128) on two cores: a third in bfloat16, half in float32."""
         return 1 / 3 if self.has_bf16 else 1 / 2
 
-    @property
-    def compiles_layers(self) -> bool:
-        """Whether training compiles a layer, once for all that are alike, and not the whole model. Measured on two
-        cores of a Zen 4, 3 to 12 layers: it compiles in 20 to 27 s instead of 39 to 60, and a step is as fast, or 0.95
-        times with layers of 128. A GPU would wait for each layer's call."""
-        return self.device == "cpu"
-
     def emulates(self, dtype: torch.dtype) -> bool:
         """Whether a CPU emulates products in this format with another, many times slower. On a GPU the answer is no:
         training refuses such a precision there."""
@@ -96,6 +93,11 @@ class Hardware:
     def packs(self, dtype: torch.dtype) -> bool:
         """Whether packing weights in this format for oneDNN speeds up their products."""
         return self.has_onednn and (dtype is torch.float32 or (dtype is torch.bfloat16 and self.has_bf16))
+
+    def compiles_layers(self, width: int) -> bool:
+        """Whether training a model so wide compiles a layer, once for all that are alike, and not the whole model. A
+        GPU would wait for each layer's call."""
+        return self.device == "cpu" and width >= LAYER_WIDTH
 
     def compiled_rows(self, is_int8: bool = False) -> float:
         """The most texts that a compiled step of generation is no slower for, with int8 weights or others."""
