@@ -31,7 +31,7 @@ Zen 4, 10.7 million weights: 1.9 times as fast for one text in float32 and 2.3 i
 to AVX2 2.0 for one and 0.80 for two. The other kinds have the same value, unmeasured."""
 LAYER_WIDTH = 192
 """The least n_embd for which training on a CPU is compiled layer by layer. Measured on two cores of a Zen 4, 3 to 12
-layers of 192 to 768: it compiles in 20 to 27 s instead of 39 to 60, and a step is as fast; 128 wide, 0.9 times as
+layers of 192 to 768: it compiles in 20 to 29 s instead of 39 to 60, and a step is as fast; 128 wide, 0.9 times as
 fast."""
 COMPILED_INT8 = frozenset({"amx", "avx512_bf16", "avx512"})
 """Kinds of CPU for which a compiled step with int8 weights is faster than an eager one. Measured on Zen 4, 11 million
