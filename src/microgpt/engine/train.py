@@ -19,7 +19,7 @@ from microgpt.engine.machine import device as machine
 from microgpt.engine.plan.plan import make_plan
 from microgpt.engine.prepare import Found, find, set_up
 from microgpt.engine.process import cluster, signals
-from microgpt.engine.process.logs import logging_to, quiet_lightning
+from microgpt.engine.process.logs import logging_to, quiet_libraries
 from microgpt.engine.process.notebook import is_notebook
 from microgpt.engine.process.optional import optional
 from microgpt.engine.process.stopping import ResumeHint, located
@@ -105,7 +105,7 @@ def train_here(found: Found, run_dir: RunDir) -> Run | None:
     together = ranks.together(found.world, run_dir.path, config.trainer.rank_timeout)
     is_silent = config.trainer.progress == "none" and is_notebook()
     # Handle signals here as well, so that train.log also gets the farewell.
-    with logging_to(run_dir.log, is_silent), quiet_lightning(), signals.handled(), together:
+    with logging_to(run_dir.log, is_silent), quiet_libraries(), signals.handled(), together:
         start = find_start(config, run_dir, found.corpus, found.steps)
         if is_first:
             remake_model(config, found.corpus.tokenizer, found.pretrained, run_dir, start)

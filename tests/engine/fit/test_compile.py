@@ -40,7 +40,6 @@ def test_compiled_training_learns_what_eager_training_does(
     monkeypatch.setattr(hardware, "LAYER_WIDTH", least_width)
     words = tiny("optim=adamw", *knobs.split())
     steps, weights = learnt(tmp_path / "eager", words)
-    torch.compiler.reset()
     counters.clear()
     compiled_steps, compiled_weights = learnt(tmp_path / "compiled", [*words, "trainer.compile=true"])
     assert counters["stats"]["unique_graphs"] > 0

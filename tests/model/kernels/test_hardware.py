@@ -114,6 +114,13 @@ def test_the_peak_of_an_emulated_format_is_that_of_float32(cpu: Hardware, monkey
     assert machine.peak_flops("cpu", torch.bfloat16) == (5.0 if cpu.has_bf16 else 2.0)
 
 
+def test_wide_models_on_a_cpu_alone_are_compiled_layer_by_layer(cpu: Hardware) -> None:
+    assert cpu.compiles_layers(192)
+    assert not cpu.compiles_layers(128)
+    assert not Hardware("cuda", has_bf16=True).compiles_layers(768)
+    assert not Hardware("mps", has_bf16=False).compiles_layers(768)
+
+
 def test_gpus_by_what_torch_says_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     for has_units in (True, False):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_units: has)

@@ -25,7 +25,7 @@ from microgpt.engine.machine import device as machine
 from microgpt.engine.machine import memory
 from microgpt.engine.plan.trial import Trial
 from microgpt.engine.process.cluster import Rank
-from microgpt.engine.process.logs import quiet_lightning
+from microgpt.engine.process.logs import quiet_libraries
 from microgpt.engine.trained.evaluate import evaluate
 from microgpt.model import GPT
 from microgpt.model.generation.stream import stream
@@ -66,7 +66,7 @@ def probe(trial: Trial) -> Pace:
     )
     T = config.model.block_size
     began = time.perf_counter()
-    with quiet_lightning(), memory.keep_freed_memory(), torch.random.fork_rng(_devices(trial.accelerator)):
+    with quiet_libraries(), memory.keep_freed_memory(), torch.random.fork_rng(_devices(trial.accelerator)):
         ids = torch.randint(trial.vocab_size, (T * max(64, trial.scored) + 1,), dtype=torch.int32)
         model = starting_model(config, trial.vocab_size, None)
         stopwatch = Stopwatch(ids, trial.scored, config.sample.max_new_tokens)

@@ -79,7 +79,7 @@ def _to_screen_and_file(path: Path, quiet: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet_lightning() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Silence the notices of Lightning and torch's compiler about things that they or this package do on purpose."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in names]
